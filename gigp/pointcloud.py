@@ -1,7 +1,9 @@
 """The batch format of the whole package: dense tensors and a mask."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -17,3 +19,65 @@ class PointCloud(NamedTuple):
     pos: Tensor
     feat: Tensor
     mask: Tensor
+
+
+def masked(x: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
+    """x where the mask is True, `fill` elsewhere: what padding holds, NaN included, never leaks.
+
+    Args:
+        x: (..., c).
+        mask: bool, broadcastable to x.shape[:-1].
+    """
+    return torch.where(mask.unsqueeze(-1), x, fill)
+
+
+def center_points(pos: Tensor, mask: Tensor) -> Tensor:
+    """Move the centroid of every cloud to the origin; padding does not count.
+
+    Args:
+        pos: positions, (B, N, d).
+        mask: True for real points, (B, N).
+    """
+    count = mask.sum(-1)[..., None, None].clamp(min=1)  # (B, 1, 1)
+    return pos - masked(pos, mask).sum(-2, keepdim=True) / count
+
+
+class Packing:
+    """The real points of a padded batch as rows, with clouds of equal size side by side.
+
+    Args:
+        mask: True for real points, (G, N); they come first in every cloud.
+
+    Attributes:
+        rows: position of every real point in the flattened (G * N,) batch, (R,).
+        groups: for each distinct size n > 0 the pair (n, clouds), where clouds (g,) index into the batch.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        self.shape, self.device = mask.shape, mask.device
+        sizes, order = mask.sum(1).cpu().sort(stable=True)
+        values, counts = sizes.unique_consecutive(return_counts=True)
+        clouds = order.to(mask.device).split(counts.tolist())
+        self.groups = [(n, c) for n, c in zip(values.tolist(), clouds, strict=True) if n > 0]
+        self.rows = self._slots([n for n, _ in self.groups], mask.shape[1])
+
+    def dense(self, x: Tensor) -> Iterator[Tensor]:
+        """(G, N, ...) -> (g, n, ...) without padding, for every group of g clouds of n points."""
+        return (x[clouds, :n] for n, clouds in self.groups)
+
+    def rows_of(self, x: Tensor) -> Tensor:
+        """Values of S signals on each of G clouds, (G * S, N, c), where G or S is 1 -> (R, S, c)."""
+        x = x.unflatten(0, (self.shape[0], -1)).transpose(1, 2)  # (G, N, S, c)
+        return x.flatten(0, 1)[self.rows]
+
+    def clouds_of(self, x: Tensor, sizes: list[int]) -> Tensor:
+        """Rows (Q, S, ...), with `sizes[i]` of them for each cloud of group i -> (G * S, max(sizes), ...), 0-padded."""
+        num = max(sizes, default=0)
+        out = x.new_zeros(self.shape[0] * num, *x.shape[1:]).index_copy(0, self._slots(sizes, num), x)
+        return out.unflatten(0, (self.shape[0], num)).transpose(1, 2).flatten(0, 1)
+
+    def _slots(self, sizes: list[int], num: int) -> Tensor:
+        """Positions in the flattened (G * num,) batch of the first `sizes[i]` points of the clouds of group i."""
+        columns = torch.arange(num, device=self.device)
+        slots = [(c[:, None] * num + columns[:n]).flatten() for n, (_, c) in zip(sizes, self.groups, strict=True)]
+        return torch.cat(slots) if slots else columns[:0]

@@ -1,0 +1,34 @@
+# `make train`, `make test`: the environment is made on first use and again when requirements.txt changes.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help train test test-all lint clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+train: .venv/ready  ## train: QM9 homo with GIGP, or whatever ARGS="dataset=... pool=..." says
+	@$(BIN)/python train.py dataset=qm9 pool=gigp $(ARGS)
+
+test: .venv/ready lint  ## lint and the fast tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+test-all: .venv/ready lint  ## the slow tests too
+	@$(BIN)/python -m pytest -q -m "not gpu and not network" $(ARGS)
+
+lint: .venv/ready  ## ruff: style and formatting
+	@$(BIN)/ruff check --quiet .
+
+clean:  ## remove the environment and caches; data, runs and checkpoints stay
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+
+.venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "gigp needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the environment into .venv (about 6 GB with CUDA libraries; some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@

@@ -1,0 +1,64 @@
+"""The Lie group convolution of Finzi et al. 2020 (arXiv 2002.12880), section 4 and appendix A."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from gigp.errors import check_choice
+from gigp.neighborhood import Neighborhood
+
+KernelNorm = Literal["batch", "none"]
+
+
+def norm_swish(channels: int, norm: bool = True) -> list[nn.Module]:
+    """Batch norm over the rows, then x * sigmoid(x)."""
+    return [nn.BatchNorm1d(channels), nn.SiLU()] if norm else [nn.SiLU()]
+
+
+class LieConv(nn.Module):
+    """Average of kernel x feature over a neighborhood of group elements (equation 7 and appendix A.1).
+
+        y_i = W sum_j k(a_ij) (x) f_j / |nbhd(i)|,   a_ij = [log(v_j^-1 u_i), q_i, q_j]
+
+    The kernel, a c_in x c_out matrix for every pair, is factored: an MLP k gives 16 numbers for a pair, and the linear
+    layer W, shared by all pairs, follows the sum.
+
+    Args:
+        in_channels, out_channels: c_in and c_out.
+        pair_channels: length of a_ij, the dimension of the Lie algebra and twice that of the orbit coordinate.
+        kernel_channels: numbers per pair.
+        kernel_width: width of the two hidden layers of the kernel MLP.
+        kernel_norm: `batch`, as published, or `none`: no batch norm within the kernel MLP, which is faster.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        pair_channels: int,
+        *,
+        kernel_channels: int = 16,
+        kernel_width: int = 32,
+        kernel_norm: KernelNorm = "batch",
+    ) -> None:
+        super().__init__()
+        check_choice("kernel_norm", kernel_norm, KernelNorm)
+        sizes = [pair_channels, kernel_width, kernel_width, kernel_channels]
+        self.kernel = nn.Sequential()
+        for i, o in zip(sizes, sizes[1:], strict=False):
+            self.kernel.extend([nn.Linear(i, o), *norm_swish(o, norm=kernel_norm == "batch")])
+        self.linear = nn.Linear(kernel_channels * in_channels, out_channels)
+
+    def forward(self, feat: Tensor, neighborhood: Neighborhood) -> Tensor:
+        """Convolve S signals that live on the same points.
+
+        Args:
+            feat: features of all points, (R, S, c_in).
+            neighborhood: the neighbors of the Q queries among the R points.
+
+        Returns:
+            (Q, S, c_out).
+        """
+        kernel = self.kernel(neighborhood.pairs)                   # (E, k)
+        sums = neighborhood.sum(kernel, feat)                      # (Q, S, k * c_in)
+        return self.linear(sums) / neighborhood.count

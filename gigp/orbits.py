@@ -1,0 +1,114 @@
+"""Which orbits a point belongs to: orbit centers and memberships (arXiv 2305.19207, section 3)."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gigp.errors import InputError, check_choice
+
+Membership = Literal["ball", "nearest", "hat"]
+
+
+class Orbits(nn.Module):
+    """`K` orbit centers on the line (or circle) of orbit coordinates, and the membership of points in them.
+
+    The centers are evenly spaced over the range that the coordinate takes on the training set (`fit`). They are
+    buffers: they travel in the checkpoint and never depend on the batch at hand.
+
+    Args:
+        num: number of centers K.
+        membership: `ball`, 1 where |q - c_k| <= delta; `nearest`, 1 for the closest center (ties share);
+            `hat`, linear interpolation between the two centers around q, which is continuous in q.
+        delta: radius of a ball, in the unit of the orbit coordinate (Angstrom for molecules, pixels for images).
+        normalize: make the memberships of every point sum to one, so that overlapping balls do not count it twice;
+            a point that no ball holds goes to its nearest center. False reproduces the paper's code.
+        period: period of the orbit coordinate where it is an angle, else None.
+
+    Raises:
+        InputError: for an unknown membership, `num` < 1 or `delta` <= 0.
+    """
+
+    centers: Tensor
+    spacing: Tensor
+
+    def __init__(
+        self,
+        num: int = 50,
+        membership: Membership = "ball",
+        delta: float = 0.5,
+        normalize: bool = True,
+        period: float | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("membership", membership, Membership)
+        if num < 1:
+            raise InputError(f"{num} orbits are too few; pool.orbits must be at least 1.")
+        if not delta > 0:
+            raise InputError(f"delta={delta} is no radius; pool.delta must be positive.")
+        self.num, self.membership, self.delta = num, membership, delta
+        self.normalize, self.period = normalize, period
+        self.register_buffer("centers", torch.full((num,), math.nan))  # (K,)
+        self.register_buffer("spacing", torch.tensor(math.nan))
+        self._fitted = False
+
+    @torch.no_grad()
+    def fit(self, low: float, high: float) -> None:
+        """Space the centers evenly over [low, high], or around the whole circle where the coordinate is an angle."""
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise InputError(f"orbit coordinates in [{low}, {high}] are no range; are the positions finite?")
+        if self.period is not None:
+            low, high = -self.period / 2, self.period / 2 * (1 - 2 / self.num)
+        elif self.num == 1:
+            low = high = (low + high) / 2
+        self.centers.copy_(torch.linspace(low, high, self.num, dtype=torch.float64))
+        step = (high - low) / max(self.num - 1, 1)
+        self.spacing.fill_(step if step > 0 else 1.0)  # all centers in one place: any width serves
+
+    def forward(self, q: Tensor, mask: Tensor) -> Tensor:
+        """Membership of every point in every orbit.
+
+        Args:
+            q: orbit coordinates, (B, N).
+            mask: True for real points, (B, N).
+
+        Returns:
+            m, (B, N, K), exactly 0 for padding.
+        """
+        self._check_fitted()
+        distance = self._distance(q)  # (B, N, K)
+        if self.membership == "hat":
+            m = (1 - distance / self.spacing).clamp(min=0) if self.num > 1 else torch.ones_like(distance)
+        else:
+            nearest = (distance == distance.amin(-1, keepdim=True)).to(q.dtype)
+            m = nearest
+            if self.membership == "ball":
+                m = (distance <= self.delta).to(q.dtype)
+                if self.normalize:
+                    m = torch.where(m.any(-1, keepdim=True), m, nearest)
+        if self.normalize:
+            m = m / m.sum(-1, keepdim=True)
+        return m * mask.unsqueeze(-1)
+
+    def _check_fitted(self) -> None:
+        """Read the centers once, at the first call; later calls cost nothing on any device."""
+        if not self._fitted:
+            if not bool(self.centers.isfinite().all()):
+                raise InputError(
+                    "the orbit centers are not set; call pool.fit(training_clouds), pool.orbits.fit(low, high), "
+                    "or load a trained state dict, before the first forward pass."
+                )
+            self._fitted = True
+
+    def _distance(self, q: Tensor) -> Tensor:
+        """|q - c_k|, (B, N, K), around the circle where q is an angle; `hat` clamps q to the fitted range."""
+        if self.period is None and self.membership == "hat":
+            q = q.clamp(self.centers[0], self.centers[-1])
+        difference = q.unsqueeze(-1) - self.centers
+        if self.period is not None:
+            difference = difference - self.period * (difference / self.period).round()
+        return difference.abs()
+
+    def extra_repr(self) -> str:
+        return f"{self.num}, membership={self.membership}, delta={self.delta}, normalize={self.normalize}"

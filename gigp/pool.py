@@ -1,0 +1,217 @@
+"""Pools turn the features of a point cloud into one invariant vector: mean, sum, max, and GIGP.
+
+All share one call, `pool(feat, pos, mask) -> (B, c)`, on dense tensors with a mask. GIGP (Bujel et al. 2023,
+arXiv 2305.19207) pools orbit by orbit:
+
+    h_k = sum_i m_ik f_i,   n_k = sum_i m_ik        the sum of the features in orbit k, and how many points it holds
+    z_k = phi([h_k, c_k])   where n_k > 0, else 0   one MLP, shared by all orbits, told the orbit's coordinate
+    y   = sum_k w_k z_k / sum_k n_k                 learned weights; before training this is the mean of the features
+
+m_ik is the membership of point i in orbit k, c_k the orbit's center (`gigp.orbits`).
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gigp.errors import InputError, check_choice
+from gigp.groups import Group
+from gigp.orbits import Membership, Orbits
+from gigp.pointcloud import PointCloud, center_points, masked
+
+Aggregation = Literal["weighted", "sum", "mean"]
+Init = Literal["mean", "sum", "random"]
+Center = Literal["centroid", "origin"]
+
+
+class Pool(nn.Module):
+    """Base of all pools: features (B, N, c) of a masked cloud to one vector (B, out_channels)."""
+
+    group: Group | None = None  # the group whose orbits the pool tells apart; None: it ignores positions
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = self.out_channels = channels
+
+    def fit(self, clouds: Iterable[PointCloud]) -> None:
+        """Take what depends on the training set from it; most pools take nothing."""
+
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        """Pool.
+
+        Args:
+            feat: features, (B, N, c).
+            pos: positions, (B, N, d) or (1, N, d) where the batch shares them.
+            mask: True for real points, (B, N) or (1, N).
+
+        Returns:
+            (B, out_channels); 0 for a cloud without points.
+        """
+        raise NotImplementedError
+
+
+class MeanPool(Pool):
+    """Mean over the points."""
+
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        return masked(feat, mask).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+class SumPool(Pool):
+    """Sum over the points."""
+
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        return masked(feat, mask).sum(1)
+
+
+class MaxPool(Pool):
+    """Largest value over the points, channel by channel."""
+
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        return masked(masked(feat, mask, -torch.inf).amax(1), mask.any(1))
+
+
+class GIGP(Pool):
+    """Group Invariant Global Pooling (arXiv 2305.19207; equations at the head of this file).
+
+    Invariant under `group` whenever the features are; indifferent to the order of the points, to padding and to what
+    else is in the batch. Costs O(points x (orbits + channels)) memory: no tensor of points x orbits x channels.
+
+    Args:
+        channels: number of feature channels c.
+        group: the group whose orbits are told apart; its orbit space must be one-dimensional, as for SO(2) and SO(3).
+        orbits: number of orbit centers K. One orbit is DeepSets: the same MLP without geometry.
+        membership, delta, normalize: see `gigp.orbits.Orbits`.
+        center: `centroid`, positions relative to the centroid of the cloud, which makes a pool over SO(d) invariant
+            under SE(d); `origin`, positions as they are.
+        feed_center: tell phi the orbit coordinate c_k.
+        aggregation: of the orbits: `weighted` (learned w), `sum`, or `mean` over the orbits that hold points.
+        init: `mean`, starts as mean pooling, exactly; `sum`, likewise as sum pooling; `random`, phi starts like any
+            MLP. `mean` and `random` divide by the number of points.
+        hidden_layers, hidden_channels: of phi; the identity that `mean` and `sum` start from needs at least 2c
+            channels, the default is max(64, 2c).
+
+    Raises:
+        InputError: a group with one orbit (without orbits to tell apart GIGP is DeepSets) or with an orbit space of
+            more than one dimension; an option that is not one of the choices; too few hidden channels.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        group: Group,
+        *,
+        orbits: int = 50,
+        membership: Membership = "ball",
+        delta: float = 0.5,
+        normalize: bool = True,
+        center: Center = "centroid",
+        feed_center: bool = True,
+        aggregation: Aggregation = "weighted",
+        init: Init = "mean",
+        hidden_layers: int = 2,
+        hidden_channels: int | None = None,
+    ) -> None:
+        super().__init__(channels)
+        check_choice("center", center, Center)
+        check_choice("aggregation", aggregation, Aggregation)
+        check_choice("init", init, Init)
+        if aggregation == "mean" and init != "random":
+            raise InputError(
+                f"aggregation=mean averages over orbits, so it cannot start as init={init} pooling over points; "
+                "use init=random, or aggregation=weighted or sum."
+            )
+        check_orbit_space(group)
+        self.group, self.center, self.feed_center = group, center, feed_center
+        self.aggregation, self.init = aggregation, init
+        self.orbits = Orbits(orbits, membership, delta, normalize, group.period)
+        self.phi = mlp(channels + feed_center, channels, hidden_layers, hidden_channels or max(64, 2 * channels))
+        if init != "random":
+            start_as_identity(self.phi, channels)
+        if aggregation == "weighted":
+            self.weight = nn.Parameter(torch.ones(orbits))
+
+    def coordinate(self, pos: Tensor, mask: Tensor) -> Tensor:
+        """Orbit coordinates q, (B, N), of positions (B, N, d)."""
+        if pos.shape[-1] != self.group.dim:
+            raise InputError(f"{self.group} acts on {self.group.dim}-dimensional positions, not {pos.shape[-1]}.")
+        return self.group.orbit_coordinate(center_points(pos, mask) if self.center == "centroid" else pos)
+
+    @torch.no_grad()
+    def fit(self, clouds: Iterable[PointCloud]) -> None:
+        """Space the orbit centers over the range of the orbit coordinate on training clouds."""
+        low, high = torch.inf, -torch.inf
+        for cloud in clouds:
+            q = self.coordinate(cloud.pos, cloud.mask)[cloud.mask]
+            if len(q):
+                low, high = min(low, q.min().item()), max(high, q.max().item())
+        self.orbits.fit(low, high)
+
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        m = self.orbits(self.coordinate(pos, mask), mask).to(feat.dtype)  # (B, N, K)
+        h = m.transpose(-1, -2) @ masked(feat, mask)                      # (B, K, c)
+        n = m.sum(-2)                                                     # (B, K)
+        if self.feed_center:
+            c = self.orbits.centers.to(h.dtype).expand(*h.shape[:2])      # (B, K)
+            h = torch.cat([h, c.unsqueeze(-1)], -1)                       # (B, K, c + 1)
+        z = masked(self.phi(h), n > 0)                                    # (B, K, c)
+        if self.aggregation == "weighted":
+            y = torch.einsum("k,bkc->bc", self.weight, z)
+        else:
+            y = z.sum(1)
+        if self.aggregation == "mean":
+            return y / (n > 0).sum(-1, keepdim=True).clamp(min=1)
+        return y if self.init == "sum" else y / n.sum(-1, keepdim=True).clamp(min=1)
+
+    def extra_repr(self) -> str:
+        return f"group={self.group}, center={self.center}, aggregation={self.aggregation}, init={self.init}"
+
+
+def check_orbit_space(group: Group) -> None:
+    """Refuse groups whose orbits GIGP cannot line up: it needs many orbits and one number that tells them apart."""
+    if group.q_dim == 0:
+        raise InputError(
+            f"all of space is one orbit of {group}, so GIGP over it would be DeepSets: an MLP of the summed features. "
+            "Pool over SO(d) about the centroid instead (SO2 or SO3 with center=centroid); "
+            "for the DeepSets control set orbits=1 there."
+        )
+    if group.q_dim > 1:
+        raise InputError(
+            f"the orbits of {group} form a {group.q_dim}-dimensional space; GIGP lines up orbit centers along one "
+            "coordinate. Pool over a group whose orbit space is one-dimensional: SO(2), SO(3), Tx, Ty or Rx."
+        )
+
+
+def mlp(in_channels: int, out_channels: int, layers: int, width: int) -> nn.Sequential:
+    """ReLU MLP with `layers` hidden layers of `width` units."""
+    sizes = [in_channels, *[width] * layers]
+    hidden = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())]
+    return nn.Sequential(*hidden, nn.Linear(sizes[-1], out_channels))
+
+
+@torch.no_grad()
+def start_as_identity(phi: nn.Sequential, channels: int) -> None:
+    """Make an MLP return its first `channels` inputs, exactly, through pairs relu(x) - relu(-x).
+
+    Units beyond those pairs keep their random inputs and start with no say in the output, so they can learn.
+
+    Raises:
+        InputError: the hidden layers hold fewer than 2 `channels` units.
+    """
+    linears = [m for m in phi if isinstance(m, nn.Linear)]
+    eye = torch.eye(channels)
+    pairs = torch.cat([eye, -eye])  # (2c, c): x -> (x, -x)
+    for i, linear in enumerate(linears):
+        rows = channels if i == len(linears) - 1 else 2 * channels
+        if i < len(linears) - 1 and linear.out_features < rows:
+            raise InputError(
+                f"{linear.out_features} hidden channels cannot hold the identity on {channels} features that "
+                f"init=mean and init=sum start from; use at least {rows}, or init=random."
+            )
+        first, last = i == 0, i == len(linears) - 1
+        block = (eye if last else pairs) if first else (pairs.T if last else torch.eye(rows))
+        linear.weight[:rows] = 0
+        linear.bias[:rows] = 0
+        linear.weight[:rows, : block.shape[1]] = block
