@@ -1,4 +1,4 @@
-"""The equivariant backbone: residual blocks of Lie group convolutions (arXiv 2305.19207 section 4, 2002.12880 figure 5)."""
+"""The equivariant backbone: residual blocks of Lie group convolutions (arXiv 2002.12880, figure 5)."""
 
 from itertools import pairwise
 
@@ -188,8 +188,16 @@ class LieResNet(nn.Module):
         key = (self.grid.device, self.grid.dtype, version)
         if self._grid_levels is None or self._grid_levels[0] != key:
             with torch.no_grad():
-                self._grid_levels = (key, self.geometry.levels([self._pairs(self.grid, None)]))
+                self._grid_levels = (key, self._layout_of_grid())
         return self._grid_levels[1]
+
+    def _layout_of_grid(self) -> list[Level]:
+        """Lay out the grid in double precision and round distances, so that the ties of a regular grid are ties on
+        every machine and go to the first point."""
+        inputs, distance = self._pairs(self.grid.double(), None)
+        levels = self.geometry.levels([Pairs(inputs, distance.round(decimals=9))])
+        dtype = self.grid.dtype
+        return [Level(x.queries, [Pairs(p.inputs.to(dtype), p.distance.to(dtype)) for p in x.pairs]) for x in levels]
 
     def _check(self, cloud: PointCloud) -> None:
         """Refuse clouds that the net was not made for."""

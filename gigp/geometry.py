@@ -11,6 +11,8 @@ from gigp.errors import InputError
 from gigp.groups import Group
 from gigp.neighborhood import Neighborhood, choose_neighbors, farthest_points, join
 
+MARGIN = 1e-5  # a radius lies just outside the distance it was set by, so that rounding cannot move points across it
+
 
 class Pairs(NamedTuple):
     """All pairs (neighbor j, query i) of g lifted clouds of equal size.
@@ -82,7 +84,9 @@ class Geometry(nn.Module):
     def __init__(self, fill: Sequence[float], nbhd: int, keep: float = 1.0) -> None:
         super().__init__()
         if not (all(f > 0 for f in fill) and nbhd >= 1 and 0 < keep <= 1):
-            raise InputError(f"fill={list(fill)}, nbhd={nbhd}, keep={keep}: fill and keep lie in (0, 1], nbhd from 1 up.")
+            raise InputError(
+                f"fill={list(fill)}, nbhd={nbhd}, keep={keep}: fill must be positive, nbhd at least 1, keep in (0, 1]."
+            )
         self.fill, self.nbhd, self.keep = [min(f, 1.0) for f in fill], nbhd, keep
         self.register_buffer("radius", torch.tensor([math.inf if f == 1 else math.nan for f in self.fill]))
         self._fitted = False
@@ -106,7 +110,8 @@ class Geometry(nn.Module):
         for i, (fill, level) in enumerate(zip(self.fill, levels, strict=True)):
             if fill < 1:
                 distance = torch.cat([p.distance.flatten() for p in level.pairs])
-                self.radius[i] = distance.kthvalue(max(1, round(fill * len(distance)))).values
+                held = distance.kthvalue(max(1, round(fill * len(distance)))).values
+                self.radius[i] = held * (1 + MARGIN)
 
     def neighborhoods(self, levels: list[Level]) -> list[Neighborhood]:
         """Choose the neighbors of every block; at random in training, the same every time in evaluation."""

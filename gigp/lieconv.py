@@ -1,5 +1,6 @@
 """The Lie group convolution of Finzi et al. 2020 (arXiv 2002.12880), section 4 and appendix A."""
 
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class LieConv(nn.Module):
         check_choice("kernel_norm", kernel_norm, KernelNorm)
         sizes = [pair_channels, kernel_width, kernel_width, kernel_channels]
         self.kernel = nn.Sequential()
-        for i, o in zip(sizes, sizes[1:], strict=False):
+        for i, o in pairwise(sizes):
             self.kernel.extend([nn.Linear(i, o), *norm_swish(o, norm=kernel_norm == "batch")])
         self.linear = nn.Linear(kernel_channels * in_channels, out_channels)
 

@@ -25,7 +25,7 @@ def farthest_points(distance: Tensor, num: int) -> Tensor:
         depend on the order of the points (but for ties).
     """
     clouds = torch.arange(len(distance), device=distance.device)
-    chosen = [distance.sum(-1).argmin(-1)]  # (g,)
+    chosen = [(distance + distance.mT).sum(-1).argmin(-1)]  # (g,)
     nearest = distance[clouds, chosen[0]]   # (g, n) distance to the closest chosen point
     for _ in range(num - 1):
         chosen.append(nearest.argmax(-1))
@@ -79,7 +79,7 @@ class Neighborhood:
 
     def __post_init__(self) -> None:
         tables = self._tables(torch.ones_like(self.pairs[:, :1]))
-        self.count = torch.cat([t.sum(1).flatten() for t in tables])[:, None, None]  # (Q, 1, 1) neighbors of a query
+        self.count = torch.cat([t.sum(1).flatten() for t in tables])[:, None, None].clamp(min=1)  # (Q, 1, 1)
 
     def sum(self, kernel: Tensor, feat: Tensor) -> Tensor:
         """Outer products kernel_ij (x) f_j, summed over the neighbors j.

@@ -91,6 +91,10 @@ class Orbits(nn.Module):
             m = m / m.sum(-1, keepdim=True)
         return m * mask.unsqueeze(-1)
 
+    def occupancy(self, n: Tensor) -> Tensor:
+        """How much of a point orbits that hold n points hold, at most 1: all or nothing, but continuous for `hat`."""
+        return n.clamp(max=1) if self.membership == "hat" else (n > 0).to(n.dtype)
+
     def _check_fitted(self) -> None:
         """Read the centers once, at the first call; later calls cost nothing on any device."""
         if not self._fitted:

@@ -7,10 +7,13 @@ arXiv 2305.19207) pools orbit by orbit:
     z_k = phi([h_k, c_k])   where n_k > 0, else 0   one MLP, shared by all orbits, told the orbit's coordinate
     y   = sum_k w_k z_k / sum_k n_k                 learned weights; before training this is the mean of the features
 
-m_ik is the membership of point i in orbit k, c_k the orbit's center (`gigp.orbits`).
+m_ik is the membership of point i in orbit k, c_k the orbit's center (`gigp.orbits`). With hat memberships an orbit
+that holds a share s_k = n_k < 1 of a point has the say of that share, z_k = s_k phi([h_k / s_k, c_k]), so that y is
+continuous when a point enters an orbit.
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -153,14 +156,13 @@ class GIGP(Pool):
         m = self.orbits(self.coordinate(pos, mask), mask).to(feat.dtype)  # (B, N, K)
         h = m.transpose(-1, -2) @ masked(feat, mask)                      # (B, K, c)
         n = m.sum(-2)                                                     # (B, K)
+        s = self.orbits.occupancy(n)                                      # (B, K), 0 for empty orbits
+        h = h / s.masked_fill(s == 0, 1).unsqueeze(-1)
         if self.feed_center:
             c = self.orbits.centers.to(h.dtype).expand(*h.shape[:2])      # (B, K)
             h = torch.cat([h, c.unsqueeze(-1)], -1)                       # (B, K, c + 1)
-        z = masked(self.phi(h), n > 0)                                    # (B, K, c)
-        if self.aggregation == "weighted":
-            y = torch.einsum("k,bkc->bc", self.weight, z)
-        else:
-            y = z.sum(1)
+        z = s.unsqueeze(-1) * self.phi(h)                                 # (B, K, c)
+        y = torch.einsum("k,bkc->bc", self.weight, z) if self.aggregation == "weighted" else z.sum(1)
         if self.aggregation == "mean":
             return y / (n > 0).sum(-1, keepdim=True).clamp(min=1)
         return y if self.init == "sum" else y / n.sum(-1, keepdim=True).clamp(min=1)
@@ -187,7 +189,7 @@ def check_orbit_space(group: Group) -> None:
 def mlp(in_channels: int, out_channels: int, layers: int, width: int) -> nn.Sequential:
     """ReLU MLP with `layers` hidden layers of `width` units."""
     sizes = [in_channels, *[width] * layers]
-    hidden = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())]
+    hidden = [m for i, o in pairwise(sizes) for m in (nn.Linear(i, o), nn.ReLU())]
     return nn.Sequential(*hidden, nn.Linear(sizes[-1], out_channels))
 
 

@@ -1,0 +1,158 @@
+"""What a group has to say for itself; a new group is one subclass."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gigp.errors import InputError
+from gigp.groups.series import norm
+
+
+class Group(ABC):
+    """A Lie group G that acts on the points of R^d, by matrices.
+
+    Elements are matrices (..., rep_dim, rep_dim): d x d for linear groups, homogeneous (d + 1) x (d + 1) for groups
+    with translations. Elements of the Lie algebra are coordinates (..., lie_dim) in the basis `generators()`, rotations
+    before translations. Every point x lies on one orbit, named by the orbit coordinate q(x), and is the image of that
+    orbit's `representative` under its lifts (Finzi et al. 2020, arXiv 2002.12880, section 4).
+
+    Attributes:
+        dim: d, the dimension of the space.
+        lie_dim: dimension of the group.
+        q_dim: dimension of the orbit space R^d / G.
+        q_embed_dim: how many numbers embed the orbit space without a jump.
+        rep_dim: side of the matrices.
+        free: no element but the identity fixes a point, so every point has a single lift.
+        commutative: elements commute, which makes the network exactly equivariant.
+        period: period of `orbit_coordinate` where that is an angle.
+        alpha: weight of the group part in `distance`; the orbit part weighs 1 - alpha.
+    """
+
+    dim: int
+    lie_dim: int
+    q_dim: int
+    rep_dim: int
+    free: ClassVar[bool] = True
+    commutative: ClassVar[bool] = True
+    period: ClassVar[float | None] = None
+
+    def __init__(self, alpha: float = 0.2) -> None:
+        if not 0 <= alpha <= 1:
+            raise InputError(f"alpha={alpha} is no weight; it must lie between 0 and 1.")
+        self.alpha = alpha
+
+    @property
+    def q_embed_dim(self) -> int:
+        return self.q_dim
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The usual symbol, as SO(3)."""
+
+    @abstractmethod
+    def generators(self) -> Tensor:
+        """Basis A_i of the Lie algebra, (lie_dim, rep_dim, rep_dim), so that exp(a) = expm(sum_i a_i A_i)."""
+
+    @abstractmethod
+    def exp(self, a: Tensor) -> Tensor:
+        """(..., lie_dim) -> (..., rep_dim, rep_dim)."""
+
+    @abstractmethod
+    def log(self, g: Tensor) -> Tensor:
+        """Principal logarithm, (..., rep_dim, rep_dim) -> (..., lie_dim)."""
+
+    @abstractmethod
+    def orbit(self, x: Tensor) -> Tensor:
+        """Orbit coordinate q of points, (..., d) -> (..., q_embed_dim)."""
+
+    @abstractmethod
+    def representative(self, q: Tensor) -> Tensor:
+        """The point of an orbit that lifts start from, (..., q_embed_dim) -> (..., d)."""
+
+    @abstractmethod
+    def section(self, x: Tensor) -> Tensor:
+        """One element that takes the representative of x's orbit to x, (..., d) -> (..., rep_dim, rep_dim)."""
+
+    @abstractmethod
+    def random(
+        self,
+        *shape: int,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Random elements (*shape, rep_dim, rep_dim): uniform rotations, normal translations, log-normal scales."""
+
+    def inverse(self, g: Tensor) -> Tensor:
+        """(..., rep_dim, rep_dim) -> (..., rep_dim, rep_dim)."""
+        return torch.linalg.inv(g)
+
+    def act(self, g: Tensor, x: Tensor) -> Tensor:
+        """Apply elements (..., rep_dim, rep_dim) to points (..., d)."""
+        d = self.dim
+        x = (g[..., :d, :d] @ x.unsqueeze(-1)).squeeze(-1)
+        return x if self.rep_dim == d else x + g[..., :d, d]
+
+    def relative(self, u: Tensor, v: Tensor) -> Tensor:
+        """log(v^-1 u) of elements that broadcast, (..., rep_dim, rep_dim) twice -> (..., lie_dim)."""
+        return self.log(self.inverse(v) @ u)
+
+    def stabilizer(
+        self,
+        *shape: int,
+        liftsamples: int = 1,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Random elements that fix every representative, (*shape, liftsamples, rep_dim, rep_dim)."""
+        raise InputError(f"{self} acts freely: only the identity fixes a point, so there is nothing to sample.")
+
+    def lift(self, x: Tensor, stabilizer: Tensor | None = None) -> Tensor:
+        """Elements that take the representative of each point's orbit to the point.
+
+        Args:
+            x: points, (..., d).
+            stabilizer: elements that fix the representatives, (..., L, rep_dim, rep_dim); None for the one lift
+                that `section` gives.
+
+        Returns:
+            (..., L, rep_dim, rep_dim), where L is 1 without a stabilizer.
+
+        Raises:
+            InputError: points of another dimension, or several lifts for a group that acts freely.
+        """
+        if x.shape[-1] != self.dim:
+            raise InputError(f"{self} acts on {self.dim}-dimensional points, not {x.shape[-1]}-dimensional ones.")
+        if stabilizer is not None and self.free:
+            raise InputError(f"{self} acts freely: a point has one lift; use liftsamples=1.")
+        section = self.section(x).unsqueeze(-3)
+        return section if stabilizer is None else section @ stabilizer
+
+    def orbit_coordinate(self, x: Tensor) -> Tensor:
+        """The number that tells orbits apart, (..., d) -> (...,), for groups whose orbit space is one-dimensional.
+
+        Raises:
+            InputError: the orbit space is a point or has more dimensions.
+        """
+        if self.q_dim != 1:
+            raise InputError(f"orbits of {self} are told apart by {self.q_dim} numbers, not by one.")
+        return self.orbit(x)[..., 0]
+
+    def distance(self, a: Tensor, qu: Tensor, qv: Tensor) -> Tensor:
+        """alpha |log(v^-1 u)| + (1 - alpha) |q_u - q_v|.
+
+        Args:
+            a: log(v^-1 u), (..., lie_dim).
+            qu, qv: orbit coordinates, (..., q_embed_dim).
+        """
+        return self.alpha * norm(a) + (1 - self.alpha) * norm(qu - qv)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, alpha={self.alpha})"

@@ -1,0 +1,81 @@
+"""Symmetry checks for your own layers: random group elements, in double precision, that name what broke.
+
+    from gigp.groups import SO3
+    from gigp.testing import assert_invariant
+    assert_invariant(lambda pos: model(feat, pos, mask), SO3(), pos)
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gigp.groups import Group
+
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+
+
+def random_element(group: Group, num: int, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """`num` random elements of a group, the same for the same seed, (num, rep_dim, rep_dim)."""
+    generator = torch.Generator().manual_seed(seed)
+    return group.random(num, generator=generator, dtype=dtype)
+
+
+def assert_invariant(
+    fn: Callable[[Tensor], Tensor],
+    group: Group,
+    pos: Tensor,
+    *,
+    num: int = 4,
+    tolerance: float | None = None,
+    seed: int = 0,
+) -> None:
+    """Check fn(g x) = fn(x) for random g.
+
+    Args:
+        fn: maps positions (..., d) to a tensor.
+        group: the group that acts on the positions.
+        pos: positions, (..., d).
+        num: how many random elements to try.
+        tolerance: largest error allowed, relative to the largest output; by default by the dtype of `pos`.
+        seed: of the random elements.
+
+    Raises:
+        AssertionError: naming the element, and the error absolute and relative.
+    """
+    assert_equivariant(fn, group, pos, lambda g, y: y, num=num, tolerance=tolerance, seed=seed)
+
+
+def assert_equivariant(
+    fn: Callable[[Tensor], Tensor],
+    group: Group,
+    pos: Tensor,
+    act_out: Callable[[Tensor, Tensor], Tensor] | None = None,
+    *,
+    num: int = 4,
+    tolerance: float | None = None,
+    seed: int = 0,
+) -> None:
+    """Check fn(g x) = g fn(x) for random g.
+
+    Args:
+        fn, group, pos, num, tolerance, seed: as for `assert_invariant`.
+        act_out: how an element acts on the output, `act_out(g, y)`; by default as on positions.
+    """
+    act_out = act_out or group.act
+    if tolerance is None:
+        tolerance = TOLERANCE[pos.dtype]
+    expected = fn(pos).detach()
+    if not expected.isfinite().all():
+        raise AssertionError(f"the output has {int((~expected.isfinite()).sum())} values that are not finite.")
+    for i, g in enumerate(random_element(group, num, seed=seed)):
+        moved = fn(group.act(g, pos.double()).to(pos.dtype)).detach().double()
+        target = act_out(g, expected.double())
+        error, scale = float((moved - target).abs().max()), float(target.abs().max())
+        if not error <= tolerance * max(scale, 1e-30):
+            rows = "\n".join("  " + " ".join(f"{value: .4f}" for value in row) for row in g.tolist())
+            raise AssertionError(
+                f"not equivariant under {group}: element {i} changes the output by {error:.2e}, "
+                f"{error / max(scale, 1e-30):.2e} of its largest value {scale:.2e} (allowed {tolerance:.0e}). "
+                f"The element:\n{rows}"
+            )
