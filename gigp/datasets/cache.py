@@ -1,0 +1,85 @@
+"""One compact, checked file of arrays for each source, written whole or not at all."""
+
+import hashlib
+import io
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+log = logging.getLogger(__name__)
+
+Arrays = dict[str, np.ndarray]
+
+
+class CacheError(Exception):
+    """The file is not a whole cache of the wanted version; the message says why."""
+
+
+def load_or_build(path: Path, version: str, build: Callable[[], Arrays]) -> Arrays:
+    """Read a cache; build and write it where it is missing, damaged or of another version.
+
+    Args:
+        path: of the cache file.
+        version: names source and format; a file that says otherwise is built again.
+        build: makes the arrays.
+    """
+    if path.exists():
+        try:
+            return read(path, version)
+        except CacheError as error:
+            log.warning("%s %s; it is built again.", path, error)
+    arrays = build()
+    write(path, version, arrays)
+    return arrays
+
+
+def write(path: Path, version: str, arrays: Arrays) -> None:
+    """Write arrays: a line with the version and the SHA-256 of what follows, then a compressed npz archive.
+
+    Raises:
+        OSError: the disk is full or read-only; nothing is left behind then, and an older file stays as it is.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    body = buffer.getbuffer()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(_header(version, body))
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path, version: str) -> Arrays:
+    """Read arrays that `write` wrote.
+
+    Raises:
+        CacheError: another version, or any byte differs from what was written.
+    """
+    content = path.read_bytes()
+    header, newline, _ = content.partition(b"\n")
+    if not newline or not header.startswith(f"gigp {version} ".encode()):
+        raise CacheError("is damaged or of another version")
+    body = memoryview(content)[len(header) + 1 :]
+    if header + newline != _header(version, body):
+        raise CacheError("is damaged: its checksum does not match")
+    with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def _header(version: str, body: memoryview | bytes) -> bytes:
+    return f"gigp {version} {hashlib.sha256(body).hexdigest()}\n".encode()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

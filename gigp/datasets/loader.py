@@ -1,0 +1,138 @@
+"""What the data modules share: splits, an order that a resumed run repeats, and loaders that index whole batches."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from gigp.errors import InputError
+from gigp.pointcloud import PointCloud
+
+Part = Literal["train", "val", "test"]
+
+
+class BatchSampler(Sampler[Tensor]):
+    """Batches of indices 0..num-1, in an order that is a function of seed and epoch alone.
+
+    Args:
+        num: number of samples.
+        batch_size: samples in a batch.
+        shuffle: a new order every epoch, and no incomplete last batch (as published) unless it is the only one.
+        seed: of the order.
+    """
+
+    def __init__(self, num: int, batch_size: int, shuffle: bool = False, seed: int = 0) -> None:
+        self.num, self.batch_size, self.shuffle, self.seed, self.epoch = num, batch_size, shuffle, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before every epoch, also the first after a resume."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        whole = self.num // self.batch_size
+        return whole if self.shuffle and whole else -(-self.num // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.arange(self.num)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            order = torch.randperm(self.num, generator=generator)
+        return iter(order.split(self.batch_size)[: len(self)])
+
+
+class Samples(Dataset):
+    """Some samples of a data module, fetched a whole batch at a time."""
+
+    def __init__(self, module: "PointCloudDataModule", indices: Tensor) -> None:
+        self.module, self.indices = module, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, batch: Tensor) -> Any:
+        return self.module.fetch(self.indices[batch])
+
+
+class PointCloudDataModule(L.LightningDataModule):
+    """Base of the data sets. A subclass sets the attributes below in `setup` and says how to fetch and finish a batch.
+
+    Attributes:
+        kind: `regression` or `classification`.
+        in_channels: of the input features.
+        out_dim: numbers to predict for each cloud.
+        dim: of the positions.
+        grid: positions that all clouds share, (N, d), or None.
+        indices: of the samples of each part in the order of the source, (n,).
+        description: what a record says about the data.
+    """
+
+    kind: Literal["regression", "classification"]
+    in_channels: int
+    out_dim: int
+    dim: int
+    grid: Tensor | None = None
+    indices: dict[Part, Tensor]
+    description: dict[str, Any]
+
+    def __init__(self, batch_size: int, eval_batch_size: int, augment: bool, seed: int) -> None:
+        super().__init__()
+        if batch_size < 1 or eval_batch_size < 1:
+            raise InputError(f"batch_size={batch_size}, eval_batch_size={eval_batch_size}: both must be positive.")
+        self.batch_size, self.eval_batch_size, self.augment, self.seed = batch_size, eval_batch_size, augment, seed
+
+    @abstractmethod
+    def fetch(self, indices: Tensor) -> Any:
+        """Raw batch of the samples at `indices`."""
+
+    @abstractmethod
+    def finish(self, batch: Any, augment: bool) -> tuple[PointCloud, Tensor]:
+        """Clouds and targets of a raw batch, on its device, randomly moved if `augment`."""
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[PointCloud, Tensor]:
+        return self.finish(batch, self.augment and self.trainer is not None and self.trainer.training)
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val", self.eval_batch_size)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader("test", self.eval_batch_size)
+
+    def train_clouds(self, batch_size: int = 1000) -> Iterator[PointCloud]:
+        """The training clouds in order, not augmented: for what a model takes from the training set."""
+        for indices in self.indices["train"].split(batch_size):
+            yield self.finish(self.fetch(indices), augment=False)[0]
+
+    def _loader(self, part: Part, batch_size: int, shuffle: bool = False) -> DataLoader:
+        samples = Samples(self, self.indices[part])
+        return DataLoader(samples, sampler=BatchSampler(len(samples), batch_size, shuffle, self.seed), batch_size=None)
+
+
+def take(parts: dict[Part, Tensor], sizes: dict[Part, int | None]) -> dict[Part, Tensor]:
+    """The first `sizes[part]` samples of each part; None takes all.
+
+    Raises:
+        InputError: a part has fewer samples, or none would be left.
+    """
+    for part, size in sizes.items():
+        if size is not None and not 1 <= size <= len(parts[part]):
+            raise InputError(
+                f"dataset.{part}_size={size}: this source has {len(parts[part])} samples for {part}; "
+                f"choose from 1 to {len(parts[part])}, or null for all."
+            )
+    return {part: indices[: sizes[part]] for part, indices in parts.items()}
+
+
+def hash_of(parts: dict[Part, Tensor]) -> str:
+    """Twelve hexadecimal digits that name a split: the SHA-256 of its indices."""
+    digest = hashlib.sha256()
+    for part in ("train", "val", "test"):
+        digest.update(part.encode() + parts[part].numpy().astype("<i8").tobytes())
+    return digest.hexdigest()[:12]

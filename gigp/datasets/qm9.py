@@ -1,0 +1,156 @@
+"""QM9: 130,831 small organic molecules and their properties (Ramakrishnan et al. 2014, doi 10.1038/sdata.2014.22)."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gigp.datasets.cache import load_or_build
+from gigp.datasets.loader import Part, PointCloudDataModule, hash_of, take
+from gigp.datasets.qm9_sources import ELEMENTS, NUM_MOLECULES, read_qm9
+from gigp.datasets.targets import TARGETS, parse_targets
+from gigp.errors import check_choice
+from gigp.groups import SO3
+from gigp.pointcloud import PointCloud, center_points
+
+Source = Literal["qm9pack", "pyg"]
+Split = Literal["cormorant", "dimenet"]
+SPLITS = {  # numpy seed of the permutation, sizes of train, val and test
+    "cormorant": (0, (100_000, 17_748, 13_083)),
+    "dimenet": (42, (110_000, 10_000, 10_831)),
+}
+FORMAT = 1  # of the cache; a higher number makes every cache be built again
+
+
+class QM9(PointCloudDataModule):
+    """Molecules as point clouds of atoms; one or several of twelve properties to predict.
+
+    Features of an atom: its element, one of (H, C, N, O, F), times (1, z / 9, (z / 9)^2) for nuclear charge z, 15
+    channels. Positions are in Angstrom. Targets of energies are in eV, free atoms subtracted where `Target.referenced`.
+
+    Args:
+        root: folder of the cache.
+        source: `qm9pack`, from the package of that name, or `pyg`, a download.
+        split: `cormorant` (100,000 / 17,748 / 13,083) or `dimenet` (110,000 / 10,000 / 10,831).
+        target: one of the twelve names, a list of them, or `all`.
+        train_size, val_size, test_size: take the first so many of the split's part; None takes all.
+        batch_size: of training; eval_batch_size: of validation and test.
+        augment: turn every training molecule by a random rotation and shift it by a normal draw of 1 Angstrom.
+        recenter: move every molecule's centroid to the origin.
+        scale_positions: divide positions by their standard deviation over the training set.
+        seed: of the order of training.
+    """
+
+    kind = "regression"
+    in_channels = 3 * len(ELEMENTS)
+    dim = 3
+
+    def __init__(
+        self,
+        root: str = "data",
+        source: Source = "qm9pack",
+        split: Split = "cormorant",
+        target: str | list[str] = "homo",
+        train_size: int | None = None,
+        val_size: int | None = None,
+        test_size: int | None = None,
+        batch_size: int = 75,
+        eval_batch_size: int = 250,
+        augment: bool = True,
+        recenter: bool = False,
+        scale_positions: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, augment, seed)
+        check_choice("source", source, Source)
+        check_choice("split", split, Split)
+        self.root, self.source, self.split = Path(root), source, split
+        self.targets = parse_targets(target)
+        self.out_dim = len(self.targets)
+        self.sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
+        self.recenter, self.scale_positions = recenter, scale_positions
+
+    def prepare_data(self) -> None:
+        self._arrays()
+
+    def setup(self, stage: str | None = None) -> None:
+        if hasattr(self, "indices"):
+            return
+        self.indices = take(split_indices(self.split), self.sizes)
+        arrays = self._arrays()
+        sizes = torch.from_numpy(arrays["sizes"]).long()
+        self.mask = torch.arange(int(sizes.max())) < sizes[:, None]                # (M, 29)
+        self.charges = torch.zeros(self.mask.shape, dtype=torch.int8)
+        self.charges[self.mask] = torch.from_numpy(arrays["charges"])
+        self.positions = torch.zeros(*self.mask.shape, 3)
+        self.positions[self.mask] = torch.from_numpy(arrays["positions"])
+        self.features = atom_features()                                            # (10, 15)
+        self.values = torch.from_numpy(self._targets(arrays)).float()              # (M, T)
+        if self.recenter:
+            self.positions = center_points(self.positions, self.mask)
+        train = self.indices["train"]
+        self.positions_std = self.positions[train][self.mask[train]].std().item()
+        if self.scale_positions:
+            self.positions /= self.positions_std
+        self.description = self._describe()
+
+    def train_targets(self) -> Tensor:
+        """Targets of the training set in internal units, atom references subtracted, (n, T)."""
+        return self.values[self.indices["train"]]
+
+    def fetch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
+        mask = self.mask[indices]
+        num = int(mask.sum(1).max())
+        feat = self.features[self.charges[indices, :num].long()]                   # (B, N, 15)
+        return PointCloud(self.positions[indices, :num], feat, mask[:, :num]), self.values[indices]
+
+    def finish(self, batch: tuple[PointCloud, Tensor], augment: bool) -> tuple[PointCloud, Tensor]:
+        cloud, target = batch
+        if augment:
+            pos = cloud.pos
+            turn = SO3().random(len(pos), dtype=pos.dtype, device=pos.device)      # (B, 3, 3)
+            shift = torch.randn(len(pos), 1, 3, dtype=pos.dtype, device=pos.device)
+            cloud = cloud._replace(pos=pos @ turn.mT + shift)
+        return cloud, target
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        path, version = self.root / f"qm9-{self.source}.cache", f"qm9-{self.source}-{FORMAT}"
+        return load_or_build(path, version, lambda: read_qm9(self.source, self.root))
+
+    def _targets(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """The chosen targets in internal units, (M, T), less the sum over their free atoms."""
+        columns = [list(TARGETS).index(target.name) for target in self.targets]
+        per_atom = arrays["references"][arrays["charges"]][:, columns]             # (A, T)
+        starts = np.cumsum(arrays["sizes"], dtype=np.int64) - arrays["sizes"]
+        references = np.add.reduceat(per_atom, starts)                             # (M, T)
+        return arrays["targets"][:, columns] - references * [target.referenced for target in self.targets]
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "dataset": "qm9",
+            "source": self.source,
+            "split": self.split,
+            "split_hash": hash_of(self.indices),
+            "sizes": {part: len(indices) for part, indices in self.indices.items()},
+            "targets": {t.name: {"unit": t.unit, "kind": t.kind, "atom_reference": t.referenced} for t in self.targets},
+            "recenter": self.recenter,
+            "positions_std": self.positions_std,
+        }
+
+
+def split_indices(split: Split) -> dict[Part, Tensor]:
+    """Indices of train, val and test: consecutive stretches of a numpy permutation with a published seed."""
+    seed, sizes = SPLITS[split]
+    permutation = torch.from_numpy(np.random.RandomState(seed).permutation(NUM_MOLECULES))
+    return dict(zip(("train", "val", "test"), permutation.split(sizes), strict=True))
+
+
+def atom_features() -> Tensor:
+    """Features by nuclear charge, (10, 15); zero for 0, which is padding."""
+    table = torch.zeros(10, len(ELEMENTS), 3)
+    for i, charge in enumerate(ELEMENTS.values()):
+        z = charge / 9
+        table[charge, i] = torch.tensor([1.0, z, z * z])
+    return table.flatten(1)

@@ -1,0 +1,78 @@
+"""The twelve regression targets of QM9: column, units, and how they scale with the molecule.
+
+Inside, energies are in eV; tables show them in meV. Units: Ramakrishnan et al. 2014, table 3 (doi
+10.1038/sdata.2014.22).
+"""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from gigp.errors import InputError
+
+HARTREE = 27.211386246  # eV, as in torch_geometric.datasets.qm9
+
+
+@dataclass(frozen=True)
+class Target:
+    """One quantity to predict.
+
+    Attributes:
+        name: as in the literature.
+        column: in the source's tables.
+        internal: internal unit.
+        to_internal: factor from the source's unit to the internal one.
+        unit: unit of results.
+        factor: from the internal unit to that of results.
+        kind: `extensive` grows with the molecule, `intensive` does not.
+        referenced: the free atoms' reference values are subtracted.
+    """
+
+    name: str
+    column: str
+    internal: str
+    to_internal: float
+    unit: str
+    factor: float
+    kind: Literal["intensive", "extensive"]
+    referenced: bool = False
+
+
+def _energy(name: str, column: str, kind: Literal["intensive", "extensive"], referenced: bool = False) -> Target:
+    return Target(name, column, "eV", HARTREE, "meV", 1000.0, kind, referenced)
+
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target("mu", "Dipole_debye", "D", 1.0, "D", 1.0, "intensive"),
+        Target("alpha", "Polarizability_bohr3", "bohr^3", 1.0, "bohr^3", 1.0, "extensive"),
+        _energy("homo", "HOMO_au", "intensive"),
+        _energy("lumo", "LUMO_au", "intensive"),
+        _energy("gap", "HOMO_LUMO_gap_au", "intensive"),
+        Target("r2", "R2_bohr2", "bohr^2", 1.0, "bohr^2", 1.0, "extensive"),
+        _energy("zpve", "ZPVE_au", "extensive", True),
+        _energy("U0", "InternalEnergy_0K_au", "extensive", True),
+        _energy("U", "InternalEnergy_298K_au", "extensive", True),
+        _energy("H", "Enthalphy_298K_au", "extensive", True),
+        _energy("G", "GibbsFreeEnergy_298K_au", "extensive", True),
+        Target("Cv", "Heatcapacity_Cv_cal_mol_K", "cal/(mol K)", 1.0, "cal/(mol K)", 1.0, "extensive", True),
+    )
+}
+
+
+def parse_targets(names: str | list[str]) -> tuple[Target, ...]:
+    """Targets by name, several at once, or `all`.
+
+    Raises:
+        InputError: an unknown name, or none, or one twice.
+    """
+    names = list(TARGETS) if names == "all" else [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if name not in TARGETS:
+            close = get_close_matches(str(name), TARGETS, n=1, cutoff=0.5)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise InputError(f"target={name} is unknown.{hint} Choose from {', '.join(TARGETS)}, or all.")
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"target={names}: name one target or several different ones, as target=[homo,r2].")
+    return tuple(TARGETS[name] for name in names)
