@@ -1,0 +1,207 @@
+"""What happens around training: seeds, re-estimated batch norm, history, checkpoints, progress."""
+
+import csv
+import io
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+
+from gigp.errors import InputError
+from gigp.pointcloud import PointCloud
+from gigp.records import write_atomically
+
+
+class EpochSeed(L.Callback):
+    """Make all randomness of an epoch a function of (seed, epoch), so that a resumed run draws the same numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+
+
+class StopOnNaN(L.Callback):
+    """End a run whose loss is not a number before a checkpoint is spoiled."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, *_: Any) -> None:
+        if outputs["loss"].device.type == "cpu":  # elsewhere once an epoch: looking would make the device wait
+            self._check(trainer, outputs["loss"].item())
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self._check(trainer, float(trainer.callback_metrics["train/loss"]))
+
+    def _check(self, trainer: L.Trainer, loss: float) -> None:
+        if not math.isfinite(loss):
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            raise InputError(
+                f"the loss is {loss} at step {trainer.global_step} (learning rate {rate:.2e}). Try a smaller lr, "
+                "trainer.gradient_clip_val=1, or trainer.precision=32-true. The last checkpoint is from before."
+            )
+
+
+class Recalibrate(L.Callback):
+    """Re-estimate batch-norm statistics on training clouds before every validation, for all models the same way.
+
+    Running averages lag behind weights that move; what validation, the best checkpoint and the test see are plain
+    averages over the same clouds with the weights of the moment. Training itself never uses them.
+
+    Args:
+        num: how many training clouds; 0 leaves the running averages.
+    """
+
+    def __init__(self, num: int) -> None:
+        self.num = num
+
+    @torch.no_grad()
+    def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        norms = [m for m in task.model.modules() if isinstance(m, nn.BatchNorm1d)]
+        if task.frozen:
+            frozen = set(task.model.backbone.modules())
+            norms = [m for m in norms if m not in frozen]
+        if not norms or not self.num:
+            return
+        momenta = [m.momentum for m in norms]
+        for m in norms:
+            m.reset_running_stats()
+            m.momentum = None  # cumulative average
+        task.train()
+        seen = 0
+        for cloud in trainer.datamodule.train_clouds(trainer.datamodule.batch_size):
+            if seen >= self.num:
+                break
+            task.model(PointCloud(*(x.to(task.device) for x in cloud)))
+            seen += len(cloud.feat)
+        for m, momentum in zip(norms, momenta, strict=True):
+            m.momentum = momentum
+        task.eval()
+
+
+class History(L.Callback):
+    """One row for every epoch, in metrics.csv and in the checkpoint, so that the two always agree."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self._train_seconds = time.perf_counter() - self._start
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))}
+        self.rows.append(
+            {
+                "epoch": trainer.current_epoch,
+                "step": trainer.global_step,
+                "lr": trainer.optimizers[0].param_groups[0]["lr"],
+                **dict(sorted(metrics.items())),
+                "train_seconds": round(self._train_seconds, 3),
+                "seconds": round(time.perf_counter() - self._start, 3),
+            }
+        )
+        self._write()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows = state["rows"]
+        self._write()
+
+    def _write(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, text.getvalue())
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are written whole or not at all, and read as tensors and plain data only."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            raise InputError(f"cannot write {path}: {error}. The checkpoint before it is whole.") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> dict:
+        return load_checkpoint(Path(path), map_location)
+
+
+def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without executing anything in it.
+
+    Raises:
+        InputError: it is missing, damaged, or holds more than tensors and plain data.
+    """
+    if not path.exists():
+        raise InputError(f"there is no checkpoint at {path}.")
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # torch.load has no error class of its own: zip, pickle, end of file, runtime
+        reason = str(error).splitlines()[0][:200]
+        raise InputError(
+            f"{path} is damaged or no checkpoint of this project ({reason}). Delete it, or start anew with "
+            "overwrite=true."
+        ) from error
+
+
+class ProgressLine(L.Callback):
+    """A bar over the whole run with loss, validation metric and time left; plain lines where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.metric, self.loss = "", math.nan
+        if self.console.is_terminal:
+            times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            self.bar = Progress(TextColumn("{task.description}"), BarColumn(), *times, console=self.console)
+            self.job = self.bar.add_task("", total=trainer.estimated_stepping_batches, completed=trainer.global_step)
+            self.bar.start()
+
+    def on_train_batch_end(self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, *_: Any) -> None:
+        if self.bar is None or trainer.global_step % 10:
+            return
+        self.loss = float(outputs["loss"])
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.bar.update(
+            self.job, completed=trainer.global_step, description=f"{epoch}  loss {self.loss:.3f}  {self.metric}"
+        )
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        values = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in task.units}
+        shown = [f"{name} {value:.4g} {task.units[name]}" for name, value in values.items()]
+        self.metric = "validation " + ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")
+        if self.bar is None:
+            loss = float(trainer.callback_metrics["train/loss"])
+            epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self.console.print(f"{epoch}  loss {loss:.4f}  {self.metric}", highlight=False)
+
+    def teardown(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None

@@ -1,0 +1,60 @@
+"""Weights & Biases, online where an account is set up and offline elsewhere, without ever asking."""
+
+import hashlib
+import netrc
+import os
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+
+from gigp.errors import InputError
+from gigp.records import RunFolder
+
+
+def build_logger(config: dict[str, Any], folder: RunFolder) -> Logger | None:
+    """The logger that `logger=...` asks for; None where the run folder's own files are enough.
+
+    All runs that differ in pool and seed alone share a wandb group. The id of the wandb run is a function of the
+    folder, so a resumed run goes on in the same wandb run.
+
+    Args:
+        config: resolved configuration.
+        folder: of the run; wandb's own files go below it.
+    """
+    options = config["logger"]
+    if options["name"] == "csv":
+        return None
+    try:
+        import wandb
+        from lightning.pytorch.loggers import WandbLogger
+    except ImportError as error:
+        raise InputError("logger=wandb needs the package wandb; run `pip install wandb`, or use logger=csv.") from error
+    offline = not is_online()
+    choices = config["choices"]
+    return WandbLogger(
+        project=options["project"],
+        entity=options["entity"],
+        id=hashlib.sha256(f"{folder.name}/{folder.seed}".encode()).hexdigest()[:16],
+        name=f"{folder.name}/seed{folder.seed}",
+        group=folder.name.replace(f"_{choices['pool']}_", "_"),
+        tags=[*choices.values(), f"seed{folder.seed}"],
+        save_dir=str(folder.path),
+        config=config,
+        resume="allow",
+        offline=offline,
+        settings=wandb.Settings(silent=True, init_timeout=30),
+    )
+
+
+def is_online() -> bool:
+    """Whether wandb can log to its service without asking for anything."""
+    mode = os.environ.get("WANDB_MODE")
+    if mode:
+        return mode == "online"
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        entries = netrc.netrc().hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return "api.wandb.ai" in entries

@@ -1,0 +1,173 @@
+"""A run's folder: its identity, its configuration, and what came of it.
+
+    <results_dir>/<name>/seed<k>/    config.yaml  metrics.csv  summary.json  checkpoints/{last,best}.ckpt
+
+The folder is a function of the configuration, without a timestamp: the same command finds the same folder again.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from gigp.errors import InputError
+
+# what may differ between two commands that mean the same run
+NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale")
+IN_NAME_ALREADY = ("dataset", "group", "pool", "scale", "target", "seed", "logger", "experiment", *NOT_IDENTITY)
+
+
+def run_name(config: dict[str, Any], overrides: list[str]) -> str:
+    """Name of a run: its choices, then every other override of the command line, in alphabetical order.
+
+    Args:
+        config: resolved configuration.
+        overrides: of the command line, as KEY=VALUE.
+    """
+    if config["name"]:
+        return str(config["name"])
+    choices, target = config["choices"], config["target"]
+    parts = [choices["dataset"], choices["group"], choices["pool"], choices["scale"]]
+    if choices["dataset"] == "qm9":
+        parts.insert(1, target if isinstance(target, str) else "+".join(target))
+    keys = [override.lstrip("+~").partition("=") for override in overrides]
+    extra = sorted(f"{k}={v}" for k, _, v in keys if k not in IN_NAME_ALREADY and not k.startswith("logger."))
+    extra += [f"experiment={v}" for k, _, v in keys if k == "experiment" and v != "null"]
+    return "_".join([*parts, *(re.sub(r"[^\w.=+,-]+", "-", e) for e in extra)])
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        root: `results_dir`.
+        name: of the run, see `run_name`.
+        seed: of the run.
+    """
+
+    def __init__(self, root: str | Path, name: str, seed: int) -> None:
+        self.name, self.seed = name, seed
+        self.path = Path(root) / name / f"seed{seed}"
+        self.config, self.metrics, self.record = (self.path / f for f in ("config.yaml", "metrics.csv", "summary.json"))
+        self.checkpoints = self.path / "checkpoints"
+        self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes out of the folder.
+
+        Raises:
+            InputError: another process works in it, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / ".lock", "a+")  # noqa: SIM115
+        except OSError as error:
+            raise InputError(f"cannot write to {self.path} ({error.strerror}); set results_dir=FOLDER.") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"another process is at work on {self.path}; wait for it or change name=.") from None
+            yield
+
+    def summary(self) -> dict[str, Any] | None:
+        """The record of a finished run, else None."""
+        if not self.record.exists():
+            return None
+        try:
+            return json.loads(self.record.read_text())
+        except ValueError as error:
+            raise InputError(f"{self.record} is damaged ({error}); delete it or run with overwrite=true.") from error
+
+    def open(self, config: dict[str, Any], overwrite: bool = False) -> None:
+        """Write the configuration, or check that the folder holds the same one.
+
+        Raises:
+            InputError: it holds another; the message lists the differences.
+        """
+        identity = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+        if overwrite:
+            for old in (self.checkpoints, self.path / "wandb"):
+                shutil.rmtree(old, ignore_errors=True)
+            for old in (self.record, self.metrics, self.config):
+                old.unlink(missing_ok=True)
+        if self.config.exists():
+            held = yaml.safe_load(self.config.read_text()) or {}
+            held = {key: value for key, value in held.items() if key not in NOT_IDENTITY}
+            differences = sorted(_differences(held, identity))
+            if differences:
+                raise InputError(
+                    f"{self.path} holds a run of another configuration:\n  " + "\n  ".join(differences)
+                    + "\nGive this one another name=..., or replace the old one with overwrite=true."
+                )  # fmt: skip
+        else:
+            write_atomically(self.config, yaml.safe_dump(config, sort_keys=False))
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write the record; from now on the run counts as finished."""
+        write_atomically(self.record, json.dumps(summary, indent=2) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        InputError: the disk is full or read-only.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def environment() -> dict[str, Any]:
+    """What a result may depend on besides the configuration: versions, commit, machine."""
+    commit = _git("rev-parse", "HEAD")
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("gigp", "torch", "lightning", "torch-geometric", "numpy")},
+        },
+        "git_commit": commit,
+        "git_dirty": None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in the project's checkout; None where the package is not in one."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    """Lines `key: old -> new` for all leaves that differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for k in old.keys() | new.keys():
+            yield from _differences(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))
+    elif old != new:
+        yield f"{key}: {old} there, {new} now"
