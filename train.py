@@ -42,4 +42,4 @@ if __name__ == "__main__":
     main()
     if len(outcomes) > 1:
         print("\n" + "\n".join(f"{run}: {outcome}" for run, outcome in outcomes))
-    sys.exit(any(outcome.startswith("FAILED") for _, outcome in outcomes))
+    sys.exit(int(any(outcome.startswith("FAILED") for _, outcome in outcomes)))
