@@ -13,6 +13,7 @@ from gigp.errors import InputError
 
 NUM_MOLECULES = 130_831  # 133,885 less the 3,054 that fail the geometry consistency check
 ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
+ATOM_HEAT_CAPACITY = 2.981  # cal/(mol K), 3/2 R
 QM9PACK_SHA256 = {
     "qm9_part1.csv": "19f0a5d595462d52cd82eef3370f3e9eb55a1f52cb14985657200349568deff3",
     "qm9_part2.csv": "2bca113fdc0b28a13563c80ed9b240e934f3da6c64c64fe74ddb4f0f36036e61",
@@ -90,10 +91,14 @@ def _from_pyg(root: Path) -> Arrays:
 
 
 def atom_references() -> np.ndarray:
-    """Targets of free atoms as PyTorch Geometric lists them, (10, 12) by nuclear charge; 0 where none is defined."""
+    """Targets of free atoms, (10, 12) by nuclear charge; 0 where none is defined.
+
+    Energies are those that PyTorch Geometric lists. It lists none for Cv: a free atom has 3/2 R, as in QM9's own table.
+    """
     from torch_geometric.datasets.qm9 import atomrefs
 
     references = np.zeros((10, len(TARGETS)))
     for index, values in atomrefs.items():
         references[list(ELEMENTS.values()), index] = values
+    references[list(ELEMENTS.values()), list(TARGETS).index("Cv")] = ATOM_HEAT_CAPACITY
     return references

@@ -1,0 +1,59 @@
+"""Fixtures that several test files share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+from gigp.datasets import QM9, RotMNIST
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = str(ROOT / "data")
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def _set_up(name: str, module):
+    """Build the cache in one process at a time, so that parallel workers read what the first one wrote."""
+    (ROOT / "data").mkdir(exist_ok=True)
+    with FileLock(ROOT / "data" / f".{name}.lock"):
+        module.setup()
+    return module
+
+
+@pytest.fixture(scope="session")
+def qm9() -> QM9:
+    """All molecules of QM9 with all twelve targets."""
+    return _set_up("qm9", QM9(root=DATA, cache=DATA, target="all"))
+
+
+@pytest.fixture(scope="session")
+def digits() -> RotMNIST:
+    """The rotated digits that need no download."""
+    return _set_up("digits", RotMNIST(root=DATA, cache=DATA, source="embedded"))
+
+
+@pytest.fixture
+def configure(tmp_path):
+    """Compose the real configuration as the command line does, with records below a temporary folder."""
+
+    def compose_config(*overrides: str):
+        where = [f"results_dir={tmp_path}/runs", f"dataset.root={DATA}", f"dataset.cache={DATA}", "logger=csv"]
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            chosen = {o.partition("=")[0] for o in overrides}
+            defaults = [o for o in where if o.partition("=")[0] not in chosen]
+            cfg = compose("config", [*defaults, *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        cfg = cfg.copy()
+        del cfg["hydra"]
+        return cfg
+
+    return compose_config
