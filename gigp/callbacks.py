@@ -161,7 +161,7 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch.load has no error class of its own: zip, pickle, end of file, runtime
-        reason = str(error).splitlines()[0][:200]
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise InputError(
             f"{path} is damaged or no checkpoint of this project ({reason}). Delete it, or start anew with "
             "overwrite=true."

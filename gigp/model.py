@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any, Literal
 
-import hydra
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from gigp.backbone import LieResNet
+from gigp.config import instantiate
 from gigp.errors import check_choice
 from gigp.pointcloud import PointCloud
 from gigp.pool import Pool
@@ -50,9 +50,9 @@ class PointCloudModel(nn.Module):
 
 def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
     """Build the model that a composed config asks for, on the data of a set-up data module."""
-    group = hydra.utils.instantiate(cfg.group)
+    group = instantiate(cfg.group)
     grid = getattr(datamodule, "grid", None)
-    backbone = hydra.utils.instantiate(cfg.backbone, in_channels=datamodule.in_channels, group=group, grid=grid)
+    backbone = instantiate(cfg.backbone, in_channels=datamodule.in_channels, group=group, grid=grid)
     channels = datamodule.out_dim if cfg.pool_on == "outputs" else backbone.out_channels
-    pool = hydra.utils.instantiate(cfg.pool, channels=channels)
+    pool = instantiate(cfg.pool, channels=channels)
     return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on)

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SPARSE = 8  # gather neighbors, rather than multiply with zeros, where points outnumber neighbors by more than this
@@ -92,7 +93,8 @@ class Neighborhood:
             (Q, S, k * c) for all Q queries.
         """
         if self.index is not None:
-            values = [feat[self.index]]  # (m, P, S, c)
+            # embedding: a gather whose gradient is summed in the same order by any number of threads
+            values = [F.embedding(self.index, feat.flatten(1)).unflatten(2, feat.shape[1:])]  # (m, P, S, c)
         else:
             rows = feat.split([g * n for g, n, _ in self.shapes])
             values = [x.unflatten(0, (g, n)) for x, (g, n, _) in zip(rows, self.shapes, strict=True)]

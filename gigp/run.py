@@ -3,12 +3,12 @@
 import ctypes
 import logging
 import resource
+import signal
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gigp.callbacks import AtomicCheckpoints, EpochSeed, History, ProgressLine, Recalibrate, StopOnNaN, load_checkpoint
+from gigp.config import instantiate
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.loggers import build_logger
@@ -56,7 +57,7 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     quiet()
     keep_freed_memory()
     L.seed_everything(cfg.seed, verbose=False)
-    data: PointCloudDataModule = hydra.utils.instantiate(cfg.dataset)
+    data: PointCloudDataModule = instantiate(cfg.dataset)
     data.prepare_data()
     data.setup()
     model = build_model(cfg, data)
@@ -74,6 +75,9 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
         results = trainer.test(task, datamodule=data, ckpt_path=str(folder.best), weights_only=True, verbose=False)[0]
+    except SystemExit as error:  # Lightning's answer to Ctrl-C, after which it ignores further ones
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from error
     except RuntimeError as error:
         if "loading state_dict" in str(error):
             raise InputError(
@@ -100,7 +104,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
         enable_version_counter=False,
     )
     progress = ProgressLine(console)
-    return hydra.utils.instantiate(
+    return instantiate(
         cfg.trainer,
         callbacks=[EpochSeed(cfg.seed), StopOnNaN(), Recalibrate(cfg.recalibrate), history, progress, checkpoints],
         plugins=[AtomicCheckpoints()],

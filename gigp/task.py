@@ -44,6 +44,7 @@ class Task(L.LightningModule):
             model.backbone.requires_grad_(False)
         self.metrics = nn.ModuleDict({part: self.make_metrics() for part in ("val", "test")})
         self.losses = nn.ModuleDict({part: MeanMetric() for part in ("val", "test")})
+        self.train()
 
     def make_metrics(self) -> Metric:
         """A metric that takes predictions and targets in physical units."""

@@ -8,6 +8,7 @@ from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
 
 from gigp.datasets import QM9, RotMNIST
 
@@ -51,9 +52,9 @@ def configure(tmp_path):
             chosen = {o.partition("=")[0] for o in overrides}
             defaults = [o for o in where if o.partition("=")[0] not in chosen]
             cfg = compose("config", [*defaults, *overrides], return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        cfg = cfg.copy()
-        del cfg["hydra"]
+        HydraConfig.instance().set_config(cfg.copy())
+        with open_dict(cfg):
+            del cfg["hydra"]
         return cfg
 
     return compose_config

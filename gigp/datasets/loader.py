@@ -38,11 +38,12 @@ class BatchSampler(Sampler[Tensor]):
         return whole if self.shuffle and whole else -(-self.num // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
+        # a generator: after a resume Lightning asks for the iterator before it sets the epoch
         order = torch.arange(self.num)
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.num, generator=generator)
-        return iter(order.split(self.batch_size)[: len(self)])
+        yield from order.split(self.batch_size)[: len(self)]
 
 
 class Samples(Dataset):
@@ -112,7 +113,10 @@ class PointCloudDataModule(L.LightningDataModule):
 
     def _loader(self, part: Part, batch_size: int, shuffle: bool = False) -> DataLoader:
         samples = Samples(self, self.indices[part])
-        return DataLoader(samples, sampler=BatchSampler(len(samples), batch_size, shuffle, self.seed), batch_size=None)
+        sampler = BatchSampler(len(samples), batch_size, shuffle, self.seed)
+        # a loader draws a seed for workers when it starts; from a generator of its own, or a resumed run, which
+        # starts it at another moment, would draw other augmentations
+        return DataLoader(samples, sampler=sampler, batch_size=None, generator=torch.Generator())
 
 
 def take(parts: dict[Part, Tensor], sizes: dict[Part, int | None]) -> dict[Part, Tensor]:

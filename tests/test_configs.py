@@ -1,0 +1,93 @@
+"""Every file under configs/ composes, and every experiment takes a step."""
+
+import pytest
+
+from gigp.run import run
+from tests.conftest import ROOT
+
+CONFIGS = ROOT / "configs"
+ONE_STEP = (
+    "scale=debug",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "dataset.train_size=75",
+    "dataset.val_size=20",
+    "dataset.test_size=20",
+)
+SOLID = {"T3", "SO3", "SE3", "Trivial3"}
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def _data(qm9, digits):
+    """The caches are there."""
+
+
+@pytest.mark.parametrize("group", names("group"))
+def test_every_group_takes_a_step(configure, group):
+    summary = run(configure(f"dataset={'qm9' if group in SOLID else 'rotmnist'}", f"group={group}", *ONE_STEP))
+    assert summary["steps"] >= 1
+    assert summary["choices"]["group"] == group
+
+
+@pytest.mark.parametrize("pool", names("pool"))
+@pytest.mark.parametrize("dataset", names("dataset"))
+def test_every_pool_takes_a_step(configure, pool, dataset):
+    summary = run(configure(f"dataset={dataset}", f"pool={pool}", "pool_on=features", *ONE_STEP))
+    assert summary["choices"]["pool"] == pool
+    assert (summary["pool_group"] is None) == (pool != "gigp")
+
+
+@pytest.mark.parametrize("experiment", names("experiment"))
+def test_every_experiment_takes_a_step(configure, experiment, tmp_path):
+    start = []
+    if experiment == "qm9_finetune":
+        run(configure("pool=mean", *ONE_STEP, "name=start"))
+        start = [f"init_from={tmp_path}/runs/start/seed0"]
+    assert run(configure(f"experiment={experiment}", *start, *ONE_STEP, "name=it"))["steps"] >= 1
+
+
+def test_several_targets(configure):
+    summary = run(configure("target=all", *ONE_STEP))
+    assert len(summary["metrics"]) == 12
+    assert summary["metrics"]["zpve"]["unit"] == "meV"
+    assert summary["metrics"]["r2"]["unit"] == "bohr^2"
+
+
+def test_defaults_follow_the_data_set_and_the_command_line_wins(configure):
+    assert configure("dataset=rotmnist").choices.group == "SO2"
+    assert configure("dataset=rotmnist", "group=SE2").group.alpha == 0.05
+    assert configure().choices.group == "T3"
+    cfg = configure("group=SE3")
+    assert (cfg.backbone.fill, cfg.backbone.nbhd, cfg.backbone.liftsamples) == (0.5, 25, 4)
+    assert cfg.dataset.recenter is cfg.dataset.scale_positions is True
+    assert configure("group=SE3", "backbone.nbhd=7", "dataset.recenter=false").backbone.nbhd == 7
+
+
+def test_paper_scale_is_as_published(configure):
+    qm9 = configure("scale=paper")
+    assert (qm9.backbone.width, qm9.backbone.blocks, qm9.backbone.nbhd, qm9.backbone.fill) == (1536, 6, 100, 1)
+    assert (qm9.dataset.batch_size, qm9.lr, qm9.warmup, qm9.trainer.max_epochs) == (75, 3e-3, 0.01, 500)
+    assert (qm9.dataset.train_size, qm9.dataset.val_size, qm9.dataset.test_size) == (100_000, 17_748, 13_083)
+    digits = configure("scale=paper", "dataset=rotmnist")
+    assert (digits.backbone.width, digits.backbone.blocks, digits.backbone.nbhd) == (128, 6, 25)
+    assert (digits.backbone.fill, digits.backbone.total_ds, digits.group.alpha) == (0.1, 0.1, 0.2)
+    assert (digits.dataset.batch_size, digits.warmup, digits.trainer.max_epochs) == (25, 0, 500)
+    assert (digits.dataset.train_size, digits.dataset.val_size, digits.dataset.test_size) == (10_000, 2_000, 50_000)
+    assert (digits.pool.orbits, digits.pool.delta, digits.pool.aggregation) == (50, 0.5, "weighted")
+
+
+@pytest.mark.parametrize("options", [["trainer.precision=bf16-mixed"], ["trainer.gradient_clip_val=1.0"],
+                                     ["backbone.kernel_norm=none"], ["recalibrate=0"]])  # fmt: skip
+def test_options_take_a_step(configure, options):
+    assert run(configure(*ONE_STEP, *options))["steps"] >= 1
+
+
+@pytest.mark.slow
+def test_compile_gives_the_same(configure, tmp_path):
+    a = run(configure(*ONE_STEP, "name=plain"))
+    b = run(configure(*ONE_STEP, "name=compiled", "compile=true"))
+    assert b["metrics"]["homo"]["test"] == pytest.approx(a["metrics"]["homo"]["test"], rel=1e-3)

@@ -1,0 +1,104 @@
+"""The command line as a user meets it: help, sweeps, mistakes, and wandb without an account."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import DATA, ROOT
+
+TINY = (
+    "scale=debug",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "dataset.train_size=75",
+    "dataset.val_size=20",
+    "dataset.test_size=20",
+    f"dataset.root={DATA}",
+    f"dataset.cache={DATA}",
+)
+
+
+@pytest.fixture(autouse=True)
+def _data(qm9, digits):
+    """The caches are there."""
+
+
+def train(*arguments: str, **env: str) -> subprocess.CompletedProcess:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB") and k != "HOME"}
+    return subprocess.run(
+        [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True, env={**clean, **env}
+    )
+
+
+def test_help_explains_every_choice():
+    out = train("--help").stdout
+    for folder in ("dataset", "pool", "group", "scale", "logger", "backbone", "trainer"):
+        assert folder in out
+        for path in (ROOT / "configs" / folder).glob("*.yaml"):
+            assert path.stem in out, path
+    assert "-m" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["poool=gigp"], "poool"),
+        (["pool=gipg"], "gigp"),
+        (["target=hommo"], "Did you mean homo"),
+        (["pool.orbits=0"], "at least 1"),
+    ],
+)
+def test_mistakes_end_in_one_message(tmp_path, arguments, message):
+    done = train(*TINY, "logger=csv", f"results_dir={tmp_path}", *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) < 25
+
+
+def test_sweep_goes_on_after_a_failure_and_skips_what_is_finished(tmp_path):
+    sweep = ["-m", *TINY, "logger=csv", f"results_dir={tmp_path}", "pool=mean,gigp", "pool_on=outputs", "lr=0.01,-1"]
+    done = train(*sweep)
+    assert done.returncode == 1
+    assert len(list(tmp_path.glob("*/seed0/summary.json"))) == 2
+    assert done.stdout.count("FAILED") == 2
+    assert "Traceback" not in done.stderr
+    again = train(*sweep)
+    assert again.stdout.count("skipped") == 2
+    assert not (ROOT / "outputs").exists()
+    assert not (ROOT / "multirun").exists()
+
+
+def test_wandb_offline_without_account_or_prompt(tmp_path):
+    done = train(*TINY, f"results_dir={tmp_path}", "name=it", HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "wandb sync" in done.stdout
+    (folder,) = (tmp_path / "it" / "seed0" / "wandb").glob("offline-run-*")
+    (log,) = folder.glob("run-*.wandb")
+    content = log.read_bytes()
+    for expected in (b"val/homo", b"test/homo", b"train/loss"):
+        assert expected in content
+    # a resumed run goes on in the same wandb run
+    (tmp_path / "it" / "seed0" / "summary.json").unlink()
+    assert train(*TINY, f"results_dir={tmp_path}", "name=it", HOME=str(tmp_path)).returncode == 0
+    ids = {path.name.rsplit("-", 1)[1] for path in (tmp_path / "it" / "seed0" / "wandb").glob("offline-run-*")}
+    assert ids == {folder.name.rsplit("-", 1)[1]}
+
+
+def test_csv_logger_needs_no_wandb(tmp_path):
+    code = """
+import runpy, sys
+sys.modules["wandb"] = None
+sys.argv[0] = "train.py"
+runpy.run_path("train.py", run_name="__main__")
+"""
+    command = [sys.executable, "-c", code, *TINY, f"results_dir={tmp_path}", "name=it"]
+    done = subprocess.run([*command, "logger=csv"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "it" / "seed0" / "summary.json").read_text())["metrics"]["homo"]["unit"] == "meV"
+    done = subprocess.run([*command, "name=other"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "use logger=csv" in done.stderr
