@@ -1,69 +1,18 @@
-"""QM9, the real one: content, targets, splits, batches."""
-
-import hashlib
+"""QM9, the real one: targets, splits, batches, augmentation. What the sources hold is in test_qm9_sources.py."""
 
 import numpy as np
 import pytest
 import torch
 
 from gigp.datasets import QM9
+from gigp.datasets.loader import hash_of
 from gigp.datasets.qm9 import SPLITS, atom_features, split_indices
-from gigp.datasets.qm9_sources import NUM_MOLECULES, QM9PACK_SHA256, atom_references, read_qm9
-from gigp.datasets.targets import HARTREE, TARGETS, parse_targets
+from gigp.datasets.qm9_sources import NUM_MOLECULES, atom_references
+from gigp.datasets.targets import HARTREE
 from gigp.errors import InputError
 from gigp.pointcloud import PointCloud
-
-NAMES = ["mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv"]
-
-
-def test_all_molecules_are_there(qm9):
-    assert len(qm9.values) == NUM_MOLECULES == 130_831
-    assert int(qm9.mask.sum()) == 2_359_210  # atoms
-    elements, counts = qm9.charges[qm9.mask].unique(return_counts=True)
-    assert elements.tolist() == [1, 6, 7, 8, 9]
-    assert int(counts.sum()) == 2_359_210
-    assert int(qm9.mask.sum(1).min()) == 3
-    assert qm9.mask.shape[1] == 29
-    assert (qm9.positions[~qm9.mask] == 0).all()
-    assert (qm9.charges[~qm9.mask] == 0).all()
-
-
-def test_first_molecule_is_methane(qm9):
-    assert qm9.charges[0, :6].tolist() == [6, 1, 1, 1, 1, 0]
-    bonds = (qm9.positions[0, 1:5] - qm9.positions[0, 0]).norm(dim=-1)
-    torch.testing.assert_close(bonds, torch.full((4,), 1.092), rtol=0, atol=1e-3)  # Angstrom
-    raw = dict(zip(NAMES, read_row(0), strict=True))
-    assert raw["homo"] == pytest.approx(-0.3877 * HARTREE)
-    assert raw["alpha"] == 13.21
-    assert raw["Cv"] == 6.469
-    assert raw["U0"] == pytest.approx(-40.47893 * HARTREE)
-
-
-def read_row(index: int) -> np.ndarray:
-    """Targets before subtraction of free atoms, from the cache itself."""
-    from tests.conftest import DATA
-
-    return QM9(root=DATA, cache=DATA)._arrays()["targets"][index]
-
-
-def test_last_molecule_and_column_means(qm9):
-    last = qm9.charges[-1][qm9.mask[-1]]
-    assert sorted(last.tolist()) == sorted([6] * int((last == 6).sum()) + [7] * int((last == 7).sum())
-                                           + [8] * int((last == 8).sum()) + [1] * int((last == 1).sum()))  # fmt: skip
-    means = dict(zip(NAMES, qm9.values.double().mean(0).tolist(), strict=True))
-    assert means["mu"] == pytest.approx(2.672952, abs=1e-5)       # D
-    assert means["homo"] == pytest.approx(-6.5362, abs=1e-3)      # eV
-    assert means["gap"] == pytest.approx(means["lumo"] - means["homo"], abs=1e-4)
-    assert means["U0"] == pytest.approx(-76.116, abs=1e-2)        # eV, atomization energy
-
-
-def test_targets_table():
-    assert list(TARGETS) == NAMES
-    assert {t.name for t in TARGETS.values() if t.referenced} == {"zpve", "U0", "U", "H", "G", "Cv"}
-    for target in TARGETS.values():
-        assert (target.unit, target.factor) == (("meV", 1000.0) if target.internal == "eV" else (target.internal, 1.0))
-    assert {t.name for t in TARGETS.values() if t.kind == "intensive"} == {"mu", "homo", "lumo", "gap"}
-    assert TARGETS["zpve"].unit == TARGETS["homo"].unit == "meV"  # one unit for all energies
+from tests.conftest import DATA
+from tests.datasets.test_targets import NAMES
 
 
 def test_atom_references_by_hand(qm9):
@@ -76,23 +25,52 @@ def test_atom_references_by_hand(qm9):
     assert float(qm9.values[0, NAMES.index("homo")]) == pytest.approx(-0.3877 * HARTREE, abs=1e-5)
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_splits(split):
+def test_free_atoms_are_subtracted_from_every_molecule(qm9):
+    """In float64, one molecule at a time over a sample, for all targets."""
+    arrays = qm9._arrays()
+    for i in torch.randperm(NUM_MOLECULES)[:50].tolist():
+        charges = qm9.charges[i][qm9.mask[i]].long().numpy()
+        expected = arrays["targets"][i] - arrays["references"][charges].sum(0)
+        np.testing.assert_allclose(qm9.values[i].numpy(), expected, rtol=1e-6)
+    bound = qm9.values[:, [NAMES.index(name) for name in ("U0", "U", "H", "G")]]
+    assert (bound < 0).all()  # every molecule is bound: what is left is the atomization energy
+    assert bound.min() > -150
+
+
+@pytest.mark.parametrize(
+    ("split", "seed", "sizes", "digest", "first"),
+    [
+        ("cormorant", 0, (100_000, 17_748, 13_083), "2cdbb9281999", [130195, 68784, 7957]),
+        ("dimenet", 42, (110_000, 10_000, 10_831), "77ec8203bc0b", [112526, 100113, 55940]),
+    ],
+)
+def test_splits(split, seed, sizes, digest, first):
+    assert SPLITS[split] == (seed, sizes)
     parts = split_indices(split)
-    seed, sizes = SPLITS[split]
-    assert tuple(map(len, parts.values())) == sizes
+    assert {part: len(indices) for part, indices in parts.items()} == dict(
+        zip(("train", "val", "test"), sizes, strict=True)
+    )
     together = torch.cat(list(parts.values()))
     assert torch.equal(together.sort().values, torch.arange(NUM_MOLECULES))
-    assert together[:3].tolist() == np.random.RandomState(seed).permutation(NUM_MOLECULES)[:3].tolist()
+    assert together[:3].tolist() == first
+    assert together[-1] == np.random.RandomState(seed).permutation(NUM_MOLECULES)[-1]
+    assert hash_of(parts) == digest
+
+
+def test_hash_notices_another_order():
+    parts = {part: torch.arange(5) + i for i, part in enumerate(("train", "val", "test"))}
+    assert hash_of(parts) == hash_of(dict(reversed(parts.items())))
+    assert hash_of(parts) != hash_of({**parts, "val": parts["val"].flip(0)})
+    assert hash_of(parts) != hash_of({**parts, "val": parts["test"], "test": parts["val"]})
 
 
 def test_subsets_lie_inside_their_part(qm9):
-    from tests.conftest import DATA
-
     small = QM9(root=DATA, cache=DATA, train_size=50, val_size=20, test_size=10)
     small.setup()
     for part, indices in small.indices.items():
         assert torch.equal(indices, qm9.indices[part][: len(indices)])
+        others = torch.cat([i for other, i in qm9.indices.items() if other != part])
+        assert not torch.isin(indices, others).any()
     assert small.description["split_hash"] != qm9.description["split_hash"]
     assert small.description["sizes"] == {"train": 50, "val": 20, "test": 10}
 
@@ -130,34 +108,62 @@ def test_augmentation_is_a_rigid_motion(qm9):
     assert (cloud.pos - moved.pos).abs().max() > 0.5
 
 
+def test_augmentation_repeats_and_turns_every_molecule_its_own_way(qm9):
+    raw = qm9.fetch(torch.arange(4000) + 10)
+    moved = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        moved.append(qm9.finish(raw, augment=True)[0])
+    assert torch.equal(moved[0].pos, moved[1].pos)
+    bond = (moved[0].pos[:, 1] - moved[0].pos[:, 0]).double()
+    bond /= bond.norm(dim=-1, keepdim=True)                                        # (4000, 3)
+    assert bond.mean(0).norm() < 0.05                                              # any direction,
+    torch.testing.assert_close(bond.T @ bond / 4000, torch.eye(3).double() / 3, rtol=0, atol=0.03)  # as often
+    assert torch.equal(moved[0].feat, raw[0].feat)
+    assert torch.equal(moved[0].mask, raw[0].mask)
+
+
 def triple(x):
     d = x - x[:1]
     return torch.linalg.det(d[1:4]) if len(d) > 3 else torch.zeros(())
 
 
-def test_recentered_and_scaled():
-    from tests.conftest import DATA
+def test_whole_test_set_as_the_loader_gives_it(qm9):
+    """No molecule is dropped, repeated or out of order, and padding is no wider than the batch needs."""
+    targets = []
+    for cloud, target in map(lambda batch: qm9.finish(batch, augment=False), qm9.test_dataloader()):
+        assert cloud.mask.any(0).all()
+        assert (cloud.mask[:, 1:] <= cloud.mask[:, :-1]).all()                     # real atoms come first
+        targets.append(target)
+    assert torch.equal(torch.cat(targets), qm9.values[qm9.indices["test"]])
 
+
+def test_train_clouds_are_the_training_set_in_order(qm9):
+    small = QM9(root=DATA, cache=DATA, target=["r2", "homo"], train_size=70)
+    small.setup()
+    assert small.out_dim == 2
+    assert torch.equal(small.train_targets(), qm9.values[qm9.indices["train"][:70]][:, [5, 2]])
+    clouds = list(small.train_clouds(batch_size=32))
+    assert [len(cloud.pos) for cloud in clouds] == [32, 32, 6]
+    atoms = torch.cat([cloud.pos[cloud.mask] for cloud in clouds])
+    chosen = qm9.indices["train"][:70]
+    assert torch.equal(atoms, qm9.positions[chosen][qm9.mask[chosen]])
+
+
+def test_standard_deviation_is_of_training_atoms(qm9):
+    train = qm9.indices["train"]
+    atoms = qm9.positions[train][qm9.mask[train]].double().numpy()
+    assert qm9.positions_std == pytest.approx(atoms.std(), rel=1e-4)
+    assert qm9.positions_std != pytest.approx(qm9.positions[qm9.mask].double().numpy().std(), rel=1e-6)
+
+
+def test_recentered_and_scaled():
     data = QM9(root=DATA, cache=DATA, train_size=100, val_size=10, test_size=10, recenter=True, scale_positions=True)
     data.setup()
     pos, mask = data.positions[data.indices["train"]], data.mask[data.indices["train"]]
     centroid = (pos * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
     assert centroid.abs().max() < 1e-5
     assert float(pos[mask].std()) == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        ("hommo", "Did you mean homo"),
-        ("energy", "mu, alpha, homo, lumo, gap, r2, zpve, U0, U, H, G, Cv"),
-        (["homo", "homo"], "different"),
-        ([], "name one target"),
-    ],
-)
-def test_bad_targets(names, message):
-    with pytest.raises(InputError, match=message):
-        parse_targets(names)
 
 
 @pytest.mark.parametrize(
@@ -171,22 +177,5 @@ def test_bad_targets(names, message):
     ],
 )
 def test_bad_options(qm9, options, message):
-    from tests.conftest import DATA
-
     with pytest.raises(InputError, match=message):
         QM9(root=DATA, cache=DATA, **options).setup()
-
-
-def test_damaged_source_is_refused(monkeypatch):
-    monkeypatch.setitem(QM9PACK_SHA256, "qm9_part1.csv", hashlib.sha256(b"else").hexdigest())
-    with pytest.raises(InputError, match=r"damaged.*force-reinstall"):
-        read_qm9("qm9pack", None)
-
-
-@pytest.mark.network
-def test_both_sources_agree(tmp_path, qm9):
-    a, b = read_qm9("qm9pack", tmp_path), read_qm9("pyg", tmp_path)
-    assert np.array_equal(a["charges"], b["charges"])
-    assert np.array_equal(a["sizes"], b["sizes"])
-    np.testing.assert_allclose(a["positions"], b["positions"], atol=1e-5)
-    np.testing.assert_allclose(a["targets"], b["targets"], rtol=1e-5)

@@ -1,0 +1,182 @@
+"""What the sources of QM9 hold: every molecule, number by number, and what happens where a source is missing."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import urllib.request
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+
+from gigp.datasets import QM9, qm9_sources
+from gigp.datasets.qm9_sources import NUM_MOLECULES, QM9PACK_SHA256, read_qm9
+from gigp.datasets.targets import HARTREE, TARGETS
+from gigp.errors import InputError
+from tests.conftest import DATA
+from tests.datasets.test_targets import NAMES
+
+# sums over all 130,831 rows in the tables' own units, read with the csv module and added with math.fsum
+SUMS = {
+    "mu": 349705.0962,
+    "alpha": 9849112.72,
+    "homo": -31426.9413,
+    "lumo": 1548.3701,
+    "gap": 32975.293,
+    "r2": 155611783.896,
+    "zpve": 19505.551358,
+    "U0": -53747919.235855,
+    "U": -53746810.948646,
+    "H": -53746687.419779,
+    "G": -53752289.506399,
+    "Cv": 4136923.848,
+}
+
+
+@pytest.fixture(scope="module")
+def arrays(qm9):
+    """The arrays of the cache: targets in internal units, free atoms not subtracted."""
+    return QM9(root=DATA, cache=DATA)._arrays()
+
+
+@pytest.fixture(scope="module")
+def columns(arrays):
+    return dict(zip(NAMES, arrays["targets"].T, strict=True))
+
+
+def test_shapes_and_types(arrays):
+    atoms = 2_359_210
+    assert {name: (a.shape, str(a.dtype)) for name, a in arrays.items()} == {
+        "charges": ((atoms,), "int8"),
+        "positions": ((atoms, 3), "float32"),
+        "sizes": ((130_831,), "int8"),
+        "targets": ((130_831, 12), "float64"),
+        "references": ((10, 12), "float64"),
+    }
+    assert NUM_MOLECULES == 130_831
+
+
+def test_every_atom_is_there(arrays):
+    charges, counts = np.unique(arrays["charges"], return_counts=True)
+    assert dict(zip(charges.tolist(), counts.tolist(), strict=True)) == {
+        1: 1_208_486,
+        6: 831_925,
+        7: 132_498,
+        8: 183_265,
+        9: 3_036,
+    }
+    assert (arrays["sizes"].min(), arrays["sizes"].max(), arrays["sizes"].sum(dtype=int)) == (3, 29, 2_359_210)
+    assert np.abs(arrays["positions"]).sum(dtype=float) == pytest.approx(9_296_478.88511136, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_target_is_there(columns, name):
+    assert columns[name].sum() == pytest.approx(SUMS[name] * TARGETS[name].to_internal, rel=1e-12)
+
+
+def test_columns_are_not_mixed_up(columns):
+    """Relations that hold molecule by molecule, to the digits of the tables."""
+    np.testing.assert_allclose(columns["gap"], columns["lumo"] - columns["homo"], atol=1.01e-4 * HARTREE)
+    np.testing.assert_allclose(columns["H"] - columns["U"], 0.000944 * HARTREE, atol=1.6e-6 * HARTREE)  # k T at 298 K
+    assert (columns["U0"] < columns["U"]).all()
+    assert (columns["G"] < columns["U0"]).mean() > 0.99
+    assert (columns["zpve"] > 0).all()
+
+
+def test_first_molecule_is_methane(arrays, columns):
+    assert arrays["sizes"][0] == 5
+    assert arrays["charges"][:5].tolist() == [6, 1, 1, 1, 1]
+    np.testing.assert_allclose(arrays["positions"][0], [-0.0126981359, 1.0858041578, 0.0080009958], atol=1e-8)
+    bonds = np.linalg.norm(arrays["positions"][1:5] - arrays["positions"][0], axis=1)
+    np.testing.assert_allclose(bonds, 1.092, atol=1e-3)                            # Angstrom
+    first = {name: column[0] for name, column in columns.items()}
+    assert (first["mu"], first["alpha"], first["r2"], first["Cv"]) == (0, 13.21, 35.3641, 6.469)
+    assert first["homo"] == pytest.approx(-10.5499, abs=1e-3)                      # eV
+    assert first["zpve"] == pytest.approx(0.044749 * HARTREE)
+    assert first["U0"] == pytest.approx(-40.47893 * HARTREE)
+
+
+def test_last_molecule_is_number_133885(arrays, columns):
+    assert arrays["charges"][-16:].tolist() == [6, 7, 6, 6, 6, 8, 6, 6, 6, 1, 1, 1, 1, 1, 1, 1]
+    assert arrays["sizes"][-1] == 16
+    np.testing.assert_allclose(arrays["positions"][-1], [1.2607453273, -1.246753647, -1.9067671561], atol=1e-7)
+    last = {name: column[-1] for name, column in columns.items()}
+    assert (last["mu"], last["alpha"], last["r2"], last["Cv"]) == (0.8626, 69.48, 756.3557, 23.434)
+    assert [last[n] / HARTREE for n in ("homo", "lumo", "gap")] == pytest.approx([-0.2316, 0.0742, 0.3058])
+    assert [last[n] / HARTREE for n in ("U0", "U", "H", "G")] == pytest.approx(
+        [-400.633052, -400.627892, -400.626948, -400.662186], rel=1e-12
+    )
+
+
+def test_reading_again_gives_the_same(arrays):
+    again = read_qm9("qm9pack", None)
+    assert again.keys() == arrays.keys()
+    assert all(np.array_equal(again[name], arrays[name]) for name in arrays)
+
+
+def test_damaged_source_is_refused(monkeypatch):
+    monkeypatch.setitem(QM9PACK_SHA256, "qm9_part1.csv", hashlib.sha256(b"else").hexdigest())
+    with pytest.raises(InputError, match=r"damaged.*force-reinstall"):
+        read_qm9("qm9pack", None)
+
+
+def test_missing_package_names_the_fix(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    with pytest.raises(InputError, match="pip install qm9pack"):
+        read_qm9("qm9pack", None)
+
+
+def test_pyg_without_network_offers_qm9pack(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    with pytest.raises(InputError, match=r"could not download.*Name or service.*dataset.source=qm9pack"):
+        read_qm9("pyg", tmp_path)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("rdkit") is not None, reason="with rdkit PyG reads other raw files")
+def test_pyg_reader_on_its_own_file_format(tmp_path, monkeypatch, arrays):
+    """PyG's raw file with some real molecules in it gives what qm9pack gives, to the digits that PyG keeps."""
+    chosen = [0, 1, 21_988, 70_000, 130_830]
+    starts = np.cumsum(arrays["sizes"], dtype=int) - arrays["sizes"]
+    atoms = [np.arange(starts[i], starts[i] + arrays["sizes"][i]) for i in chosen]
+    raw = tmp_path / "pyg-qm9" / "raw"
+    raw.mkdir(parents=True)
+    values = np.pad(arrays["targets"][chosen], [(0, 0), (0, 7)])                   # PyG has 19 columns
+    torch.save(
+        [
+            {
+                "z": torch.from_numpy(arrays["charges"][a]).long(),
+                "pos": torch.from_numpy(arrays["positions"][a]),
+                "y": torch.from_numpy(y).float().unsqueeze(0),
+            }
+            for a, y in zip(atoms, values, strict=True)
+        ],
+        raw / "qm9_v3.pt",
+    )
+    monkeypatch.setattr(qm9_sources, "NUM_MOLECULES", len(chosen))
+    read = read_qm9("pyg", tmp_path)
+    assert {n: a.dtype for n, a in read.items()} == {n: a.dtype for n, a in arrays.items()}
+    assert np.array_equal(read["sizes"], arrays["sizes"][chosen])
+    assert np.array_equal(read["charges"], arrays["charges"][np.concatenate(atoms)])
+    assert np.array_equal(read["positions"], arrays["positions"][np.concatenate(atoms)])
+    assert np.array_equal(read["references"], arrays["references"])
+    np.testing.assert_allclose(read["targets"], arrays["targets"][chosen], rtol=6e-8)  # single precision
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="holds 5 molecules, not 130831"):
+        read_qm9("pyg", tmp_path)
+
+
+@pytest.mark.network
+def test_both_sources_agree(tmp_path, arrays):
+    """PyG keeps positions to 1e-4 Angstrom and targets in single precision."""
+    pyg = read_qm9("pyg", tmp_path)
+    assert np.array_equal(pyg["charges"], arrays["charges"])
+    assert np.array_equal(pyg["sizes"], arrays["sizes"])
+    np.testing.assert_allclose(pyg["positions"], arrays["positions"], atol=5.1e-5)
+    np.testing.assert_allclose(pyg["targets"], arrays["targets"], rtol=3e-7, atol=1e-6)
