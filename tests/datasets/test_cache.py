@@ -1,10 +1,16 @@
 """The cache file: whole or not at all, and every byte counts."""
 
+import multiprocessing
+import os
+import time
+
 import numpy as np
 import pytest
 
-from gigp.datasets import cache
+from gigp.datasets import RotMNIST, cache, rotmnist
+from gigp.datasets import qm9 as qm9_module
 from gigp.datasets.cache import CacheError, load_or_build, read, write
+from tests.conftest import DATA
 
 ARRAYS = {"a": np.arange(5, dtype=np.int8), "b": np.linspace(0, 1, 7)}
 
@@ -69,9 +75,80 @@ def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["x.cache"]
 
 
-def test_real_caches_are_compact(qm9, digits):
-    from tests.conftest import DATA
+def test_failed_build_leaves_nothing(tmp_path):
+    def interrupted():
+        raise KeyboardInterrupt
 
+    with pytest.raises(KeyboardInterrupt):
+        load_or_build(tmp_path / "x.cache", "v1", interrupted)
+    assert not list(tmp_path.iterdir())
+
+
+def _killed_while_writing(path):
+    cache.os.fsync = lambda _: os._exit(9)
+    write(path, "v2", ARRAYS)
+
+
+def test_killed_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.cache"
+    write(path, "v1", ARRAYS)
+    process = multiprocessing.get_context("fork").Process(target=_killed_while_writing, args=(path,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 9
+    assert same(read(path, "v1"), ARRAYS)
+    assert same(load_or_build(path, "v2", lambda: ARRAYS), ARRAYS)  # what was half-written is in nobody's way
+
+
+def _build_at(moment, path, queue):
+    def build():
+        time.sleep(max(0, moment - time.time()))
+        return {"a": np.random.default_rng(0).random((200, 1000))}
+
+    queue.put(float(load_or_build(path, "v1", build)["a"].sum()))
+
+
+def test_processes_that_build_at_once(tmp_path):
+    """Each gets whole arrays, whoever writes last, and one whole file is left."""
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    arguments = (time.time() + 0.5, tmp_path / "x.cache", queue)
+    processes = [context.Process(target=_build_at, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    sums = {queue.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert sums == {float(read(tmp_path / "x.cache", "v1")["a"].sum())}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.cache"]
+
+
+@pytest.mark.parametrize("where", [0.0, 0.3, 0.9999999])
+def test_flipped_byte_in_the_real_molecules(qm9, tmp_path, where):
+    content = bytearray((qm9.cache / "qm9-qm9pack.cache").read_bytes())
+    content[int(where * len(content))] ^= 16
+    path = tmp_path / "x.cache"
+    path.write_bytes(content)
+    with pytest.raises(CacheError):
+        read(path, f"qm9-qm9pack-{qm9_module.FORMAT}")
+
+
+def test_damaged_digits_are_built_again(digits, tmp_path, caplog):
+    content = bytearray((digits.cache / "rotmnist-embedded.cache").read_bytes())
+    content[len(content) // 2] ^= 1
+    path = tmp_path / "rotmnist-embedded.cache"
+    path.write_bytes(content)
+    again = RotMNIST(root=tmp_path, cache=tmp_path, source="embedded")
+    again.setup()
+    assert (again.images == digits.images).all()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path} is damaged: its checksum does not match; it is built again."
+    ]
+    assert np.array_equal(read(path, f"rotmnist-embedded-{rotmnist.FORMAT}")["labels"], digits.labels.numpy())
+
+
+def test_real_caches_are_compact(qm9, digits):
     assert (qm9.cache / "qm9-qm9pack.cache").stat().st_size < 45e6
     assert (digits.cache / "rotmnist-embedded.cache").stat().st_size < 45e6
     assert str(qm9.cache) == DATA
