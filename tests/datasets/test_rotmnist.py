@@ -1,23 +1,11 @@
-"""Rotated MNIST: sources, splits, the convention that ties pixels to positions, and damaged files."""
+"""Rotated MNIST: parts, the grid, batches, augmentation. Where digits come from is in test_rotmnist_sources.py."""
 
-import hashlib
-import math
-import shutil
-import zipfile
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
 from gigp.datasets import RotMNIST
-from gigp.datasets import rotmnist_sources as sources
-from gigp.datasets.rotmnist import pixel_grid
-from gigp.datasets.rotmnist_sources import rotate
+from gigp.datasets.rotmnist import MEAN, STD, pixel_grid
 from gigp.errors import InputError
-from gigp.groups import SO2
-
-RAW = Path(__file__).resolve().parents[3] / "shared" / "data" / "MNIST" / "raw"
 
 
 def test_embedded_digits(digits):
@@ -25,26 +13,23 @@ def test_embedded_digits(digits):
     assert digits.labels.bincount().tolist() == [500] * 10
     assert {part: len(i) for part, i in digits.indices.items()} == {"train": 3000, "val": 500, "test": 1500}
     assert torch.cat(list(digits.indices.values())).unique().numel() == 5000
-    for indices in digits.indices.values():
-        assert digits.labels[indices].unique().tolist() == list(range(10))
 
 
-def test_regeneration_repeats(digits):
-    again = sources.read_rotmnist("embedded", None)
-    assert np.array_equal(again["images"], digits.images.numpy())
-    assert hashlib.sha256(again["labels"].tobytes()).hexdigest()[:12] == "9954edd9fbec"
+@pytest.mark.parametrize(("part", "least"), [("train", 250), ("val", 30), ("test", 100)])
+def test_every_class_is_in_every_part(digits, part, least):
+    counts = digits.labels[digits.indices[part]].bincount()
+    assert len(counts) == 10
+    assert counts.min() >= least
 
 
-@pytest.mark.skipif(not RAW.is_dir(), reason="the MNIST files are not there")
-def test_mnist_files(tmp_path):
-    (tmp_path / "MNIST").mkdir()
-    (tmp_path / "MNIST" / "raw").symlink_to(RAW)
-    data = RotMNIST(root=tmp_path, cache=tmp_path)
-    data.setup()
-    assert data.source == "mnist"
-    assert {part: len(i) for part, i in data.indices.items()} == {"train": 10_000, "val": 2_000, "test": 50_000}
-    assert data.labels.bincount().min() > 5000
-    assert 30 < data.images.float().mean() < 36
+def test_subsets_lie_inside_their_part(digits):
+    small = RotMNIST(cache=digits.cache, source="embedded", train_size=200, val_size=50, test_size=100)
+    small.setup()
+    assert small.description["sizes"] == {"train": 200, "val": 50, "test": 100}
+    for part, indices in small.indices.items():
+        assert torch.equal(indices, digits.indices[part][: len(indices)])
+        assert small.labels[indices].unique().tolist() == list(range(10))
+    assert small.description["split_hash"] != digits.description["split_hash"]
 
 
 def test_grid():
@@ -54,24 +39,18 @@ def test_grid():
     assert pos[-1].tolist() == [14, -14]
     assert int(disk.sum()) == 648
     assert (pos[disk].norm(dim=-1) < 15).all()
+    assert pos[~disk].norm(dim=-1).min() >= 15
 
 
-@pytest.mark.parametrize("angle", [math.pi / 2, math.pi, -math.pi / 2, 0.7])
-def test_turned_images_and_turned_positions_agree(angle):
-    """Turning an image of one blob by an angle moves the blob as the group moves its position."""
-    pos, _ = pixel_grid()
-    blob = (-(pos - torch.tensor([5.0, 6.0])).square().sum(-1) / 8).exp().view(1, 28, 28)
-    turned = rotate(blob, torch.tensor([angle])).flatten()
-    center = (turned[:, None] * pos).sum(0) / turned.sum()
-    g = SO2().exp(torch.tensor([angle]))
-    torch.testing.assert_close(center, SO2().act(g, torch.tensor([5.0, 6.0])), rtol=0, atol=0.15)
-
-
-def test_shift_is_to_the_right_and_up():
-    image = torch.zeros(1, 28, 28)
-    image[0, 10, 10] = 1
-    moved = rotate(image, torch.zeros(1), torch.tensor([[2.0, 3.0]]))
-    assert divmod(int(moved.argmax()), 28) == (7, 12)
+@pytest.mark.parametrize(("row", "column"), [(5, 9), (13, 14), (20, 3), (27, 16)])
+def test_a_lit_pixel_is_at_its_position(digits, row, column):
+    images = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    images[0, row, column] = 255
+    (pos, feat, _), _ = digits.finish((images, torch.zeros(1).long()), augment=False)
+    x, y = pos[0, int(feat[0, :, 0].argmax())].tolist()
+    assert (x, y) == pytest.approx(((column - 13.5) * 28 / 27, (13.5 - row) * 28 / 27), abs=1e-5)
+    assert feat.max() == pytest.approx((1 - MEAN) / STD, abs=1e-5)
+    assert feat.min() == pytest.approx(-MEAN / STD, abs=1e-5)
 
 
 def test_batches(digits):
@@ -79,89 +58,71 @@ def test_batches(digits):
     (pos, feat, mask), labels = digits.finish(raw, augment=False)
     assert pos.shape == (1, 648, 2)
     assert feat.shape == (4, 648, 1)
+    assert mask.shape == (1, 648)
     assert mask.all()
     assert torch.equal(labels, digits.labels[:4])
     again, _ = digits.finish(raw, augment=False)
     assert torch.equal(again.feat, feat)
-    augmented, _ = digits.finish(raw, augment=True)
-    assert (augmented.feat - feat).abs().max() > 0.5
-    torch.testing.assert_close(augmented.feat.mean(), feat.mean(), rtol=0, atol=0.1)  # the ink stays
 
 
-def amat(path: Path, members: dict[str, int]) -> None:
-    """A zip archive of the original's form with random digits."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for i, (name, num) in enumerate(members.items()):
-            table = np.random.default_rng(i).random((num, 785)).round(4)
-            table[:, 784] = np.arange(num) % 10
-            archive.writestr(name, "\n".join("   ".join(f"{v:g}" for v in row) for row in table))
+def test_whole_test_set_as_the_loader_gives_it(digits):
+    labels = torch.cat([digits.finish(batch, augment=False)[1] for batch in digits.test_dataloader()])
+    assert torch.equal(labels, digits.labels[digits.indices["test"]])
 
 
-@pytest.fixture
-def original(tmp_path, monkeypatch):
-    """A small archive in the place of the original."""
-    members = {name: num for name, num in zip(sources.MEMBERS, (40, 25), strict=True)}
-    path = sources.archive_of(tmp_path)
-    path.parent.mkdir()
-    amat(path, members)
-    monkeypatch.setattr(sources, "MEMBERS", members)
-    monkeypatch.setattr(sources, "MD5", hashlib.md5(path.read_bytes()).hexdigest())
-    monkeypatch.setitem(sources.POOLS, "larochelle", (40, 25))
-    monkeypatch.setitem(__import__("gigp.datasets.rotmnist", fromlist=["x"]).VALIDATION, "larochelle", 10)
-    return path
+def test_augmentation_keeps_ink_and_labels_and_repeats(digits):
+    raw = digits.fetch(torch.arange(64))
+    plain, _ = digits.finish(raw, augment=False)
+    moved = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        moved.append(digits.finish(raw, augment=True))
+    assert torch.equal(moved[0][0].feat, moved[1][0].feat)
+    assert torch.equal(moved[0][1], raw[1])
+    assert ((moved[0][0].feat - plain.feat).abs().amax((1, 2)) > 0.5).all()        # every image is moved
+    torch.testing.assert_close(moved[0][0].feat.mean((1, 2)), plain.feat.mean((1, 2)), rtol=0, atol=0.1)
 
 
-def test_original_files(original, tmp_path):
-    data = RotMNIST(root=tmp_path, cache=tmp_path)
-    data.setup()
-    assert data.source == "larochelle"
-    assert {part: len(i) for part, i in data.indices.items()} == {"train": 30, "val": 10, "test": 25}
-    assert data.labels.tolist() == [i % 10 for i in range(40)] + [i % 10 for i in range(25)]
-    expected = np.random.default_rng(0).random((40, 785)).round(4)[3, :784]
-    np.testing.assert_allclose(data.images[3].flatten().numpy() / 255, expected, atol=1 / 500)
+def blob(x: float, y: float, copies: int) -> torch.Tensor:
+    pos, _ = pixel_grid()
+    ink = (-(pos - torch.tensor([x, y])).square().sum(-1) / 6).exp() * 255
+    return ink.round().to(torch.uint8).view(1, 28, 28).expand(copies, -1, -1)
 
 
-def test_original_with_another_md5_is_refused(original, tmp_path):
-    original.write_bytes(original.read_bytes()[:-20])
-    with pytest.raises(InputError, match="damaged: its md5 is not"):
-        RotMNIST(root=tmp_path, cache=tmp_path, source="larochelle").setup()
-    assert not list(tmp_path.glob("*.cache"))
+def center_of_ink(digits: RotMNIST, images: torch.Tensor) -> torch.Tensor:
+    (pos, feat, _), _ = digits.finish((images, torch.zeros(len(images)).long()), augment=True)
+    ink = feat[..., 0] * STD + MEAN                                                # (B, N)
+    return (ink.unsqueeze(-1) * pos).sum(1) / ink.sum(1, keepdim=True)             # (B, 2)
 
 
-@pytest.mark.parametrize(("source", "place"), [("larochelle", "mnist_rotation_new.zip"), ("mnist", "MNIST/raw")])
-def test_no_network(tmp_path, monkeypatch, source, place):
-    import urllib.request
-
-    def refuse(*args, **kwargs):
-        raise OSError("network is unreachable")
-
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    with pytest.raises(InputError, match="could not be downloaded") as error:
-        RotMNIST(root=tmp_path, cache=tmp_path, source=source).setup()
-    assert place in str(error.value)
-    assert "dataset.source=embedded" in str(error.value)
+def test_augmentation_shifts_by_up_to_two_pixels(digits):
+    """A blob at the center stays there when turned, so what moves it is the shift: uniform in a square."""
+    shift = center_of_ink(digits, blob(0, 0, 2000)) * 27 / 28                      # pixels
+    assert shift.abs().max() < 2.05
+    assert shift.amax(0).min() > 1.9
+    assert shift.amin(0).max() < -1.9
+    torch.testing.assert_close(shift.std(0), torch.full((2,), 4 / 12**0.5), rtol=0.06, atol=0)
 
 
-def test_auto_says_what_it_took(tmp_path, caplog):
-    data = RotMNIST(root=tmp_path, cache=tmp_path)
-    data.setup()
-    assert data.source == data.description["source"] == "embedded"
-    assert "NOT comparable" in caplog.text
+def test_augmentation_turns_by_any_angle(digits):
+    """A blob off the center goes everywhere on its circle, and a shift moves it at most 2 pixels off it."""
+    place = center_of_ink(digits, blob(8, 0, 2000))
+    assert ((place.norm(dim=-1) - 8).abs() < 2 * 2**0.5 * 28 / 27 + 0.1).all()
+    angle = torch.atan2(place[:, 1], place[:, 0])
+    assert angle.cos().mean().abs() < 0.06
+    assert angle.sin().mean().abs() < 0.06
+    assert torch.histc(angle, 8, -torch.pi, torch.pi).min() > 180                  # 250 in each of 8 on average
 
 
-def test_too_large_sizes(tmp_path, digits):
-    with pytest.raises(InputError, match="from 1 to 3000"):
+def test_too_large_sizes(digits):
+    with pytest.raises(InputError, match=r"train_size=10000: this source has 3000.*from 1 to 3000, or null"):
         RotMNIST(cache=digits.cache, source="embedded", train_size=10_000).setup()
-    with pytest.raises(InputError, match="larochelle, mnist, embedded, auto"):
-        RotMNIST(source="kaggle")
 
 
-def test_damaged_raw_files(tmp_path, monkeypatch):
-    if not RAW.is_dir():
-        pytest.skip("the MNIST files are not there")
-    shutil.copytree(RAW, tmp_path / "MNIST" / "raw")
-    path = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
-    path.chmod(0o644)
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match="not whole"):
-        RotMNIST(root=tmp_path, cache=tmp_path, source="mnist").setup()
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"source": "kaggle"}, "larochelle, mnist, embedded, auto"), ({"eval_batch_size": 0}, "positive")],
+)
+def test_bad_options(options, message):
+    with pytest.raises(InputError, match=message):
+        RotMNIST(**options)

@@ -1,0 +1,28 @@
+"""The page on the data says what the code does: checksums, sizes, hashes."""
+
+from gigp.datasets.loader import hash_of
+from gigp.datasets.qm9 import SPLITS, split_indices
+from gigp.datasets.qm9_sources import QM9PACK_SHA256
+from gigp.datasets.rotmnist import VALIDATION
+from gigp.datasets.rotmnist_sources import MD5, POOLS, URL
+from gigp.datasets.targets import HARTREE
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "data" / "README.md").read_text()
+
+
+def test_checksums_and_addresses():
+    for name, digest in QM9PACK_SHA256.items():
+        assert f"| `{name}` | `{digest}` |" in PAGE
+    assert MD5 in PAGE
+    assert URL in PAGE
+    assert f"{HARTREE} eV" in PAGE
+
+
+def test_sizes_and_hashes():
+    for split, (seed, (train, val, test)) in SPLITS.items():
+        line = next(line for line in PAGE.splitlines() if line.startswith(f"| `{split}`"))
+        assert f"| {seed} | {train:,} / {val:,} / {test:,} | `{hash_of(split_indices(split))}` |" in line
+    for source, (fit, test) in POOLS.items():
+        line = next(line for line in PAGE.splitlines() if line.startswith(f"| `{source}`"))
+        assert line.endswith(f"| {fit - VALIDATION[source]:,} / {VALIDATION[source]:,} / {test:,} |")
