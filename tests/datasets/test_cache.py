@@ -100,6 +100,16 @@ def test_killed_while_writing_leaves_the_old_file(tmp_path):
     assert same(load_or_build(path, "v2", lambda: ARRAYS), ARRAYS)  # what was half-written is in nobody's way
 
 
+def test_reader_of_the_old_file_keeps_it(tmp_path):
+    """A new file takes the old one's name and leaves its content alone: nobody ever reads half of either."""
+    path = tmp_path / "x.cache"
+    write(path, "v1", ARRAYS)
+    os.link(path, tmp_path / "held")
+    write(path, "v2", {"a": np.zeros(3)})
+    assert same(read(tmp_path / "held", "v1"), ARRAYS)
+    assert same(read(path, "v2"), {"a": np.zeros(3)})
+
+
 def _build_at(moment, path, queue):
     def build():
         time.sleep(max(0, moment - time.time()))
