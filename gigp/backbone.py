@@ -105,10 +105,10 @@ class LieResNet(nn.Module):
         self.register_buffer("grid", None if grid is None else grid[None], persistent=False)
         points = LIFT_TABLE if grid is None else len(grid)
         self.register_buffer("lift_table", None if group.free else draw_lifts(group, points, liftsamples))
-        self._grid_levels: tuple[object, list[Level]] | None = None
+        self._grid_layout: tuple[object, tuple[Packing, list[Level]]] | None = None
         if grid is not None:
             with torch.no_grad():
-                self.geometry.fit(self._levels_of_grid())
+                self.geometry.fit(self._lay_out_grid())
 
     def forward(self, cloud: PointCloud, elements: Tensor | None = None) -> PointCloud:
         """Features of the points that are left after the last block.
@@ -122,7 +122,7 @@ class LieResNet(nn.Module):
             Positions and features (B, N', out_channels), where N' counts `liftsamples` lifts of each kept point.
         """
         self._check(cloud)
-        packing = Packing(cloud.mask)
+        packing = self._packing(cloud)
         levels = self._levels(packing, cloud.pos, elements)
         feat = self.embed(packing.rows_of(cloud.feat))                       # (R, S, width)
         feat = feat.repeat_interleave(self.liftsamples, 0)                   # (R * L, S, width)
@@ -137,16 +137,22 @@ class LieResNet(nn.Module):
         """Set the radii of the balls on training clouds; a net with a grid has set them on the grid already."""
         if self.grid is None:
             self._check(cloud)
-            self.geometry.fit(self._levels(Packing(cloud.mask), cloud.pos))
+            self.geometry.fit(self._levels(self._packing(cloud), cloud.pos))
 
     @torch.no_grad()
     def kept(self, cloud: PointCloud) -> PointCloud:
         """The points that `forward` returns features for, without the work: positions and mask, input features."""
         if self.geometry.keep == 1:
             return cloud
-        packing = Packing(cloud.mask)
+        packing = self._packing(cloud)
         pos, mask, _ = self._kept(packing, cloud.pos, self._levels(packing, cloud.pos))
         return PointCloud(pos, cloud.feat, mask)
+
+    def _packing(self, cloud: PointCloud) -> Packing:
+        """The real points as rows: known for a grid, or by whoever made the batch, or asked from the mask."""
+        if self.grid is not None:
+            return self._layout_of_grid()[0]
+        return cloud.packing or Packing(cloud.mask)
 
     def _kept(self, packing: Packing, pos: Tensor, levels: list[Level]) -> tuple[Tensor, Tensor, list[int]]:
         """Positions (G, N', d) and mask (G, N') of the kept, lifted points, and how many each group's clouds keep."""
@@ -160,7 +166,7 @@ class LieResNet(nn.Module):
     def _levels(self, packing: Packing, pos: Tensor, elements: Tensor | None = None) -> list[Level]:
         """Lift the points and lay out every block; once for a grid, for every batch otherwise."""
         if self.grid is not None:
-            return self._levels_of_grid()
+            return self._layout_of_grid()[1]
         with torch.set_grad_enabled(torch.is_grad_enabled() and pos.requires_grad):
             lifts = [None] * len(packing.groups) if elements is None else packing.dense(elements)
             return self.geometry.levels([self._pairs(x, e) for x, e in zip(packing.dense(pos), lifts, strict=True)])
@@ -182,22 +188,24 @@ class LieResNet(nn.Module):
         index = torch.arange(n, device=like.device) % len(self.lift_table)
         return self.lift_table[index].to(like.dtype).expand(g, -1, -1, -1, -1)
 
-    def _levels_of_grid(self) -> list[Level]:
-        """The layout of the grid, computed again only after the net moved to another device, dtype or lift table."""
-        version = None if self.lift_table is None else self.lift_table._version
-        key = (self.grid.device, self.grid.dtype, version)
-        if self._grid_levels is None or self._grid_levels[0] != key:
+    def _layout_of_grid(self) -> tuple[Packing, list[Level]]:
+        """Packing and levels of the grid, made anew only after the net moved or was loaded."""
+        table = self.grid if self.lift_table is None else self.lift_table
+        key = (self.grid.device, self.grid.dtype, table._version, self.geometry.radius._version)
+        if self._grid_layout is None or self._grid_layout[0] != key:
             with torch.no_grad():
-                self._grid_levels = (key, self._layout_of_grid())
-        return self._grid_levels[1]
+                packing = Packing(torch.ones_like(self.grid[..., 0], dtype=torch.bool))
+                self._grid_layout = (key, (packing, self._lay_out_grid()))
+        return self._grid_layout[1]
 
-    def _layout_of_grid(self) -> list[Level]:
+    def _lay_out_grid(self) -> list[Level]:
         """Lay out the grid in double precision and round distances, so that the ties of a regular grid are ties on
         every machine and go to the first point."""
         inputs, distance = self._pairs(self.grid.double(), None)
         levels = self.geometry.levels([Pairs(inputs, distance.round(decimals=9))])
         dtype = self.grid.dtype
-        return [Level(x.queries, [Pairs(p.inputs.to(dtype), p.distance.to(dtype)) for p in x.pairs]) for x in levels]
+        levels = [Level(x.queries, [Pairs(p.inputs.to(dtype), p.distance.to(dtype)) for p in x.pairs]) for x in levels]
+        return self.geometry.find_held(levels)
 
     def _check(self, cloud: PointCloud) -> None:
         """Refuse clouds that the net was not made for."""

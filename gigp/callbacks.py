@@ -10,13 +10,13 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
 from gigp.errors import InputError
-from gigp.pointcloud import PointCloud
 from gigp.records import write_atomically
 
 
@@ -79,7 +79,7 @@ class Recalibrate(L.Callback):
         for cloud in trainer.datamodule.train_clouds(trainer.datamodule.batch_size):
             if seen >= self.num:
                 break
-            task.model(PointCloud(*(x.to(task.device) for x in cloud)))
+            task.model(move_data_to_device(cloud, task.device))
             seen += len(cloud.feat)
         for m, momentum in zip(norms, momenta, strict=True):
             m.momentum = momentum

@@ -38,10 +38,18 @@ class Pairs(NamedTuple):
 
 
 class Level(NamedTuple):
-    """What one block works on: for every group of clouds the kept points, (g, m) or None for all, and the pairs."""
+    """What one block works on, for every group of clouds.
+
+    Attributes:
+        queries: points that the block keeps, (g, m); None for all.
+        pairs: of points and queries.
+        held: which of the sampled neighbors lie in their ball, where that is known, as positions in (g * P * m,). How
+            many do is the same for every sample, and they come first.
+    """
 
     queries: list[Tensor | None]
     pairs: list[Pairs]
+    held: list[Tensor] | None = None
 
     def query_rows(self) -> Tensor | None:
         """Rows of the kept points among the rows of all points, (Q,); None for all."""
@@ -54,6 +62,11 @@ class Level(NamedTuple):
             rows.append((offset + queries).flatten())
             start += g * n
         return torch.cat(rows)
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Where a mask is True in its flattened form."""
+    return mask.flatten().nonzero().squeeze(1)
 
 
 def all_pairs(group: Group, elements: Tensor, orbit: Tensor) -> Pairs:
@@ -123,12 +136,23 @@ class Geometry(nn.Module):
             if repeat and (all(whole) or not self.training):
                 chosen.append(chosen[-1])
                 continue
-            choices = [
-                None if w else choose_neighbors(p.distance, self.radius[i], self.nbhd, self.training)
-                for w, p in zip(whole, level.pairs, strict=True)
-            ]
+            choices = [None if w else self._choose(i, level, group) for group, w in enumerate(whole)]
             chosen.append(join([p.inputs for p in level.pairs], choices))
         return chosen
+
+    def _choose(self, block: int, level: Level, group: int) -> tuple[Tensor, Tensor]:
+        """Neighbors of one group of clouds, (g, P, m), and which of them lie in their ball."""
+        distance = level.pairs[group].distance
+        index, inside = choose_neighbors(distance, self.radius[block], self.nbhd, self.training)
+        return index, positions(inside) if level.held is None else level.held[group]
+
+    def find_held(self, levels: list[Level]) -> list[Level]:
+        """Find once how many of the sampled neighbors lie in their ball, for levels that are used again and again."""
+        found = []
+        for level, radius in zip(levels, self.radius, strict=True):
+            inside = [choose_neighbors(p.distance, radius, self.nbhd, random=False)[1] for p in level.pairs]
+            found.append(level._replace(held=[positions(x) for x in inside]))
+        return found
 
     def _check_fitted(self) -> None:
         """Read the radii once, at the first call; later calls cost nothing on any device."""

@@ -29,21 +29,21 @@ def build_logger(config: dict[str, Any], folder: RunFolder) -> Logger | None:
         from lightning.pytorch.loggers import WandbLogger
     except ImportError as error:
         raise InputError("logger=wandb needs the package wandb; run `pip install wandb`, or use logger=csv.") from error
-    offline = not is_online()
     choices = config["choices"]
-    return WandbLogger(
+    experiment = wandb.init(
+        mode="online" if is_online() else "offline",
         project=options["project"],
         entity=options["entity"],
         id=hashlib.sha256(f"{folder.name}/{folder.seed}".encode()).hexdigest()[:16],
         name=f"{folder.name}/seed{folder.seed}",
         group=folder.name.replace(f"_{choices['pool']}_", "_"),
         tags=[*choices.values(), f"seed{folder.seed}"],
-        save_dir=str(folder.path),
+        dir=str(folder.path),
         config=config,
         resume="allow",
-        offline=offline,
-        settings=wandb.Settings(silent=True, init_timeout=30),
+        settings=wandb.Settings(silent=True),
     )
+    return WandbLogger(experiment=experiment)
 
 
 def is_online() -> bool:

@@ -35,7 +35,7 @@ class PointCloudModel(nn.Module):
 
     def forward(self, cloud: PointCloud) -> Tensor:
         """(B, N, ...) cloud -> (B, out_channels)."""
-        pos, feat, mask = self.backbone(cloud)
+        pos, feat, mask, _ = self.backbone(cloud)
         if self.pool_on == "outputs":
             return self.pool(self.head(feat), pos, mask)
         return self.head(self.pool(feat, pos, mask))

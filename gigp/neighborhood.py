@@ -47,12 +47,12 @@ def choose_neighbors(distance: Tensor, radius: Tensor, num: int, random: bool) -
         random: draw at random (from torch's global generator).
 
     Returns:
-        Indices of the neighbors (g, P, m), and which of them lie in the ball (g, P, m).
+        Indices of the neighbors (g, P, m), and which of them lie in the ball (g, P, m); those come first.
     """
     num = min(num, distance.shape[1])
     inside = distance <= radius  # (g, n, m)
     if random:
-        key, index = torch.where(inside, torch.rand_like(distance), 2.0).topk(num, dim=1, largest=False, sorted=False)
+        key, index = torch.where(inside, torch.rand_like(distance), 2.0).topk(num, dim=1, largest=False)
         return index, key < 2
     order = torch.where(inside, distance, torch.inf).argsort(dim=1, stable=True)  # (g, n, m), the ball first
     count = inside.sum(1, keepdim=True)                                           # (g, 1, m)
@@ -121,30 +121,30 @@ def join(tables: list[Tensor], chosen: list[tuple[Tensor, Tensor] | None]) -> Ne
 
     Args:
         tables: kernel inputs of all pairs, (g, n, m, a) for each group.
-        chosen: what `choose_neighbors` chose in each group; None: every pair counts.
+        chosen: for each group the indices of neighbors, (g, P, m), and which of them count, as positions in the
+            flattened (g * P * m,) indices; None: every pair counts.
     """
     shapes = [tuple(t.shape[:3]) for t in tables]
     if all(c is None for c in chosen):
         return Neighborhood(torch.cat([t.flatten(0, 2) for t in tables]), None, shapes)
     if len(tables) == 1 and shapes[0][0] == 1 and shapes[0][1] > SPARSE * chosen[0][0].shape[1]:
-        return _sparse(tables[0][0], *(c[0] for c in chosen[0]))
+        return _sparse(tables[0][0], chosen[0][0][0], chosen[0][1])
     pairs, slots, start = [], [], 0
     for table, choice in zip(tables, chosen, strict=True):
         g, n, m, _ = table.shape
         slot = torch.arange(g * n * m, device=table.device)
         if choice is not None:
-            index, inside = choice                                                 # (g, P, m)
-            slot = slot.view(g, n, m).gather(1, index)[inside]
+            index, kept = choice
+            slot = slot.view(g, n, m).gather(1, index).flatten()[kept]
         pairs.append(table.flatten(0, 2)[slot])
         slots.append(slot + start)
         start += g * n * m
     return Neighborhood(torch.cat(pairs), torch.cat(slots), shapes)
 
 
-def _sparse(table: Tensor, index: Tensor, inside: Tensor) -> Neighborhood:
-    """Neighborhood of a single large cloud: table (n, m, a), index and inside (P, m)."""
-    queries = torch.arange(table.shape[1], device=table.device)[:, None]           # (m, 1)
-    pairs, inside = table[index.T, queries], inside.T                              # (m, P, a), (m, P)
-    slots = None if inside.all() else inside.flatten().nonzero().squeeze(1)
-    pairs = pairs.flatten(0, 1) if slots is None else pairs[inside]
-    return Neighborhood(pairs, slots, [(1, *table.shape[:2])], index.T)
+def _sparse(table: Tensor, index: Tensor, kept: Tensor) -> Neighborhood:
+    """Neighborhood of a single large cloud: table (n, m, a), index (P, m), kept positions in (P * m,)."""
+    num, m = index.shape
+    rank, query = kept // m, kept % m
+    pairs = table[index.flatten()[kept], query]
+    return Neighborhood(pairs, query * num + rank, [(1, *table.shape[:2])], index.T)

@@ -1,7 +1,8 @@
 """The batch format of the whole package: dense tensors and a mask."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from copy import copy
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,12 +14,14 @@ class PointCloud(NamedTuple):
     Attributes:
         pos: positions, (B, N, d); (1, N, d) where the whole batch shares them, as images share the pixel grid.
         feat: features, (B, N, c).
-        mask: True for real points, (B, N); (1, N) where the positions are shared.
+        mask: True for real points, which come first, (B, N); (1, N) where the positions are shared.
+        packing: of the mask, where whoever made the batch knows it; saves a GPU from telling the host the sizes.
     """
 
     pos: Tensor
     feat: Tensor
     mask: Tensor
+    packing: "Packing | None" = None
 
 
 def masked(x: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
@@ -54,12 +57,20 @@ class Packing:
     """
 
     def __init__(self, mask: Tensor) -> None:
-        self.shape, self.device = mask.shape, mask.device
+        self.shape = mask.shape
         sizes, order = mask.sum(1).cpu().sort(stable=True)
         values, counts = sizes.unique_consecutive(return_counts=True)
-        clouds = order.to(mask.device).split(counts.tolist())
+        self.rows = order.to(mask.device)  # for the device, until the rows are known
+        clouds = self.rows.split(counts.tolist())
         self.groups = [(n, c) for n, c in zip(values.tolist(), clouds, strict=True) if n > 0]
         self.rows = self._slots([n for n, _ in self.groups], mask.shape[1])
+
+    def to(self, *args: Any, **kwargs: Any) -> "Packing":
+        """A copy on another device, as `Tensor.to`; the host keeps knowing the sizes."""
+        moved = copy(self)
+        moved.rows = self.rows.to(*args, **kwargs)
+        moved.groups = [(n, clouds.to(*args, **kwargs)) for n, clouds in self.groups]
+        return moved
 
     def dense(self, x: Tensor) -> Iterator[Tensor]:
         """(G, N, ...) -> (g, n, ...) without padding, for every group of g clouds of n points."""
@@ -78,6 +89,6 @@ class Packing:
 
     def _slots(self, sizes: list[int], num: int) -> Tensor:
         """Positions in the flattened (G * num,) batch of the first `sizes[i]` points of the clouds of group i."""
-        columns = torch.arange(num, device=self.device)
+        columns = torch.arange(num, device=self.rows.device)
         slots = [(c[:, None] * num + columns[:n]).flatten() for n, (_, c) in zip(sizes, self.groups, strict=True)]
         return torch.cat(slots) if slots else columns[:0]

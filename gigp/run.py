@@ -56,6 +56,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     quiet()
     keep_freed_memory()
+    started_with = environment()  # the code that runs, not what the checkout holds when it ends
     L.seed_everything(cfg.seed, verbose=False)
     data: PointCloudDataModule = instantiate(cfg.dataset)
     data.prepare_data()
@@ -87,7 +88,7 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     finally:
         if logger is not None:
             logger.experiment.finish()
-    summary = summarize(config, folder, data, task, history, results)
+    summary = summarize(config, folder, data, task, history, results) | started_with
     if logger is not None and logger.experiment.settings._offline:
         console.print(f"wandb logged offline; upload with: wandb sync {folder.path}/wandb/offline-run-*")
     return summary
@@ -178,7 +179,6 @@ def summarize(
         "seconds_per_epoch": round(sum(row["seconds"] for row in history.rows) / len(history.rows), 2),
         "samples_per_second": round(steps * min(data.batch_size, len(data.indices["train"])) / train_seconds, 1),
         "peak_memory_mb": peak_memory_mb(),
-        **environment(),
     }
 
 

@@ -42,14 +42,14 @@ def group(request):
 @pytest.mark.parametrize("options", [{}, {"fill": 1.0, "nbhd": 99}, {"total_ds": 0.3}], ids=["ball", "full", "kept"])
 @pytest.mark.parametrize("group", COMMUTING, ids=str)
 def test_commuting_groups_are_equivariant(group, options):
-    net, (pos, feat, mask) = backbone(group, **options), cloud(group.dim)
+    net, (pos, feat, mask, _) = backbone(group, **options), cloud(group.dim)
     assert_invariant(lambda p: net(PointCloud(p, feat, mask)).feat, group, pos)
 
 
 @pytest.mark.parametrize("group", LIFTED, ids=str)
 @pytest.mark.parametrize("total_ds", [1.0, 0.3])
 def test_lifted_groups_are_equivariant_when_lifts_move_along(group, total_ds):
-    net, (pos, feat, mask) = backbone(group, total_ds=total_ds), cloud(group.dim)
+    net, (pos, feat, mask, _) = backbone(group, total_ds=total_ds), cloud(group.dim)
     lifts = group.lift(pos, group.stabilizer(*pos.shape[:2], liftsamples=2, dtype=pos.dtype))
     out = net(PointCloud(pos, feat, mask), lifts).feat
     for g in random_element(group, 3, dtype=pos.dtype):
@@ -60,7 +60,7 @@ def test_lifted_groups_are_equivariant_when_lifts_move_along(group, total_ds):
 @pytest.mark.parametrize("group", LIFTED, ids=str)
 def test_lifted_groups_are_equivariant_in_distribution(group):
     """The mean over many lifts of a moved cloud is that of the cloud itself; so is not that of another cloud."""
-    net, (pos, feat, mask) = backbone(group, nbhd=99, fill=1.0), cloud(group.dim)
+    net, (pos, feat, mask, _) = backbone(group, nbhd=99, fill=1.0), cloud(group.dim)
 
     def mean(p, lifts=300):
         many = group.stabilizer(lifts, p.shape[1], liftsamples=2, dtype=p.dtype)
@@ -77,13 +77,13 @@ def test_lifted_groups_are_equivariant_in_distribution(group):
 
 def test_wrong_symmetry_is_rejected():
     """Negative control: a net for translations is not a net for rotations."""
-    net, (pos, feat, mask) = backbone(T(3)), cloud(3)
+    net, (pos, feat, mask, _) = backbone(T(3)), cloud(3)
     with pytest.raises(AssertionError):
         assert_invariant(lambda p: net(PointCloud(p, feat, mask)).feat, SO3(), pos)
 
 
 def test_order_of_points(group):
-    net, (pos, feat, mask) = backbone(group), cloud(group.dim, (9, 9))
+    net, (pos, feat, mask, _) = backbone(group), cloud(group.dim, (9, 9))
     p = torch.randperm(9)
     lifts = None if group.free else group.lift(pos, group.stabilizer(2, 9, liftsamples=2, dtype=pos.dtype))
     out = net(PointCloud(pos, feat, mask), lifts)
@@ -96,7 +96,7 @@ def test_order_of_points(group):
 @pytest.mark.parametrize("total_ds", [1.0, 0.3])
 def test_padding_and_batch(group, total_ds):
     """Padding, what it holds, and the rest of the batch change nothing."""
-    net, (pos, feat, mask) = backbone(group, total_ds=total_ds), cloud(group.dim)
+    net, (pos, feat, mask, _) = backbone(group, total_ds=total_ds), cloud(group.dim)
     out = net(PointCloud(pos, feat.masked_fill(~mask.unsqueeze(-1), torch.nan), mask))
     for b, n in enumerate(mask.sum(1).tolist()):
         single = net(PointCloud(pos[b : b + 1, :n], feat[b : b + 1, :n], mask[b : b + 1, :n]))
@@ -108,7 +108,7 @@ def test_padding_and_batch(group, total_ds):
 def test_batch_statistics_ignore_padding(group):
     """Training mode too: batch norm sees real points only."""
     clouds = cloud(group.dim)
-    longer = PointCloud(*(torch.cat([x, torch.zeros_like(x[:, :4])], 1) for x in clouds))
+    longer = PointCloud(*(torch.cat([x, torch.zeros_like(x[:, :4])], 1) for x in clouds[:3]))
     nets = [backbone(group, fill=1.0, nbhd=99).train() for _ in range(2)]
     for net, c in zip(nets, (clouds, longer), strict=True):
         torch.manual_seed(1)
@@ -142,7 +142,7 @@ def test_reload_equals_stored(group, total_ds):
 
 def test_gradients_are_finite(group):
     """Also at coincident points and at the origin."""
-    net, (pos, feat, mask) = backbone(group).train(), cloud(group.dim)
+    net, (pos, feat, mask, _) = backbone(group).train(), cloud(group.dim)
     pos = pos.clone()
     pos[0, 0], pos[0, 1] = 0, pos[0, 2]
     net(PointCloud(pos.requires_grad_(), feat.requires_grad_(), mask)).feat.square().sum().backward()
@@ -152,7 +152,7 @@ def test_gradients_are_finite(group):
 
 
 def test_masked_points_get_no_gradient(group):
-    net, (pos, feat, mask) = backbone(group), cloud(group.dim)
+    net, (pos, feat, mask, _) = backbone(group), cloud(group.dim)
     net(PointCloud(pos, feat.requires_grad_(), mask)).feat.square().sum().backward()
     assert (feat.grad[~mask] == 0).all()
 
@@ -180,7 +180,7 @@ def grid_net(group, **options) -> LieResNet:
 @pytest.mark.parametrize("group", PLANAR, ids=str)
 def test_shared_grid_equals_single_clouds(group):
     """Geometry computed once for all images gives what every image gets when it brings its own."""
-    net, (pos, feat, mask) = grid_net(group), grid_cloud()
+    net, (pos, feat, mask, _) = grid_net(group), grid_cloud()
     torch.manual_seed(0)
     net.train()(grid_cloud())
     net.eval()
@@ -201,7 +201,7 @@ def test_grid_geometry_follows_reload_and_dtype():
     assert not torch.equal(net(grid_cloud()).feat, fresh(grid_cloud()).feat)
     fresh.load_state_dict(net.state_dict())
     assert torch.equal(net(grid_cloud()).feat, fresh(grid_cloud()).feat)
-    cloud32 = PointCloud(*(x if x.dtype == torch.bool else x.float() for x in grid_cloud()))
+    cloud32 = PointCloud(*(x if x.dtype == torch.bool else x.float() for x in grid_cloud()[:3]))
     torch.testing.assert_close(fresh.float()(cloud32).feat.double(), net(grid_cloud()).feat, rtol=1e-3, atol=1e-3)
 
 
@@ -211,8 +211,8 @@ def test_ties_of_a_regular_grid_do_not_depend_on_rounding():
     grid = torch.cartesian_prod(axis, axis)
     for group in (T(2), SO2()):
         nets = [grid_net(group, grid=g) for g in (grid, grid * (1 + 1e-15), grid.float())]
-        choices = [[(n.index, n.slots) for n in net.geometry.neighborhoods(net._levels_of_grid())] for net in nets]
-        kept = [[level.queries[0] for level in net._levels_of_grid()] for net in nets]
+        choices = [[(n.index, n.slots) for n in net.geometry.neighborhoods(net._layout_of_grid()[1])] for net in nets]
+        kept = [[level.queries[0] for level in net._layout_of_grid()[1]] for net in nets]
         for other in (1, 2):
             for a, b in zip(kept[0], kept[other], strict=True):
                 assert torch.equal(a, b)
@@ -239,6 +239,34 @@ def kernel_rows(net, clouds) -> list[int]:
     for hook in hooks:
         hook.remove()
     return rows
+
+
+def test_a_step_never_asks_the_device(monkeypatch, qm9, digits):
+    """No `.item()`, `.tolist()`, `.cpu()`, `bool()` or `nonzero()` on the way forward: each makes a GPU wait."""
+    data, _ = qm9.finish(qm9.fetch(torch.arange(8)), augment=True)
+    images, _ = digits.finish(digits.fetch(torch.arange(4)), augment=True)
+    image_net = LieResNet(1, SO2(), width=8, blocks=3, fill=0.1, nbhd=25, total_ds=0.1**0.5, grid=digits.grid)
+    cases = [(LieResNet(15, T(3), width=8, blocks=2), data), (image_net, images)]
+    for net, batch in cases:
+        net(batch)  # the first step may look: it checks that everything is fitted
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a step asked the device")
+
+    for name in ("item", "tolist", "cpu", "__bool__", "__int__", "__float__", "nonzero", "numpy"):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    for net, batch in cases:
+        net(batch)
+
+
+def test_packing_that_travels_with_the_batch(qm9):
+    data, _ = qm9.finish(qm9.fetch(torch.arange(40)), augment=False)
+    assert data.packing is not None
+    net = LieResNet(15, T(3), width=8, blocks=2).eval()
+    assert torch.equal(net(data).feat, net(data._replace(packing=None)).feat)
+    moved = data.packing.to("meta")
+    assert moved.rows.is_meta
+    assert not data.packing.rows.is_meta
 
 
 def test_kernel_rows_are_real_pairs():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gigp.geometry import positions
 from gigp.neighborhood import Neighborhood, choose_neighbors, farthest_points, join
 
 
@@ -37,6 +38,8 @@ def test_neighbors_lie_in_the_ball(random, num):
     assert (distance.gather(1, index)[inside] <= radius).all()
     for g in range(2):
         for m in range(11):
+            held_here = int(inside[g, :, m].sum())
+            assert inside[g, :held_here, m].all()  # those in the ball come first
             ball = index[g, :, m][inside[g, :, m]].tolist()
             assert len(set(ball)) == len(ball)
 
@@ -74,7 +77,7 @@ def test_sum_over_groups_of_clouds(sampled):
     feats = [torch.randn(g, n, 2, 6).double() for g, n, _ in shapes]
     distance = [torch.rand(*s) for s in shapes]
     chosen = [choose_neighbors(d, torch.tensor(0.6), 3, random=True) if sampled else None for d in distance]
-    neighborhood = join(tables, chosen)
+    neighborhood = join(tables, [None if c is None else (c[0], positions(c[1])) for c in chosen])
     out = neighborhood.sum(neighborhood.pairs[:, :2], torch.cat([f.flatten(0, 1) for f in feats]))
     masks = [torch.ones(*s).double() for s in shapes]
     if sampled:
@@ -95,7 +98,7 @@ def test_gathering_equals_multiplying_with_zeros(radius):
     torch.manual_seed(0)
     table, feat, distance = torch.randn(1, 60, 8, 5).double(), torch.randn(60, 3, 6).double(), torch.rand(1, 60, 8)
     choice = choose_neighbors(distance, torch.tensor(radius), 4, random=True)
-    sparse = join([table], [choice])
+    sparse = join([table], [(choice[0], positions(choice[1]))])
     assert sparse.index is not None
     slots = torch.arange(60 * 8).view(1, 60, 8).gather(1, choice[0])[choice[1]]
     dense = Neighborhood(table.flatten(0, 2)[slots], slots, [(1, 60, 8)])

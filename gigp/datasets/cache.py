@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gigp.errors import InputError
+
 log = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
@@ -25,6 +27,9 @@ def load_or_build(path: Path, version: str, build: Callable[[], Arrays]) -> Arra
         path: of the cache file.
         version: names source and format; a file that says otherwise is built again.
         build: makes the arrays.
+
+    Raises:
+        InputError: the disk is full or read-only.
     """
     if path.exists():
         try:
@@ -32,7 +37,12 @@ def load_or_build(path: Path, version: str, build: Callable[[], Arrays]) -> Arra
         except CacheError as error:
             log.warning("%s %s; it is built again.", path, error)
     arrays = build()
-    write(path, version, arrays)
+    try:
+        write(path, version, arrays)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the cache {path} ({error.strerror}); free some space, or set dataset.cache=FOLDER."
+        ) from error
     return arrays
 
 

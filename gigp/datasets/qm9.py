@@ -13,7 +13,7 @@ from gigp.datasets.qm9_sources import ELEMENTS, NUM_MOLECULES, read_qm9
 from gigp.datasets.targets import TARGETS, parse_targets
 from gigp.errors import check_choice
 from gigp.groups import SO3
-from gigp.pointcloud import PointCloud, center_points
+from gigp.pointcloud import Packing, PointCloud, center_points
 
 Source = Literal["qm9pack", "pyg"]
 Split = Literal["cormorant", "dimenet"]
@@ -106,7 +106,8 @@ class QM9(PointCloudDataModule):
         mask = self.mask[indices]
         num = int(mask.sum(1).max())
         feat = self.features[self.charges[indices, :num].long()]                   # (B, N, 15)
-        return PointCloud(self.positions[indices, :num], feat, mask[:, :num]), self.values[indices]
+        mask = mask[:, :num]
+        return PointCloud(self.positions[indices, :num], feat, mask, Packing(mask)), self.values[indices]
 
     def finish(self, batch: tuple[PointCloud, Tensor], augment: bool) -> tuple[PointCloud, Tensor]:
         cloud, target = batch

@@ -1,0 +1,54 @@
+"""README.md says what is true: its example runs, and its commands and files exist."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.conftest import DATA, ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_example_runs_and_starts_as_the_mean():
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    feat, mask = names["feat"], names["mask"].unsqueeze(-1)
+    torch.testing.assert_close(names["out"], (feat * mask).sum(1) / mask.sum(1))
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"(?:^|`)make ([a-z-]+)", README, flags=re.MULTILINE)
+    assert {"train", "test"} <= set(targets)
+    for target in targets:
+        assert f"\n{target}:" in makefile, target
+
+
+def test_files_exist():
+    for path in re.findall(r"\]\(([\w./-]+)\)|`((?:gigp|tests|configs)/[\w./]+)`", README):
+        name = path[0] or path[1]
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("line", re.findall(r"^python train\.py (?!--help).*$", README, flags=re.MULTILINE))
+def test_commands_compose(line):
+    """Every command line of the README is accepted by Hydra."""
+    arguments = line.partition("#")[0].split()[2:]
+    first = [a.partition(",")[0] for a in arguments if a != "-m"]  # of every list of a sweep
+    done = subprocess.run(
+        [sys.executable, "train.py", *first, "--cfg", "job"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pool:" in done.stdout
+
+
+def test_figure_is_drawn(tmp_path, qm9):
+    command = [sys.executable, "scripts/make_figures.py", "--data", DATA, "--out", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    drawn = (tmp_path / "idea.svg").read_text()
+    assert drawn.startswith("<?xml")
+    assert "its orbits under rotation" in drawn
