@@ -46,8 +46,9 @@ def test_grid():
 def test_a_lit_pixel_is_at_its_position(digits, row, column):
     images = torch.zeros(1, 28, 28, dtype=torch.uint8)
     images[0, row, column] = 255
-    (pos, feat, _), _ = digits.finish((images, torch.zeros(1).long()), augment=False)
-    x, y = pos[0, int(feat[0, :, 0].argmax())].tolist()
+    cloud, _ = digits.finish((images, torch.zeros(1).long()), augment=False)
+    feat = cloud.feat
+    x, y = cloud.pos[0, int(feat[0, :, 0].argmax())].tolist()
     assert (x, y) == pytest.approx(((column - 13.5) * 28 / 27, (13.5 - row) * 28 / 27), abs=1e-5)
     assert feat.max() == pytest.approx((1 - MEAN) / STD, abs=1e-5)
     assert feat.min() == pytest.approx(-MEAN / STD, abs=1e-5)
@@ -90,9 +91,9 @@ def blob(x: float, y: float, copies: int) -> torch.Tensor:
 
 
 def center_of_ink(digits: RotMNIST, images: torch.Tensor) -> torch.Tensor:
-    (pos, feat, _), _ = digits.finish((images, torch.zeros(len(images)).long()), augment=True)
-    ink = feat[..., 0] * STD + MEAN                                                # (B, N)
-    return (ink.unsqueeze(-1) * pos).sum(1) / ink.sum(1, keepdim=True)             # (B, 2)
+    cloud, _ = digits.finish((images, torch.zeros(len(images)).long()), augment=True)
+    ink = cloud.feat[..., 0] * STD + MEAN                                          # (B, N)
+    return (ink.unsqueeze(-1) * cloud.pos).sum(1) / ink.sum(1, keepdim=True)             # (B, 2)
 
 
 def test_augmentation_shifts_by_up_to_two_pixels(digits):
