@@ -1,9 +1,8 @@
-"""What happens around training: seeds, re-estimated batch norm, history, checkpoints, progress."""
+"""What happens around training: seeds, re-estimated batch norm, history, progress."""
 
 import csv
 import io
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
@@ -126,46 +124,6 @@ class History(L.Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         write_atomically(self.path, text.getvalue())
-
-
-class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are written whole or not at all, and read as tensors and plain data only."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            raise InputError(f"cannot write {path}: {error}. The checkpoint before it is whole.") from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> dict:
-        return load_checkpoint(Path(path), map_location)
-
-
-def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint without executing anything in it.
-
-    Raises:
-        InputError: it is missing, damaged, or holds more than tensors and plain data.
-    """
-    if not path.exists():
-        raise InputError(f"there is no checkpoint at {path}.")
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # torch.load has no error class of its own: zip, pickle, end of file, runtime
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise InputError(
-            f"{path} is damaged or no checkpoint of this project ({reason}). Delete it, or start anew with "
-            "overwrite=true."
-        ) from error
 
 
 class ProgressLine(L.Callback):

@@ -60,8 +60,7 @@ class Packing:
         self.shape = mask.shape
         sizes, order = mask.sum(1).cpu().sort(stable=True)
         values, counts = sizes.unique_consecutive(return_counts=True)
-        self.rows = order.to(mask.device)  # for the device, until the rows are known
-        clouds = self.rows.split(counts.tolist())
+        clouds = order.to(mask.device).split(counts.tolist())
         self.groups = [(n, c) for n, c in zip(values.tolist(), clouds, strict=True) if n > 0]
         self.rows = self._slots([n for n, _ in self.groups], mask.shape[1])
 
@@ -89,6 +88,8 @@ class Packing:
 
     def _slots(self, sizes: list[int], num: int) -> Tensor:
         """Positions in the flattened (G * num,) batch of the first `sizes[i]` points of the clouds of group i."""
-        columns = torch.arange(num, device=self.rows.device)
-        slots = [(c[:, None] * num + columns[:n]).flatten() for n, (_, c) in zip(sizes, self.groups, strict=True)]
-        return torch.cat(slots) if slots else columns[:0]
+        slots = [
+            (clouds[:, None] * num + torch.arange(n, device=clouds.device)).flatten()
+            for n, (_, clouds) in zip(sizes, self.groups, strict=True)
+        ]
+        return torch.cat(slots) if slots else torch.zeros(0, dtype=torch.long)

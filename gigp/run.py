@@ -1,8 +1,6 @@
 """One run from a composed configuration: build, fit or resume, test once from the best checkpoint, record."""
 
-import ctypes
 import logging
-import resource
 import signal
 import warnings
 from collections.abc import Sequence
@@ -10,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from gigp.callbacks import AtomicCheckpoints, EpochSeed, History, ProgressLine, Recalibrate, StopOnNaN, load_checkpoint
+from gigp.callbacks import EpochSeed, History, ProgressLine, Recalibrate, StopOnNaN
+from gigp.checkpoints import AtomicCheckpoints, load_backbone
 from gigp.config import instantiate
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.loggers import build_logger
-from gigp.model import PointCloudModel, build_model
+from gigp.memory import keep_freed_memory, peak_memory_mb
+from gigp.model import build_model
 from gigp.records import RunFolder, environment, run_name
 from gigp.task import Task, build_task
 
@@ -116,29 +115,6 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
     )
 
 
-def load_backbone(model: PointCloudModel, source: Path) -> None:
-    """Take backbone and head from the best checkpoint of another run, whatever its pool.
-
-    Args:
-        source: run folder, or a checkpoint.
-
-    Raises:
-        InputError: there is none, or its backbone has another shape.
-    """
-    path = source / "checkpoints" / "best.ckpt" if source.is_dir() else source
-    state = load_checkpoint(path)["state_dict"]
-    for name in ("backbone", "head"):
-        prefix = f"model.{name}."
-        part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        try:
-            getattr(model, name).load_state_dict(part)
-        except RuntimeError as error:
-            raise InputError(
-                f"the {name} in {path} does not fit this configuration: {str(error).splitlines()[-1].strip()} "
-                "Use the backbone, group, scale and target of that run (its config.yaml has them)."
-            ) from error
-
-
 def summarize(
     config: dict[str, Any],
     folder: RunFolder,
@@ -182,32 +158,10 @@ def summarize(
     }
 
 
-def peak_memory_mb() -> float:
-    """Most memory held so far: on the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1)
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed blocks for the next step, which asks for the same sizes again.
-
-    It returns blocks of more than 32 MB to the system otherwise, and the system clears their pages in every step: a
-    third of the time of a QM9 step on two cores. Other C libraries do without.
-    """
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        trim_threshold, mmap_threshold = -1, -3  # malloc.h
-        for option in (trim_threshold, mmap_threshold):
-            libc.mallopt(option, 2**31 - 1)
-    except (OSError, AttributeError):
-        return
-
-
 def quiet() -> None:
     """Silence Lightning's tips; its warnings stay, but for those about what is on purpose here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for message in ("does not have many workers", "torch.jit.script", "Checkpoint directory", "LeafSpec"):
+    for message in ("does not have many workers", "torch.jit.script", "Checkpoint directory", "LeafSpec", "in eval mode"):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
 
 

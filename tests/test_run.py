@@ -273,7 +273,7 @@ def test_nan_loss_stops_with_advice(configure, tmp_path, monkeypatch):
 
 
 def test_full_disk_keeps_the_last_checkpoint(configure, tmp_path, monkeypatch):
-    from gigp import callbacks
+    from gigp import checkpoints
 
     save, calls = torch.save, []
 
@@ -283,10 +283,10 @@ def test_full_disk_keeps_the_last_checkpoint(configure, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
         save(checkpoint, file)
 
-    monkeypatch.setattr(callbacks.torch, "save", fill)
+    monkeypatch.setattr(checkpoints.torch, "save", fill)
     with pytest.raises(InputError, match=r"cannot write .*No space left"):
         run(configure(*TINY))
-    monkeypatch.setattr(callbacks.torch, "save", save)
+    monkeypatch.setattr(checkpoints.torch, "save", save)
     folder = folder_of(tmp_path)
     assert not list(folder.checkpoints.glob(".*tmp"))
     assert len(pd.read_csv(folder.metrics)) >= 1

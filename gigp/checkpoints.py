@@ -1,0 +1,74 @@
+"""Checkpoints on disk: written whole or not at all, read as tensors and plain data only."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from gigp.errors import InputError
+from gigp.model import PointCloudModel
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are written whole or not at all, and read as tensors and plain data only."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            raise InputError(f"cannot write {path}: {error}. The checkpoint before it is whole.") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> dict:
+        return load_checkpoint(Path(path), map_location)
+
+
+def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without executing anything in it.
+
+    Raises:
+        InputError: it is missing, damaged, or holds more than tensors and plain data.
+    """
+    if not path.exists():
+        raise InputError(f"there is no checkpoint at {path}.")
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # torch.load has no error class of its own: zip, pickle, end of file, runtime
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise InputError(
+            f"{path} is damaged or no checkpoint of this project ({reason}). Delete it, or start anew with "
+            "overwrite=true."
+        ) from error
+
+
+def load_backbone(model: PointCloudModel, source: Path) -> None:
+    """Take backbone and head from the best checkpoint of another run, whatever its pool.
+
+    Args:
+        source: run folder, or a checkpoint.
+
+    Raises:
+        InputError: there is none, or its backbone has another shape.
+    """
+    path = source / "checkpoints" / "best.ckpt" if source.is_dir() else source
+    state = load_checkpoint(path)["state_dict"]
+    for name in ("backbone", "head"):
+        prefix = f"model.{name}."
+        part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        try:
+            getattr(model, name).load_state_dict(part)
+        except RuntimeError as error:
+            raise InputError(
+                f"the {name} in {path} does not fit this configuration: {str(error).splitlines()[-1].strip()} "
+                "Use the backbone, group, scale and target of that run (its config.yaml has them)."
+            ) from error
