@@ -159,9 +159,11 @@ def summarize(
 
 
 def quiet() -> None:
-    """Silence Lightning's tips; its warnings stay, but for those about what is on purpose here."""
+    """Silence Lightning's tips; its warnings stay, but for those about what is on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for message in ("does not have many workers", "torch.jit.script", "Checkpoint directory", "LeafSpec", "in eval mode"):
+    on_purpose = ("does not have many workers", "Checkpoint directory", "in eval mode")
+    of_libraries = ("torch.jit.script", "LeafSpec")
+    for message in (*on_purpose, *of_libraries):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
 
 

@@ -1,7 +1,10 @@
 """Where the molecules of QM9 come from; every source gives the same arrays."""
 
 import importlib.metadata
+import shutil
+from http.client import HTTPException
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -74,11 +77,16 @@ def _flatten(lists: pd.Series) -> list[str]:
 def _from_pyg(root: Path) -> Arrays:
     from torch_geometric.datasets import QM9
 
+    folder = root / "pyg-qm9"
+    fresh = not folder.exists()
     try:
-        dataset = QM9(str(root / "pyg-qm9"))
-    except OSError as error:  # URLError, timeouts, a full disk
+        dataset = QM9(str(folder))
+    except (OSError, HTTPException, BadZipFile) as error:  # no network, timeouts, a full disk, a download cut short
+        if fresh:  # what is half there would be taken for whole the next time
+            shutil.rmtree(folder, ignore_errors=True)
         raise InputError(
-            f"source=pyg could not download QM9 ({error}); use dataset.source=qm9pack, which needs no network."
+            f"source=pyg could not download QM9 to {folder} ({error}); delete that folder, if it exists, and try "
+            "again, or use dataset.source=qm9pack, which needs no network."
         ) from error
     data = dataset._data
     return {

