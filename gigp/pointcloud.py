@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gigp.errors import InputError
+
 
 class PointCloud(NamedTuple):
     """A batch of point clouds, padded to the largest.
@@ -54,10 +56,19 @@ class Packing:
     Attributes:
         rows: position of every real point in the flattened (G * N,) batch, (R,).
         groups: for each distinct size n > 0 the pair (n, clouds), where clouds (g,) index into the batch.
+
+    Raises:
+        InputError: a cloud has padding before a real point.
     """
 
     def __init__(self, mask: Tensor) -> None:
         self.shape = mask.shape
+        gap = (mask[:, 1:] & ~mask[:, :-1]).any(1)
+        if gap.any():
+            raise InputError(
+                f"cloud {int(gap.nonzero()[0])} of the batch has padding before a real point; sort its points so that "
+                "those with mask=True come first."
+            )
         sizes, order = mask.sum(1).cpu().sort(stable=True)
         values, counts = sizes.unique_consecutive(return_counts=True)
         clouds = order.to(mask.device).split(counts.tolist())

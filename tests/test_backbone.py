@@ -256,7 +256,7 @@ def test_a_step_never_asks_the_device(monkeypatch, qm9, digits):
     for name in ("item", "tolist", "cpu", "__bool__", "__int__", "__float__", "nonzero", "numpy"):
         monkeypatch.setattr(torch.Tensor, name, refuse)
     for net, batch in cases:
-        net(batch)
+        assert net(batch).feat.shape[0] == len(batch.feat)
 
 
 def test_packing_that_travels_with_the_batch(qm9):
@@ -302,3 +302,7 @@ def test_bad_clouds():
         backbone(T(3))(PointCloud(cloud(3).pos, cloud(3).feat[..., :4], cloud(3).mask))
     with pytest.raises(InputError, match="grid"):
         grid_net(SO2())(cloud(2))
+    pos, feat, mask, _ = cloud(3)
+    reversed_mask = torch.stack([mask[0], mask[1], mask[2].flip(0)])
+    with pytest.raises(InputError, match="cloud 2 of the batch has padding before a real point"):
+        backbone(T(3))(PointCloud(pos, feat, reversed_mask))
