@@ -2,15 +2,29 @@
 
 import ctypes
 import resource
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
 
+def reset_peak_memory() -> None:
+    """Count the peak from here on, so that a run of a sweep does not report an earlier one's."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):  # not on Linux, or not allowed: the peak of the whole process serves
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_mb() -> float:
-    """Most memory held so far: on the GPU where there is one, else of this process."""
+    """Most memory held since `reset_peak_memory`: on the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6, 1)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1)
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) * 1024 / 1e6, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
 
 
 def keep_freed_memory() -> None:

@@ -19,7 +19,7 @@ from gigp.config import instantiate
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.loggers import build_logger
-from gigp.memory import keep_freed_memory, peak_memory_mb
+from gigp.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
 from gigp.model import build_model
 from gigp.records import RunFolder, environment, run_name
 from gigp.task import Task, build_task
@@ -55,6 +55,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     quiet()
     keep_freed_memory()
+    reset_peak_memory()
     started_with = environment()  # the code that runs, not what the checkout holds when it ends
     L.seed_everything(cfg.seed, verbose=False)
     data: PointCloudDataModule = instantiate(cfg.dataset)
