@@ -62,6 +62,7 @@ class RunFolder:
         self.config, self.metrics, self.record = (self.path / f for f in ("config.yaml", "metrics.csv", "summary.json"))
         self.checkpoints = self.path / "checkpoints"
         self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
+        self.done = self.checkpoints / "done"  # written last; a clone brings records without checkpoints
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -91,8 +92,12 @@ class RunFolder:
         except ValueError as error:
             raise InputError(f"{self.record} is damaged ({error}); delete it or run with overwrite=true.") from error
 
+    def finished(self) -> dict[str, Any] | None:
+        """The record of a run that finished on this machine, so that its checkpoints are here too, else None."""
+        return self.summary() if self.done.exists() else None
+
     def open(self, config: dict[str, Any], overwrite: bool = False) -> None:
-        """Write the configuration, or check that the folder holds the same one.
+        """Write the configuration, or check that the folder holds the same one for its checkpoints.
 
         Raises:
             InputError: it holds another; the message lists the differences.
@@ -103,7 +108,7 @@ class RunFolder:
                 shutil.rmtree(old, ignore_errors=True)
             for old in (self.record, self.metrics, self.config):
                 old.unlink(missing_ok=True)
-        if self.config.exists():
+        if self.config.exists() and self.checkpoints.exists():
             held = yaml.safe_load(self.config.read_text()) or {}
             held = {key: value for key, value in held.items() if key not in NOT_IDENTITY}
             differences = sorted(_differences(held, identity))
@@ -118,6 +123,7 @@ class RunFolder:
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the record; from now on the run counts as finished."""
         write_atomically(self.record, json.dumps(summary, indent=2) + "\n")
+        self.done.touch()
 
 
 def write_atomically(path: Path, text: str) -> None:

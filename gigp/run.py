@@ -40,7 +40,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     config = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.results_dir, run_name(config, list(overrides)), cfg.seed)
     with folder.lock():
-        summary = None if cfg.overwrite else folder.summary()
+        summary = None if cfg.overwrite else folder.finished()
         if summary is not None:
             folder.open(config)
             console.print(f"{folder.path} is finished; skipped (overwrite=true runs it again).")

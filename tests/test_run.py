@@ -105,6 +105,20 @@ def test_finished_run_is_skipped(configure, capsys):
     assert "is finished; skipped" in capsys.readouterr().out.replace("\n", " ")
 
 
+def test_record_without_checkpoints_is_run_again(configure, tmp_path):
+    """A clone brings records but no weights; its record stays until the new one is whole."""
+    first = run(configure(*TINY))
+    folder = folder_of(tmp_path)
+    shutil.rmtree(folder.checkpoints)
+    folder.config.write_text("seed: of another version\n")
+    with pytest.raises(InputError, match="Did you mean homo"):
+        run(configure(*TINY, "target=hommo", f"name={folder.name}"))
+    assert folder.summary() == first
+    assert run(configure(*TINY))["metrics"] == first["metrics"]
+    assert folder.best.exists()
+    assert folder.finished() is not None
+
+
 def test_same_seed_same_numbers(configure, tmp_path):
     run(configure(*TINY, f"results_dir={tmp_path}/runs"))
     run(configure(*TINY, f"results_dir={tmp_path}/again"))
