@@ -16,6 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = str(ROOT / "data")
 
 
+def tiny(*, epochs: int, train: int, val: int, test: int) -> tuple[str, ...]:
+    """Overrides that shrink a run to seconds."""
+    sizes = (f"dataset.{part}_size={size}" for part, size in (("train", train), ("val", val), ("test", test)))
+    return ("scale=debug", f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu", *sizes)
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

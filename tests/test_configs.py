@@ -3,17 +3,10 @@
 import pytest
 
 from gigp.run import run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, tiny
 
 CONFIGS = ROOT / "configs"
-ONE_STEP = (
-    "scale=debug",
-    "trainer.max_epochs=1",
-    "trainer.accelerator=cpu",
-    "dataset.train_size=75",
-    "dataset.val_size=20",
-    "dataset.test_size=20",
-)
+ONE_STEP = tiny(epochs=1, train=75, val=20, test=20)
 SOLID = {"T3", "SO3", "SE3", "Trivial3"}
 
 

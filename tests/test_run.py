@@ -16,16 +16,9 @@ import yaml
 from gigp.errors import InputError
 from gigp.records import RunFolder, run_name
 from gigp.run import run
-from tests.conftest import DATA, ROOT
+from tests.conftest import DATA, ROOT, tiny
 
-TINY = (
-    "scale=debug",
-    "trainer.max_epochs=3",
-    "trainer.accelerator=cpu",
-    "dataset.train_size=150",
-    "dataset.val_size=60",
-    "dataset.test_size=70",
-)
+TINY = tiny(epochs=3, train=150, val=60, test=70)
 TIMES = ("train_seconds", "seconds")
 
 

@@ -7,18 +7,9 @@ import sys
 
 import pytest
 
-from tests.conftest import DATA, ROOT
+from tests.conftest import DATA, ROOT, tiny
 
-TINY = (
-    "scale=debug",
-    "trainer.max_epochs=1",
-    "trainer.accelerator=cpu",
-    "dataset.train_size=75",
-    "dataset.val_size=20",
-    "dataset.test_size=20",
-    f"dataset.root={DATA}",
-    f"dataset.cache={DATA}",
-)
+TINY = (*tiny(epochs=1, train=75, val=20, test=20), f"dataset.root={DATA}", f"dataset.cache={DATA}")
 
 
 @pytest.fixture(autouse=True)
