@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from gigp.errors import InputError
 from gigp.geometry import Geometry, Level, Pairs, all_pairs
 from gigp.groups import Group
-from gigp.lieconv import KernelNorm, LieConv, norm_swish
+from gigp.kernel import norm_swish
+from gigp.lieconv import KernelNorm, LieConv
 from gigp.neighborhood import Neighborhood
 from gigp.pointcloud import Packing, PointCloud
 

@@ -1,19 +1,14 @@
 """The Lie group convolution of Finzi et al. 2020 (arXiv 2002.12880), section 4 and appendix A."""
 
-from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
 
 from gigp.errors import check_choice
+from gigp.kernel import KernelMLP
 from gigp.neighborhood import Neighborhood
 
 KernelNorm = Literal["batch", "none"]
-
-
-def norm_swish(channels: int, norm: bool = True) -> list[nn.Module]:
-    """Batch norm over the rows, then x * sigmoid(x)."""
-    return [nn.BatchNorm1d(channels), nn.SiLU()] if norm else [nn.SiLU()]
 
 
 class LieConv(nn.Module):
@@ -45,9 +40,7 @@ class LieConv(nn.Module):
         super().__init__()
         check_choice("kernel_norm", kernel_norm, KernelNorm)
         sizes = [pair_channels, kernel_width, kernel_width, kernel_channels]
-        self.kernel = nn.Sequential()
-        for i, o in pairwise(sizes):
-            self.kernel.extend([nn.Linear(i, o), *norm_swish(o, norm=kernel_norm == "batch")])
+        self.kernel = KernelMLP(sizes, norm=kernel_norm == "batch")
         self.linear = nn.Linear(kernel_channels * in_channels, out_channels)
 
     def forward(self, feat: Tensor, neighborhood: Neighborhood) -> Tensor:

@@ -98,14 +98,14 @@ class Neighborhood:
         else:
             rows = feat.split([g * n for g, n, _ in self.shapes])
             values = [x.unflatten(0, (g, n)) for x, (g, n, _) in zip(rows, self.shapes, strict=True)]
-        return torch.cat([_outer_sum(t, x) for t, x in zip(self._tables(kernel), values, strict=True)])
+        return concatenate([_outer_sum(t, x) for t, x in zip(self._tables(kernel), values, strict=True)])
 
     def _tables(self, x: Tensor) -> list[Tensor]:
         """Values of the pairs (E, k) as dense tables (g, n, m, k), 0 where a pair does not count."""
         shapes = [(*self.index.shape, 1)] if self.index is not None else self.shapes
         sizes = [math.prod(shape) for shape in shapes]
         if self.slots is not None:
-            x = x.new_zeros(sum(sizes), x.shape[1]).index_copy(0, self.slots, x)
+            x = x.new_zeros(sum(sizes), x.shape[1]).index_copy_(0, self.slots, x)
         return [t.view(*shape, -1) for t, shape in zip(x.split(sizes), shapes, strict=True)]
 
 
@@ -114,6 +114,11 @@ def _outer_sum(table: Tensor, values: Tensor) -> Tensor:
     g, _, m, k = table.shape
     sums = table.flatten(2).transpose(1, 2) @ values.flatten(2)                    # (g, m * k, S * c)
     return sums.view(g * m, k, *values.shape[2:]).transpose(1, 2).flatten(2)
+
+
+def concatenate(tensors: list[Tensor]) -> Tensor:
+    """torch.cat, without the copy where there is nothing to join."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
 def join(tables: list[Tensor], chosen: list[tuple[Tensor, Tensor] | None]) -> Neighborhood:
@@ -126,7 +131,7 @@ def join(tables: list[Tensor], chosen: list[tuple[Tensor, Tensor] | None]) -> Ne
     """
     shapes = [tuple(t.shape[:3]) for t in tables]
     if all(c is None for c in chosen):
-        return Neighborhood(torch.cat([t.flatten(0, 2) for t in tables]), None, shapes)
+        return Neighborhood(concatenate([t.flatten(0, 2) for t in tables]), None, shapes)
     if len(tables) == 1 and shapes[0][0] == 1 and shapes[0][1] > SPARSE * chosen[0][0].shape[1]:
         return _sparse(tables[0][0], chosen[0][0][0], chosen[0][1])
     pairs, slots, start = [], [], 0
@@ -136,10 +141,10 @@ def join(tables: list[Tensor], chosen: list[tuple[Tensor, Tensor] | None]) -> Ne
         if choice is not None:
             index, kept = choice
             slot = slot.view(g, n, m).gather(1, index).flatten()[kept]
-        pairs.append(table.flatten(0, 2)[slot])
+        pairs.append(table.flatten(0, 2).index_select(0, slot))
         slots.append(slot + start)
         start += g * n * m
-    return Neighborhood(torch.cat(pairs), torch.cat(slots), shapes)
+    return Neighborhood(concatenate(pairs), concatenate(slots), shapes)
 
 
 def _sparse(table: Tensor, index: Tensor, kept: Tensor) -> Neighborhood:

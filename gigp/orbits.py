@@ -81,12 +81,11 @@ class Orbits(nn.Module):
         if self.membership == "hat":
             m = (1 - distance / self.spacing).clamp(min=0) if self.num > 1 else torch.ones_like(distance)
         else:
-            nearest = (distance == distance.amin(-1, keepdim=True)).to(q.dtype)
-            m = nearest
-            if self.membership == "ball":
-                m = (distance <= self.delta).to(q.dtype)
-                if self.normalize:
-                    m = torch.where(m.any(-1, keepdim=True), m, nearest)
+            reach = self.delta
+            if self.normalize or self.membership == "nearest":  # no point is lost: it reaches its nearest center
+                reach = distance.amin(-1, keepdim=True)
+                reach = reach.clamp(min=self.delta) if self.membership == "ball" else reach
+            m = (distance <= reach).to(q.dtype)
         if self.normalize:
             m = m / m.sum(-1, keepdim=True)
         return m * mask.unsqueeze(-1)
