@@ -16,6 +16,11 @@ def norm_swish(channels: int, norm: bool = True) -> list[nn.Module]:
     return [nn.BatchNorm1d(channels), nn.SiLU()] if norm else [nn.SiLU()]
 
 
+def works_blockwise(x: Tensor) -> bool:
+    """Whether to go block by block, in the cache: on a CPU, but not under torch.compile or in mixed precision."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+
+
 class RowsLinear(nn.Linear):
     """Linear layer for very many rows of very few channels, as log(v^-1 u) is: the gradient of its weights, a product
     with a sum over the rows, is several times as fast when the weights lie in memory as (in, out)."""
@@ -43,11 +48,11 @@ class KernelMLP(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(E, sizes[0]) -> (E, sizes[-1])."""
-        large = len(x) > 4 * BLOCK and x.device.type == "cpu" and not torch.compiler.is_compiling()
+        large = len(x) > 4 * BLOCK and works_blockwise(x)
         if large and not self.training and not torch.is_grad_enabled():
             return torch.cat([super(KernelMLP, self).forward(rows) for rows in x.split(BLOCK)])
         learns = self.training and torch.is_grad_enabled() and not x.requires_grad
-        if not (large and learns and self.norm) or torch.is_autocast_enabled("cpu"):
+        if not (large and learns and self.norm):
             return super().forward(x)
         layers = list(zip(list(self)[0::3], list(self)[1::3], strict=True))
         parameters = [p for linear, norm in layers for p in (linear.weight, norm.weight, norm.bias)]

@@ -4,8 +4,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from gigp.convolution import Convolution
 from gigp.errors import check_choice
-from gigp.kernel import KernelMLP
+from gigp.kernel import KernelMLP, works_blockwise
 from gigp.neighborhood import Neighborhood
 
 KernelNorm = Literal["batch", "none"]
@@ -54,5 +55,8 @@ class LieConv(nn.Module):
             (Q, S, c_out).
         """
         kernel = self.kernel(neighborhood.pairs)                   # (E, k)
-        sums = neighborhood.sum(kernel, feat)                      # (Q, S, k * c_in)
-        return self.linear(sums) / neighborhood.count
+        if works_blockwise(feat) and not neighborhood.pairs.requires_grad:
+            out = Convolution.apply(kernel, feat, self.linear.weight, self.linear.bias, neighborhood)
+        else:
+            out = self.linear(neighborhood.sum(kernel, feat))      # (Q, S, k * c_in) -> (Q, S, c_out)
+        return out / neighborhood.count

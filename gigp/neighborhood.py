@@ -6,11 +6,13 @@ of n points (the neighbors) and m queries (the points that a layer keeps).
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+ALL = slice(None)
 SPARSE = 8  # gather neighbors, rather than multiply with zeros, where points outnumber neighbors by more than this
 
 
@@ -79,8 +81,11 @@ class Neighborhood:
     index: Tensor | None = None
 
     def __post_init__(self) -> None:
-        tables = self._tables(torch.ones_like(self.pairs[:, :1]))
-        self.count = torch.cat([t.sum(1).flatten() for t in tables])[:, None, None].clamp(min=1)  # (Q, 1, 1)
+        self.table_shapes = self.shapes if self.index is None else [(*self.index.shape, 1)]
+        self.places = sum(math.prod(shape) for shape in self.table_shapes)
+        self.starts = list(accumulate((g * n for g, n, _ in self.shapes), initial=0))  # of each group's rows
+        ones = self.tables(torch.ones_like(self.pairs[:, :1]))
+        self.count = torch.cat([t.sum(1).flatten() for t in ones])[:, None, None].clamp(min=1)  # (Q, 1, 1)
 
     def sum(self, kernel: Tensor, feat: Tensor) -> Tensor:
         """Outer products kernel_ij (x) f_j, summed over the neighbors j.
@@ -92,24 +97,40 @@ class Neighborhood:
         Returns:
             (Q, S, k * c) for all Q queries.
         """
-        if self.index is not None:
-            # embedding: a gather whose gradient is summed in the same order by any number of threads
-            values = [F.embedding(self.index, feat.flatten(1)).unflatten(2, feat.shape[1:])]  # (m, P, S, c)
-        else:
-            rows = feat.split([g * n for g, n, _ in self.shapes])
-            values = [x.unflatten(0, (g, n)) for x, (g, n, _) in zip(rows, self.shapes, strict=True)]
-        return concatenate([_outer_sum(t, x) for t, x in zip(self._tables(kernel), values, strict=True)])
+        tables = enumerate(self.tables(kernel))
+        return concatenate([outer_sum(table, self.values(feat, i)) for i, table in tables])
 
-    def _tables(self, x: Tensor) -> list[Tensor]:
+    def tables(self, x: Tensor) -> list[Tensor]:
         """Values of the pairs (E, k) as dense tables (g, n, m, k), 0 where a pair does not count."""
-        shapes = [(*self.index.shape, 1)] if self.index is not None else self.shapes
-        sizes = [math.prod(shape) for shape in shapes]
         if self.slots is not None:
-            x = x.new_zeros(sum(sizes), x.shape[1]).index_copy_(0, self.slots, x)
-        return [t.view(*shape, -1) for t, shape in zip(x.split(sizes), shapes, strict=True)]
+            x = x.new_zeros(self.places, x.shape[1]).index_copy_(0, self.slots, x)
+        return self.split(x)
+
+    def split(self, x: Tensor) -> list[Tensor]:
+        """Concatenated tables (places, k) one by one, (g, n, m, k)."""
+        sizes = [math.prod(shape) for shape in self.table_shapes]
+        return [t.view(*shape, -1) for t, shape in zip(x.split(sizes), self.table_shapes, strict=True)]
+
+    def values(self, feat: Tensor, table: int, clouds: slice = ALL) -> Tensor:
+        """Features of the points in some clouds of a table, (b, n, S, c)."""
+        if self.index is None:
+            return self._points(feat, table)[clouds]
+        # embedding: a gather whose gradient is summed in the same order by any number of threads
+        return F.embedding(self.index[clouds], feat.flatten(1)).unflatten(2, feat.shape[1:])
+
+    def add_values(self, values: Tensor, feat: Tensor, table: int, clouds: slice = ALL) -> None:
+        """Add (b, n, S * c) to the features of those points."""
+        if self.index is None:
+            self._points(feat, table)[clouds].flatten(2).add_(values)
+        else:
+            feat.flatten(1).index_add_(0, self.index[clouds].flatten(), values.flatten(0, 1))
+
+    def _points(self, feat: Tensor, table: int) -> Tensor:
+        """Rows of a group of clouds, (g, n, S, c)."""
+        return feat[self.starts[table] : self.starts[table + 1]].unflatten(0, self.shapes[table][:2])
 
 
-def _outer_sum(table: Tensor, values: Tensor) -> Tensor:
+def outer_sum(table: Tensor, values: Tensor) -> Tensor:
     """(g, n, m, k), (g, n, S, c) -> (g * m, S, k * c), as one matrix product per cloud."""
     g, _, m, k = table.shape
     sums = table.flatten(2).transpose(1, 2) @ values.flatten(2)                    # (g, m * k, S * c)

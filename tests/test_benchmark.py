@@ -6,7 +6,8 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
+
+from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import benchmark
