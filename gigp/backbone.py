@@ -219,3 +219,28 @@ class LieResNet(nn.Module):
             raise InputError(f"positions {tuple(cloud.pos.shape)} are not the net's grid {tuple(self.grid.shape)}.")
         if cloud.feat.shape[-1] != self.embed.in_features:
             raise InputError(f"the net takes {self.embed.in_features} input channels, not {cloud.feat.shape[-1]}.")
+
+
+class Identity(nn.Module):
+    """No backbone: the input features as they are, for features that are invariant already.
+
+    Args:
+        in_channels: of the input features.
+        group: the symmetry that the features have.
+        grid: positions that all clouds share; nothing depends on them.
+    """
+
+    def __init__(self, in_channels: int, group: Group, grid: Tensor | None = None) -> None:
+        super().__init__()
+        self.group, self.out_channels = group, in_channels
+
+    def forward(self, cloud: PointCloud) -> PointCloud:
+        """The same cloud."""
+        return cloud
+
+    def fit(self, cloud: PointCloud) -> None:
+        """Takes nothing from the training set."""
+
+    def kept(self, cloud: PointCloud) -> PointCloud:
+        """All points."""
+        return cloud

@@ -9,6 +9,7 @@ from gigp.errors import check_choice
 from gigp.kernel import KernelMLP, works_blockwise
 from gigp.neighborhood import Neighborhood
 
+MANY = 4096  # rows of outer products that outgrow the cache; with fewer, one product with W is faster than several
 KernelNorm = Literal["batch", "none"]
 
 
@@ -55,7 +56,8 @@ class LieConv(nn.Module):
             (Q, S, c_out).
         """
         kernel = self.kernel(neighborhood.pairs)                   # (E, k)
-        if works_blockwise(feat) and not neighborhood.pairs.requires_grad:
+        rows = len(neighborhood.count) * feat.shape[1]             # Q * S
+        if rows > MANY and works_blockwise(feat) and not neighborhood.pairs.requires_grad:
             out = Convolution.apply(kernel, feat, self.linear.weight, self.linear.bias, neighborhood)
         else:
             out = self.linear(neighborhood.sum(kernel, feat))      # (Q, S, k * c_in) -> (Q, S, c_out)

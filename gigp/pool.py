@@ -41,6 +41,10 @@ class Pool(nn.Module):
     def fit(self, clouds: Iterable[PointCloud]) -> None:
         """Take what depends on the training set from it; most pools take nothing."""
 
+    def learned(self) -> dict[str, list[float]]:
+        """What a record should say about the trained pool, as short lists of numbers; for most pools nothing."""
+        return {}
+
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
         """Pool.
 
@@ -138,9 +142,7 @@ class GIGP(Pool):
 
     def coordinate(self, pos: Tensor, mask: Tensor) -> Tensor:
         """Orbit coordinates q, (B, N), of positions (B, N, d)."""
-        if pos.shape[-1] != self.group.dim:
-            raise InputError(f"{self.group} acts on {self.group.dim}-dimensional positions, not {pos.shape[-1]}.")
-        return self.group.orbit_coordinate(center_points(pos, mask) if self.center == "centroid" else pos)
+        return coordinate(self.group, self.center, pos, mask)
 
     @torch.no_grad()
     def fit(self, clouds: Iterable[PointCloud]) -> None:
@@ -151,6 +153,22 @@ class GIGP(Pool):
             if len(q):
                 low, high = min(low, q.min().item()), max(high, q.max().item())
         self.orbits.fit(low, high)
+
+    @torch.no_grad()
+    def learned(self) -> dict[str, list[float]]:
+        """Of every orbit: its center; its weight; and its response, the mean over the channels of how much one more
+        unit of the summed feature changes w_k z_k, at h = 0."""
+        c = self.orbits.centers.unsqueeze(-1) if self.feed_center else self.orbits.centers.new_zeros(self.orbits.num, 0)
+
+        def answer(h: Tensor) -> Tensor:
+            return self.phi(torch.cat([h, c.to(h.dtype)], -1))                # (K, c)
+
+        weight = self.weight if self.aggregation == "weighted" else torch.ones_like(self.orbits.centers)
+        zero = weight.new_zeros(self.orbits.num, self.channels)
+        step = 1e-2 * torch.eye(self.channels, dtype=zero.dtype, device=zero.device)
+        own = torch.stack([(answer(zero + e) - answer(zero - e))[:, i] for i, e in enumerate(step)]).mean(0) / 2e-2
+        columns = {"center": self.orbits.centers, "weight": weight, "response": weight * own}
+        return {name: [float(f"{x:.4g}") for x in values.tolist()] for name, values in columns.items()}
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
         m = self.orbits(self.coordinate(pos, mask), mask).to(feat.dtype)  # (B, N, K)
@@ -169,6 +187,13 @@ class GIGP(Pool):
 
     def extra_repr(self) -> str:
         return f"group={self.group}, center={self.center}, aggregation={self.aggregation}, init={self.init}"
+
+
+def coordinate(group: Group, center: Center, pos: Tensor, mask: Tensor) -> Tensor:
+    """Orbit coordinates q, (B, N), of positions (B, N, d) about the centroid of each cloud or about the origin."""
+    if pos.shape[-1] != group.dim:
+        raise InputError(f"{group} acts on {group.dim}-dimensional positions, not {pos.shape[-1]}.")
+    return group.orbit_coordinate(center_points(pos, mask) if center == "centroid" else pos)
 
 
 def check_orbit_space(group: Group) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gigp.callbacks import EpochSeed, History, ProgressLine, Recalibrate, StopOnNaN
-from gigp.checkpoints import AtomicCheckpoints, load_backbone
+from gigp.checkpoints import AtomicCheckpoints, load_backbone, load_checkpoint
 from gigp.config import instantiate
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
@@ -94,6 +94,31 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     return summary
 
 
+def load_trained(folder: str | Path) -> tuple[DictConfig, PointCloudDataModule, Task]:
+    """The configuration, data, and best model of a finished run, in evaluation mode.
+
+    Args:
+        folder: of the run, with its checkpoints.
+
+    Raises:
+        InputError: there is no run, or no checkpoint, or it does not fit its configuration.
+    """
+    folder = Path(folder)
+    if not (folder / "config.yaml").exists():
+        raise InputError(f"there is no run in {folder}: config.yaml is missing.")
+    cfg = OmegaConf.load(folder / "config.yaml")
+    state = load_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
+    data: PointCloudDataModule = instantiate(cfg.dataset)
+    data.prepare_data()
+    data.setup()
+    task = build_task(build_model(cfg, data), data, lr=cfg.lr)
+    try:
+        task.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"the checkpoint in {folder} does not fit its config.yaml.") from error
+    return cfg, data, task.eval()
+
+
 def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: Any) -> L.Trainer:
     """Lightning's trainer with this project's callbacks."""
     checkpoints = ModelCheckpoint(
@@ -144,6 +169,7 @@ def summarize(
         "backbone_group": str(task.model.backbone.group),
         "pool_group": None if pool.group is None else str(pool.group),
         "pool": {key: value for key, value in config["pool"].items() if key not in ("_target_", "group")},
+        "learned": pool.learned(),
         "pool_on": config["pool_on"],
         "recalibrated_on": config["recalibrate"],
         "init_from": config["init_from"],

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 from rich.console import Console
 from rich.table import Table
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
@@ -113,7 +113,10 @@ def compose_config(overrides: list[str]) -> Any:
     places = [f"dataset.root={ROOT}/data", f"dataset.cache={ROOT}/data", "logger=csv"]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         cfg = compose("config", ["scale=paper", "pool=mean", *overrides, *places], return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
+    HydraConfig.instance().set_config(cfg.copy())  # which choices.* refer to
+    with open_dict(cfg):
+        del cfg["hydra"]
+    OmegaConf.resolve(cfg)
     return cfg
 
 
@@ -381,10 +384,7 @@ def training_overhead(threads: int) -> dict[str, float]:
         register_optimizer_step_post_hook(lambda *_: ends.append(time.perf_counter())),
     ]
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
-        cfg = compose_config([*options, f"results_dir={folder}"])
-        with open_dict(cfg):
-            del cfg["hydra"]
-        run(cfg)
+        run(compose_config([*options, f"results_dir={folder}"]))
         history = pd.read_csv(next(Path(folder).rglob("metrics.csv")))
     for hook in hooks:
         hook.remove()

@@ -6,13 +6,21 @@ With --check nothing is written; the exit status says whether the tables are wha
 import argparse
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- results: make_tables.py -->", "<!-- end of results -->"
-CELL = ["data set", "target", "unit", "kind", "backbone", "pool", "over", "scale", "train", "split", "source"]
+POOLS = ["gigp", "mean", "sum", "max", "one_orbit", "mean_mlp", "radial_deepsets"]
+BASELINES = POOLS[1:]
+# what makes two results comparable: all but pool and seed
+SETTING = ["data set", "target", "unit", "kind", "backbone", "pooled", "protocol", "scale", "variant", "train", "split",
+           "source"]  # fmt: skip
+MISSING = "missing"
 
 
 def read_records(runs: Path) -> pd.DataFrame:
@@ -20,35 +28,117 @@ def read_records(runs: Path) -> pd.DataFrame:
     rows = []
     for path in sorted(runs.glob("*/seed*/summary.json")):
         record = json.loads(path.read_text())
-        data = record["data"]
-        if record["choices"]["scale"] == "debug":
+        data, choices = record["data"], record["choices"]
+        if choices["scale"] == "debug":
             continue
+        extra = record["name"].split(f"_{choices['scale']}", 1)[1].strip("_").split("_")
+        of_pool = sorted(e for e in extra if e.startswith("pool.") or e.startswith("pool_on"))
+        variant = sorted(e for e in extra if e and e not in of_pool)
         for name, metric in record["metrics"].items():
             target = data["targets"].get(name, {"kind": "classification"})
-            row = (
-                data["dataset"], name, metric["unit"], target["kind"], record["backbone_group"],
-                record["choices"]["pool"], record["pool_group"] or "", record["choices"]["scale"],
-                f"{data['sizes']['train']:,} x {record['epochs']}", data["split"], data["source"],
-            )  # fmt: skip
-            rows.append((record["name"], *row, record["seed"], metric["test"], record["seconds"] / 60))
-    return pd.DataFrame(rows, columns=["name", *CELL, "seed", "test", "minutes"])
+            rows.append({
+                "data set": data["dataset"], "target": name, "unit": metric["unit"], "kind": target["kind"],
+                "backbone": record["backbone_group"], "pooled": record["pool_on"],
+                "protocol": "frozen backbone" if record["frozen_backbone"] else "from scratch",
+                "scale": choices["scale"], "variant": " ".join(variant),
+                "train": f"{data['sizes']['train']:,} x {record['epochs']}",
+                "split": data["split"], "source": data["source"],
+                "pool": " ".join([choices["pool"], *(e for e in of_pool if e.startswith("pool."))]),
+                "seed": record["seed"], "test": metric["test"], "minutes": record["seconds"] / 60,
+                "limit": data.get("limit", {}).get("mean and sum"),
+            })  # fmt: skip
+    return pd.DataFrame(rows, columns=[*SETTING, "pool", "seed", "test", "minutes", "limit"])
+
+
+def pool_columns(records: pd.DataFrame) -> list[str]:
+    """Pools in the order of tables: the method, what it is compared with, its controls, then its variants."""
+    found = set(records["pool"])
+    return [p for p in POOLS if p in found] + sorted(found - set(POOLS))
 
 
 def summarize(records: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over the seeds of every cell."""
-    cells = records.groupby(["name", *CELL], as_index=False, sort=True).agg(
-        mean=("test", "mean"), std=("test", "std"), seeds=("seed", "count"), minutes=("minutes", "mean")
-    )
-    spread = cells["std"].map(lambda s: "" if pd.isna(s) else f" ± {s:.2g}")
-    cells.insert(1, "test", cells["mean"].map(lambda m: f"{m:.4g}") + spread)
-    cells["minutes"] = cells["minutes"].map(lambda m: f"{m:.0f}")
-    return cells.drop(columns=["name", "mean", "std"])[[*CELL[:7], "test", "seeds", *CELL[7:], "minutes"]]
+    """Every setting with mean and standard deviation over the seeds, and their number, for each pool."""
+    rows = []
+    for setting, group in records.groupby(SETTING, sort=False):
+        row = dict(zip(SETTING, setting, strict=True))
+        for pool in pool_columns(records):
+            row[pool] = mean_and_spread(group.loc[group["pool"] == pool, "test"])
+        if records["limit"].notna().any():
+            limit = group["limit"].iloc[0]
+            row["limit of mean and sum"] = MISSING if pd.isna(limit) else f"{limit:.4g}"
+        row["minutes"] = f"{group['minutes'].mean():.2g}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def mean_and_spread(values: pd.Series) -> str:
+    """Mean ± standard deviation (number of seeds)."""
+    if not len(values):
+        return MISSING
+    spread = f" ± {values.std():.2g}" if len(values) > 1 else ""
+    return f"{values.mean():.4g}{spread} ({len(values)})"
+
+
+def compare(records: pd.DataFrame) -> pd.DataFrame:
+    """GIGP against every other pool over the seeds that both have: same split, same order of the data."""
+    rows = []
+    for setting, group in records.groupby(SETTING, sort=False):
+        by_pool = {pool: runs.set_index("seed")["test"] for pool, runs in group.groupby("pool")}
+        for baseline in BASELINES if "gigp" in by_pool else []:
+            if baseline in by_pool:
+                difference = (by_pool["gigp"] - by_pool[baseline]).dropna().to_numpy()
+                relative = 100 * difference.mean() / by_pool[baseline].mean() if len(difference) else np.nan
+                rows.append({**dict(zip(SETTING[:9], setting, strict=False)), "GIGP minus": baseline,
+                             **paired(difference), "%": f"{relative:+.1f}"})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def paired(difference: np.ndarray) -> dict[str, str]:
+    """Mean of paired differences, 95% t interval, and the exact p value of the sign-flip permutation test."""
+    num = len(difference)
+    row = {"difference": f"{difference.mean():+.3g}" if num else MISSING, "95% interval": MISSING, "p": MISSING}
+    if num > 1:
+        half = stats.t.ppf(0.975, num - 1) * difference.std(ddof=1) / np.sqrt(num)
+        row["95% interval"] = f"{difference.mean() - half:+.3g} to {difference.mean() + half:+.3g}"
+        flips = np.array(list(product([1, -1], repeat=num))) @ difference
+        row["p"] = f"{np.mean(np.abs(flips) >= abs(difference.sum()) * (1 - 1e-12)):.3g}"
+    return {**row, "seeds": str(num)}
+
+
+def drop_constant(table: pd.DataFrame, keep: tuple[str, ...] = ("target", "unit")) -> pd.DataFrame:
+    """Without the columns of the setting that are empty or say the same in every row."""
+    same = [c for c in SETTING if c in table and c not in keep and table[c].nunique() <= 1]
+    return table.drop(columns=[c for c in same if not table[c].iloc[0] or c in ("variant",)])
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """A Markdown table; "train" is molecules or digits x epochs."""
+    """A Markdown table."""
     lines = [table.columns, ["---"] * len(table.columns), *table.astype(str).to_numpy()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def to_latex(table: pd.DataFrame) -> str:
+    """A LaTeX table."""
+    return table.to_latex(index=False, escape=True)
+
+
+def speed_table(record: dict) -> pd.DataFrame:
+    """The benchmark's record as a table; ratios are to the reference in the same run."""
+    rows = []
+    for case, result in record["cases"].items():
+        for side, entry in result["sides"].items():
+            if side == "reference":
+                continue
+            other = result["sides"].get("reference")
+            ratios = [f"{entry[w] / other[w]:.1f}x" if other else MISSING for w in ("train", "eval")]
+            memory = f"{entry['peak_mb'] / other['peak_mb']:.2f}x" if other else MISSING
+            rows.append({
+                "case": case + (" bf16" if "bf16" in side else ""),
+                "train/s": f"{entry['train']:.4g}", "ratio": ratios[0],
+                "eval/s": f"{entry['eval']:.4g}", "eval ratio": ratios[1], "peak MB": f"{entry['peak_mb']:.0f}",
+                "memory ratio": memory, "of the matrix rate": f"{entry['share_of_matrix_rate']:.0%}",
+            })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def insert(readme: str, table: str) -> str:
@@ -60,18 +150,29 @@ def insert(readme: str, table: str) -> str:
     return f"{before}{START}\n{table}{end}{after}"
 
 
+def make(root: Path) -> dict[Path, str]:
+    """Every generated file with its text."""
+    records = read_records(root / "results" / "runs")
+    readme, tables = root / "README.md", root / "results" / "tables"
+    pools = drop_constant(summarize(records))
+    files = {
+        tables / "runs.csv": records.drop(columns="limit").round(6).to_csv(index=False),
+        readme: insert(readme.read_text(), to_markdown(pools.drop(columns=["split", "kind"]))),
+    }
+    for name, table in (("pools", pools), ("paired", drop_constant(compare(records)))):
+        files |= {tables / f"{name}.md": to_markdown(table), tables / f"{name}.tex": to_latex(table)}
+    benchmark = root / "results" / "benchmarks" / "cpu.json"
+    if benchmark.exists():
+        files[tables / "speed.md"] = to_markdown(speed_table(json.loads(benchmark.read_text())))
+    return files
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=ROOT, help="folder that holds README.md and results/")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if anything differs")
     arguments = parser.parse_args()
-    table = summarize(read_records(arguments.root / "results" / "runs"))
-    readme, tables = arguments.root / "README.md", arguments.root / "results" / "tables"
-    wanted = {
-        tables / "runs.csv": table.to_csv(index=False),
-        tables / "runs.md": to_markdown(table),
-        readme: insert(readme.read_text(), to_markdown(table)),
-    }
+    wanted = make(arguments.root)
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if arguments.check and stale:
         sys.exit("not what the records give: " + ", ".join(map(str, stale)) + "; run python scripts/make_tables.py")

@@ -52,7 +52,9 @@ def configure(tmp_path):
     """Compose the real configuration as the command line does, with records below a temporary folder."""
 
     def compose_config(*overrides: str):
-        where = [f"results_dir={tmp_path}/runs", f"dataset.root={DATA}", f"dataset.cache={DATA}", "logger=csv"]
+        where = [f"results_dir={tmp_path}/runs", "logger=csv"]
+        if "dataset=orbits" not in overrides:  # which needs no files
+            where += [f"dataset.root={DATA}", f"dataset.cache={DATA}"]
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             chosen = {o.partition("=")[0] for o in overrides}

@@ -6,10 +6,11 @@ import sys
 import pytest
 import torch
 
+from gigp.controls import MeanMLP, RadialDeepSets
 from gigp.errors import InputError
 from gigp.groups import SE3, SO2, SO3, T, Trivial
 from gigp.pointcloud import PointCloud
-from gigp.pool import GIGP, MaxPool, MeanPool, SumPool
+from gigp.pool import GIGP, MaxPool, MeanPool, Pool, SumPool
 from gigp.testing import assert_invariant
 
 MEMBERSHIPS = ["ball", "nearest", "hat"]
@@ -34,6 +35,14 @@ def gigp(channels=4, group=None, *, trained=True, clouds=None, **options) -> GIG
     return pool
 
 
+def trained(pool: Pool) -> Pool:
+    """Move the parameters away from their start."""
+    torch.manual_seed(0)
+    for parameter in pool.double().parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return pool
+
+
 POOLS = {
     "mean": lambda: MeanPool(4),
     "sum": lambda: SumPool(4),
@@ -42,6 +51,8 @@ POOLS = {
     "random-mean": lambda: gigp(aggregation="mean", init="random"),
     "sum-no-center": lambda: gigp(aggregation="sum", init="sum", feed_center=False),
     "raw balls": lambda: gigp(normalize=False),
+    "mean_mlp": lambda: trained(MeanMLP(4)),
+    "radial_deepsets": lambda: trained(RadialDeepSets(4, SO3())),
 }
 
 
@@ -74,6 +85,22 @@ def test_starts_as_mean_pooling(membership, aggregation, sizes):
     pos, feat, mask, _ = cloud(sizes)
     pool = gigp(membership=membership, aggregation=aggregation, trained=False)
     torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("control", [MeanMLP(4), RadialDeepSets(4, SO3())], ids=["mean_mlp", "radial_deepsets"])
+def test_controls_start_as_mean_pooling_with_the_parameters_of_gigp(control):
+    pos, feat, mask, _ = cloud()
+    torch.testing.assert_close(control.double()(feat, pos, mask), MeanPool(4)(feat, pos, mask))
+    count = lambda pool: sum(p.numel() for p in pool.phi.parameters())  # noqa: E731
+    assert count(control) in (count(gigp(hidden_channels=64)), count(gigp(hidden_channels=64, feed_center=False)))
+
+
+def test_radial_deepsets_is_told_the_radius():
+    pos, feat, mask, _ = cloud()
+    pool = trained(RadialDeepSets(4, SO3()))
+    assert not torch.allclose(pool(feat, pos, mask), pool(feat, 2 * pos, mask))
+    with pytest.raises(InputError, match="all of space is one orbit"):
+        RadialDeepSets(4, T(3))
 
 
 def test_starts_as_sum_pooling():
@@ -274,3 +301,14 @@ def test_positions_of_another_dimension():
     pos, feat, mask, _ = cloud(dim=2)
     with pytest.raises(InputError, match="3-dimensional"):
         gigp()(feat, pos, mask)
+
+
+def test_learned_is_flat_at_the_start_and_follows_the_weights():
+    start = gigp(trained=False).learned()
+    assert start["weight"] == [1.0] * 12
+    assert start["response"] == pytest.approx([1.0] * 12, rel=1e-3)
+    pool = gigp(trained=False)
+    with torch.no_grad():
+        pool.weight[3] = 2.0
+    assert pool.learned()["response"][3] == pytest.approx(2.0, rel=1e-3)
+    assert MeanPool(4).learned() == {}
