@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all lint clean
+.PHONY: help train test test-all lint benchmark reproduce tables clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,16 @@ test-all: .venv/ready lint  ## the slow tests too
 
 lint: .venv/ready  ## ruff: style and formatting
 	@$(BIN)/ruff check --quiet .
+
+benchmark: .venv/ready  ## speed and memory; ARGS="--lieconv PATH --gigp PATH" runs the reference beside
+	@$(BIN)/python scripts/benchmark.py $(ARGS)
+
+reproduce: .venv/ready  ## run what TABLE (pools, orbits, ablation, all) lacks at SCALE (small, paper), then make the tables
+	@$(BIN)/python scripts/reproduce.py --table $(or $(TABLE),all) --scale $(or $(SCALE),small) $(ARGS)
+
+tables: .venv/ready  ## tables and figures from the records in results/
+	@$(BIN)/python scripts/make_tables.py
+	@$(BIN)/python scripts/make_figures.py
 
 clean:  ## remove the environment and caches; data, runs and checkpoints stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -331,6 +331,7 @@ def compare(title: str, sides: list[str], threads: int, repeats: int, paths: dic
 def pool_growth(threads: int) -> dict[str, list[dict[str, float]]]:
     """Milliseconds of the pool, forward and backward, as points and orbits grow."""
     torch.set_num_threads(threads)
+    keep_freed_memory()
 
     def milliseconds(points: int, orbits: int) -> float:
         subject = make_pool("gigp", {}, points, orbits)

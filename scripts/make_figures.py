@@ -1,10 +1,13 @@
-"""Draw the figures of README.md from real molecules: `python scripts/make_figures.py`."""
+"""Draw the figures of README.md and results/ from real molecules and run records: `python scripts/make_figures.py`."""
 
 import argparse
+import json
+from collections import defaultdict
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import torch
 
 matplotlib.use("svg")
@@ -77,10 +80,76 @@ def draw_idea(pos: np.ndarray, charges: np.ndarray, path: Path, orbits: int = 6)
     plt.close(fig)
 
 
+STYLES = {  # of pools, readable in grey
+    "gigp": ("k", "-"), "mean": ("0.45", "--"), "sum": ("0.7", ":"), "max": ("0.7", "-."),
+    "one_orbit": ("#1f77b4", (0, (5, 1))), "mean_mlp": ("#d62728", (0, (3, 1, 1, 1))),
+    "radial_deepsets": ("#2ca02c", (0, (1, 1))),
+}  # fmt: skip
+
+
+def read_runs(runs: Path) -> dict[str, dict[str, list[Path]]]:
+    """Folders of finished runs that are no debug runs, by setting (the name without its pool) and pool."""
+    found: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted(runs.glob("*/seed*/summary.json")):
+        record = json.loads(path.read_text())
+        choices, name = record["choices"], record["name"]
+        if choices["scale"] != "debug" and "_pool." not in name:
+            found[name.replace(f"_{choices['pool']}_", "_", 1)][choices["pool"]].append(path.parent)
+    return found
+
+
+def draw_curves(runs: dict[str, dict[str, list[Path]]], path: Path) -> None:
+    """Validation loss over the epochs, for every setting with several pools: mean over seeds, and every seed thin."""
+    settings = {name: pools for name, pools in runs.items() if len(pools) > 1}
+    columns = min(3, len(settings))
+    rows = -(-len(settings) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False, layout="constrained")
+    for ax in axes.flat[len(settings):]:
+        ax.set_axis_off()
+    for ax, (name, pools) in zip(axes.flat, settings.items(), strict=False):
+        for pool, folders in pools.items():
+            color, line = STYLES[pool]
+            curves = [pd.read_csv(folder / "metrics.csv").set_index("epoch")["val/loss"] for folder in folders]
+            for curve in curves:
+                ax.plot(curve.index + 1, curve, color=color, linestyle=line, linewidth=0.4, alpha=0.6)
+            mean = pd.concat(curves, axis=1).mean(axis=1)
+            ax.plot(mean.index + 1, mean, color=color, linestyle=line, label=f"{pool} ({len(folders)})")
+        ax.set(title=name, xlabel="epoch", ylabel="validation loss", yscale="log")
+        ax.title.set_fontsize(8)
+        ax.legend(fontsize=7, frameon=False)
+    fig.savefig(path, metadata={"Date": None})
+    plt.close(fig)
+
+
+def draw_learned(runs: dict[str, dict[str, list[Path]]], path: Path) -> None:
+    """What GIGP learned: weight of each orbit, and how strongly it responds to one more unit of a feature."""
+    learned = {
+        name: [json.loads((folder / "summary.json").read_text()).get("learned") for folder in pools.get("gigp", [])]
+        for name, pools in runs.items()
+    }
+    learned = {name: [record for record in records if record] for name, records in learned.items()}
+    learned = {name: records for name, records in learned.items() if records}
+    if not learned:
+        return
+    fig, axes = plt.subplots(1, len(learned), figsize=(3.4 * len(learned), 2.8), squeeze=False, layout="constrained")
+    for ax, (name, records) in zip(axes.flat, learned.items(), strict=True):
+        for i, record in enumerate(records):
+            ax.plot(record["center"], record["weight"], "k-", linewidth=0.8, label="" if i else "weight")
+            label = "" if i else "response"
+            ax.plot(record["center"], record["response"], "--", color="0.5", linewidth=0.8, label=label)
+        ax.axhline(1, color="0.8", linewidth=0.5, zorder=0)
+        ax.set(title=name, xlabel="orbit radius")
+        ax.title.set_fontsize(7)
+        ax.legend(fontsize=7, frameon=False)
+    fig.savefig(path, metadata={"Date": None})
+    plt.close(fig)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="data", help="folder of the QM9 cache")
     parser.add_argument("--molecule", type=int, default=100_000, help="index of the molecule in QM9")
+    parser.add_argument("--runs", type=Path, default=Path("results/runs"))
     parser.add_argument("--out", type=Path, default=Path("results/figures"))
     arguments = parser.parse_args()
     plt.rcParams.update({"svg.hashsalt": "gigp", "svg.fonttype": "none"})
@@ -90,7 +159,10 @@ def main() -> None:
     pos = center_points(data.positions[arguments.molecule][mask][None], mask[mask][None])[0].numpy()
     arguments.out.mkdir(parents=True, exist_ok=True)
     draw_idea(pos, data.charges[arguments.molecule][mask].numpy(), arguments.out / "idea.svg")
-    print(f"wrote {arguments.out / 'idea.svg'}")
+    runs = read_runs(arguments.runs)
+    draw_curves(runs, arguments.out / "learning_curves.svg")
+    draw_learned(runs, arguments.out / "learned_orbits.svg")
+    print(f"wrote {', '.join(sorted(path.name for path in arguments.out.glob('*.svg')))} in {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def configure(tmp_path):
 
     def compose_config(*overrides: str):
         where = [f"results_dir={tmp_path}/runs", "logger=csv"]
-        if "dataset=orbits" not in overrides:  # which needs no files
+        if not any(o.startswith(("dataset=orbits", "experiment=orbits")) for o in overrides):  # they need no files
             where += [f"dataset.root={DATA}", f"dataset.cache={DATA}"]
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):

@@ -45,14 +45,50 @@ def test_a_changed_record_is_noticed(copy):
     assert make_tables(copy, "--check").returncode == 0
 
 
+def write_record(root, pool: str, seed: int, value: float, like: str = "qm9_homo_T3_mean_small") -> None:
+    """A record like a committed one, of another pool, seed and result."""
+    record = json.loads((root / "results" / "runs" / like / "seed0" / "summary.json").read_text())
+    record["name"] = f"qm9_homo_T3_{pool}_small"
+    record["choices"]["pool"], record["seed"] = pool, seed
+    record["metrics"]["homo"]["test"] = value
+    path = root / "results" / "runs" / record["name"] / f"seed{seed}" / "summary.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+
+
+def rows(root, name: str) -> list[dict[str, str]]:
+    """Rows of a generated Markdown table that concern HOMO on its own."""
+    lines = (root / "results" / "tables" / f"{name}.md").read_text().splitlines()
+    split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    table = [dict(zip(split[0], line, strict=True)) for line in split[2:]]
+    return [row for row in table if row["target"] == "homo" and "experiment" not in row.get("variant", "")]
+
+
 def test_mean_and_spread_over_seeds(copy):
-    first = next(copy.glob("results/runs/*/seed0/summary.json"))
-    record = json.loads(first.read_text())
-    (name,) = record["metrics"]
     for seed, value in ((0, 10.0), (7, 14.0)):
-        record["seed"], record["metrics"][name]["test"] = seed, value
-        path = first.parents[1] / f"seed{seed}" / "summary.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(record))
+        write_record(copy, "mean", seed, value)
     assert make_tables(copy).returncode == 0
-    assert "| 12 ± 2.8 | 2 |" in (copy / "README.md").read_text()
+    (row,) = rows(copy, "pools")
+    assert row["mean"] == "12 ± 2.8 (2)"
+    assert row["mean"] in (copy / "README.md").read_text()
+
+
+def test_missing_cells_are_shown(copy):
+    write_record(copy, "radial_deepsets", 0, 10.0)
+    assert make_tables(copy).returncode == 0
+    table = (copy / "results" / "tables" / "pools.md").read_text()
+    assert "missing" in table
+
+
+def test_paired_comparison(copy):
+    """Differences 1, 2, 3 over three common seeds; a fourth seed that only one pool has does not count."""
+    for seed, (ours, theirs) in enumerate(((11.0, 10.0), (22.0, 20.0), (33.0, 30.0))):
+        write_record(copy, "gigp", seed, ours)
+        write_record(copy, "mean", seed, theirs)
+    write_record(copy, "mean", 9, 1000.0)
+    assert make_tables(copy).returncode == 0
+    row = next(row for row in rows(copy, "paired") if row["GIGP minus"] == "mean")
+    assert (row["difference"], row["seeds"]) == ("+2", "3")
+    half = 4.3027 / 3**0.5  # 97.5% quantile of t with two degrees of freedom, standard deviation 1
+    assert row["95% interval"] == f"{2 - half:+.3g} to {2 + half:+.3g}"
+    assert row["p"] == "0.25"  # two of the eight sign flips are as extreme
