@@ -227,10 +227,10 @@ class Identity(nn.Module):
     Args:
         in_channels: of the input features.
         group: the symmetry that the features have.
-        grid: positions that all clouds share; nothing depends on them.
+        unused: settings of other backbones, which groups bring along.
     """
 
-    def __init__(self, in_channels: int, group: Group, grid: Tensor | None = None) -> None:
+    def __init__(self, in_channels: int, group: Group, **unused: object) -> None:
         super().__init__()
         self.group, self.out_channels = group, in_channels
 

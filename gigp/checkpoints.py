@@ -52,7 +52,8 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def load_backbone(model: PointCloudModel, source: Path) -> None:
-    """Take backbone and head from the best checkpoint of another run, whatever its pool.
+    """Take backbone and head from the best checkpoint of another run, whatever its pool; a model without a backbone
+    takes the head.
 
     Args:
         source: run folder, or a checkpoint.
@@ -62,7 +63,7 @@ def load_backbone(model: PointCloudModel, source: Path) -> None:
     """
     path = source / "checkpoints" / "best.ckpt" if source.is_dir() else source
     state = load_checkpoint(path)["state_dict"]
-    for name in ("backbone", "head"):
+    for name in ("backbone", "head") if list(model.backbone.parameters()) else ("head",):
         prefix = f"model.{name}."
         part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         try:

@@ -39,7 +39,7 @@ def run_name(config: dict[str, Any], overrides: list[str]) -> str:
         return str(config["name"])
     choices, target = config["choices"], config["target"]
     parts = [choices["dataset"], choices["group"], choices["pool"], choices["scale"]]
-    if choices["dataset"] != "rotmnist":  # which has but one
+    if target and choices["dataset"] != "rotmnist":  # which has but one
         parts.insert(1, target if isinstance(target, str) else "+".join(target))
     keys = [override.lstrip("+~").partition("=") for override in overrides]
     extra = sorted(f"{k}={v}" for k, _, v in keys if k not in IN_NAME_ALREADY and not k.startswith("logger."))

@@ -94,11 +94,12 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     return summary
 
 
-def load_trained(folder: str | Path) -> tuple[DictConfig, PointCloudDataModule, Task]:
+def load_trained(folder: str | Path, **dataset: Any) -> tuple[DictConfig, PointCloudDataModule, Task]:
     """The configuration, data, and best model of a finished run, in evaluation mode.
 
     Args:
         folder: of the run, with its checkpoints.
+        dataset: settings of the data set to use in place of the run's.
 
     Raises:
         InputError: there is no run, or no checkpoint, or it does not fit its configuration.
@@ -108,7 +109,7 @@ def load_trained(folder: str | Path) -> tuple[DictConfig, PointCloudDataModule, 
         raise InputError(f"there is no run in {folder}: config.yaml is missing.")
     cfg = OmegaConf.load(folder / "config.yaml")
     state = load_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
-    data: PointCloudDataModule = instantiate(cfg.dataset)
+    data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
     data.prepare_data()
     data.setup()
     task = build_task(build_model(cfg, data), data, lr=cfg.lr)

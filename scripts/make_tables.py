@@ -31,6 +31,7 @@ def read_records(runs: Path) -> pd.DataFrame:
         data, choices = record["data"], record["choices"]
         if choices["scale"] == "debug":
             continue
+        features = data.get("features_of", {})
         extra = record["name"].split(f"_{choices['scale']}", 1)[1].strip("_").split("_")
         of_pool = sorted(e for e in extra if e.startswith("pool.") or e.startswith("pool_on"))
         variant = sorted(e for e in extra if e and e not in of_pool)
@@ -38,8 +39,8 @@ def read_records(runs: Path) -> pd.DataFrame:
             target = data["targets"].get(name, {"kind": "classification"})
             rows.append({
                 "data set": data["dataset"], "target": name, "unit": metric["unit"], "kind": target["kind"],
-                "backbone": record["backbone_group"], "pooled": record["pool_on"],
-                "protocol": "frozen backbone" if record["frozen_backbone"] else "from scratch",
+                "backbone": features.get("backbone", record["backbone_group"]), "pooled": record["pool_on"],
+                "protocol": "frozen backbone" if features or record["frozen_backbone"] else "from scratch",
                 "scale": choices["scale"], "variant": " ".join(variant),
                 "train": f"{data['sizes']['train']:,} x {record['epochs']}",
                 "split": data["split"], "source": data["source"],

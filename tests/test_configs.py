@@ -28,8 +28,12 @@ def test_every_group_takes_a_step(configure, group):
 
 @pytest.mark.parametrize("pool", names("pool"))
 @pytest.mark.parametrize("dataset", names("dataset"))
-def test_every_pool_takes_a_step(configure, pool, dataset):
-    summary = run(configure(f"dataset={dataset}", f"pool={pool}", "pool_on=features", *ONE_STEP))
+def test_every_pool_takes_a_step(configure, pool, dataset, tmp_path):
+    start = []
+    if dataset == "features":
+        run(configure("pool=mean", *ONE_STEP, "name=start"))
+        start = [f"dataset.run={tmp_path}/runs/start/seed0", f"dataset.cache={tmp_path}"]
+    summary = run(configure(f"dataset={dataset}", f"pool={pool}", "pool_on=features", *ONE_STEP, *start))
     assert summary["choices"]["pool"] == pool
     assert (summary["pool_group"] is None) == (pool in ("mean", "sum", "max", "mean_mlp"))
 
