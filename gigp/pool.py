@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gigp.errors import InputError, check_choice
 from gigp.groups import Group
+from gigp.linear import Linear
 from gigp.orbits import Membership, Orbits
 from gigp.pointcloud import PointCloud, center_points, masked
 
@@ -214,8 +215,8 @@ def check_orbit_space(group: Group) -> None:
 def mlp(in_channels: int, out_channels: int, layers: int, width: int) -> nn.Sequential:
     """ReLU MLP with `layers` hidden layers of `width` units."""
     sizes = [in_channels, *[width] * layers]
-    hidden = [m for i, o in pairwise(sizes) for m in (nn.Linear(i, o), nn.ReLU())]
-    return nn.Sequential(*hidden, nn.Linear(sizes[-1], out_channels))
+    hidden = [m for i, o in pairwise(sizes) for m in (Linear(i, o), nn.ReLU())]
+    return nn.Sequential(*hidden, Linear(sizes[-1], out_channels))
 
 
 @torch.no_grad()
