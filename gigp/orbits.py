@@ -77,22 +77,28 @@ class Orbits(nn.Module):
             m, (B, N, K), exactly 0 for padding.
         """
         self._check_fitted()
-        distance = self._distance(q)  # (B, N, K)
+        distance = self._distance(q if self.shares else q.detach())  # (B, K, N): sums over centers along the memory
         if self.membership == "hat":
             m = (1 - distance / self.spacing).clamp(min=0) if self.num > 1 else torch.ones_like(distance)
         else:
             reach = self.delta
             if self.normalize or self.membership == "nearest":  # no point is lost: it reaches its nearest center
-                reach = distance.amin(-1, keepdim=True)
+                reach = distance.amin(1, keepdim=True)
                 reach = reach.clamp(min=self.delta) if self.membership == "ball" else reach
-            m = (distance <= reach).to(q.dtype)
+            m = distance.le_(reach)  # as numbers, 0 or 1
+        scale = mask.to(m.dtype)
         if self.normalize:
-            m = m / m.sum(-1, keepdim=True)
-        return m * mask.unsqueeze(-1)
+            scale = scale / m.sum(1)
+        return (m * scale.unsqueeze(1)).mT
 
     def occupancy(self, n: Tensor) -> Tensor:
         """How much of a point orbits that hold n points hold, at most 1: all or nothing, but continuous for `hat`."""
-        return n.clamp(max=1) if self.membership == "hat" else (n > 0).to(n.dtype)
+        return n.clamp(max=1) if self.shares else (n > 0).to(n.dtype)
+
+    @property
+    def shares(self) -> bool:
+        """Whether an orbit may hold less than a whole point."""
+        return self.membership == "hat"
 
     def _check_fitted(self) -> None:
         """Read the centers once, at the first call; later calls cost nothing on any device."""
@@ -105,10 +111,10 @@ class Orbits(nn.Module):
             self._fitted = True
 
     def _distance(self, q: Tensor) -> Tensor:
-        """|q - c_k|, (B, N, K), around the circle where q is an angle; `hat` clamps q to the fitted range."""
+        """|q - c_k|, (B, K, N), around the circle where q is an angle; `hat` clamps q to the fitted range."""
         if self.period is None and self.membership == "hat":
             q = q.clamp(self.centers[0], self.centers[-1])
-        difference = q.unsqueeze(-1) - self.centers
+        difference = q.unsqueeze(1) - self.centers.unsqueeze(-1)
         if self.period is not None:
             difference = difference - self.period * (difference / self.period).round()
         return difference.abs()

@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gigp.errors import InputError, check_choice
@@ -176,12 +177,15 @@ class GIGP(Pool):
         h = m.transpose(-1, -2) @ masked(feat, mask)                      # (B, K, c)
         n = m.sum(-2)                                                     # (B, K)
         s = self.orbits.occupancy(n)                                      # (B, K), 0 for empty orbits
-        h = h / s.masked_fill(s == 0, 1).unsqueeze(-1)
+        if self.orbits.shares:
+            h = h / s.masked_fill(s == 0, 1).unsqueeze(-1)
         if self.feed_center:
             c = self.orbits.centers.to(h.dtype).expand(*h.shape[:2])      # (B, K)
             h = torch.cat([h, c.unsqueeze(-1)], -1)                       # (B, K, c + 1)
-        z = s.unsqueeze(-1) * self.phi(h)                                 # (B, K, c)
-        y = torch.einsum("k,bkc->bc", self.weight, z) if self.aggregation == "weighted" else z.sum(1)
+        say = s * self.weight if self.aggregation == "weighted" else s    # (B, K), w_k s_k
+        last = self.phi[-1]                                               # linear, so that the sum may go before it
+        hidden = say.unsqueeze(1) @ self.phi[:-1](h)                      # (B, 1, hidden)
+        y = F.linear(hidden.squeeze(1), last.weight) + say.sum(-1, keepdim=True) * last.bias  # (B, c)
         if self.aggregation == "mean":
             return y / (n > 0).sum(-1, keepdim=True).clamp(min=1)
         return y if self.init == "sum" else y / n.sum(-1, keepdim=True).clamp(min=1)
