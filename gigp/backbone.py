@@ -40,7 +40,7 @@ class Bottleneck(nn.Module):
         h = self.reduce(feat.flatten(0, 1))                                  # (R * S, i)
         h = self.conv(h.view(rows, signals, -1), neighborhood)               # (Q, S, o)
         h = self.expand(h.flatten(0, 1)).view(h.shape[0], signals, -1)       # (Q, S, out_channels)
-        skip = feat if query_rows is None else feat[query_rows]
+        skip = feat if query_rows is None else feat.index_select(0, query_rows)
         return h + F.pad(skip, (0, self.grow))
 
 
