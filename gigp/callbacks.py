@@ -92,7 +92,7 @@ class History(L.Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self._start = time.perf_counter()
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self._train_seconds = time.perf_counter() - self._start
@@ -107,6 +107,7 @@ class History(L.Callback):
                 **dict(sorted(metrics.items())),
                 "train_seconds": round(self._train_seconds, 3),
                 "seconds": round(time.perf_counter() - self._start, 3),
+                "cpu_seconds": round(time.process_time() - self._cpu_start, 3),  # of all threads
             }
         )
         self._write()

@@ -36,15 +36,19 @@ def masked(x: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
     return torch.where(mask.unsqueeze(-1), x, fill)
 
 
-def center_points(pos: Tensor, mask: Tensor) -> Tensor:
+def center_points(pos: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
     """Move the centroid of every cloud to the origin; padding does not count.
 
     Args:
         pos: positions, (B, N, d).
         mask: True for real points, (B, N).
+        weight: positive weights of the points, (B, N), to move their weighted mean to the origin instead.
     """
-    count = mask.sum(-1)[..., None, None].clamp(min=1)  # (B, 1, 1)
-    return pos - masked(pos, mask).sum(-2, keepdim=True) / count
+    if weight is None:
+        count = mask.sum(-1)[..., None, None].clamp(min=1)  # (B, 1, 1)
+        return pos - masked(pos, mask).sum(-2, keepdim=True) / count
+    weight = masked(weight.unsqueeze(-1), mask)             # (B, N, 1)
+    return pos - masked(weight * pos, mask).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True)
 
 
 class Packing:

@@ -41,10 +41,15 @@ def run_name(config: dict[str, Any], overrides: list[str]) -> str:
     parts = [choices["dataset"], choices["group"], choices["pool"], choices["scale"]]
     if target and choices["dataset"] != "rotmnist":  # which has but one
         parts.insert(1, target if isinstance(target, str) else "+".join(target))
-    keys = [override.lstrip("+~").partition("=") for override in overrides]
-    extra = sorted(f"{k}={v}" for k, _, v in keys if k not in IN_NAME_ALREADY and not k.startswith("logger."))
-    extra += [f"experiment={v}" for k, _, v in keys if k == "experiment" and v != "null"]
+    extra = further_overrides(overrides)
+    extra += [f"experiment={choices['experiment']}"] if choices["experiment"] else []
     return "_".join([*parts, *(re.sub(r"[^\w.=+,-]+", "-", e) for e in extra)])
+
+
+def further_overrides(overrides: list[str]) -> list[str]:
+    """Those that set a run apart beyond its choices, target and seed, in alphabetical order."""
+    keys = [override.lstrip("+~").partition("=") for override in overrides]
+    return sorted(f"{k}={v}" for k, _, v in keys if k not in IN_NAME_ALREADY and not k.startswith("logger."))
 
 
 class RunFolder:

@@ -21,7 +21,7 @@ from gigp.errors import InputError
 from gigp.loggers import build_logger
 from gigp.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
 from gigp.model import build_model
-from gigp.records import RunFolder, environment, run_name
+from gigp.records import RunFolder, environment, further_overrides, run_name
 from gigp.task import Task, build_task
 
 console = Console(soft_wrap=True)
@@ -46,7 +46,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
             console.print(f"{folder.path} is finished; skipped (overwrite=true runs it again).")
         else:
             folder.open(config, cfg.overwrite)
-            summary = _train_and_test(cfg, config, folder)
+            summary = _train_and_test(cfg, config, folder) | {"overrides": further_overrides(list(overrides))}
             folder.finish(summary)
     _report(summary, folder)
     return summary
@@ -180,6 +180,7 @@ def summarize(
         "epochs": len(history.rows),
         "steps": steps,
         "seconds": round(sum(row["seconds"] for row in history.rows), 1),
+        "cpu_minutes": round(sum(row["cpu_seconds"] for row in history.rows) / 60, 3),
         "seconds_per_epoch": round(sum(row["seconds"] for row in history.rows) / len(history.rows), 2),
         "samples_per_second": round(steps * min(data.batch_size, len(data.indices["train"])) / train_seconds, 1),
         "peak_memory_mb": peak_memory_mb(),

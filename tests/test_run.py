@@ -19,7 +19,7 @@ from gigp.run import run
 from tests.conftest import DATA, ROOT, tiny
 
 TINY = tiny(epochs=3, train=150, val=60, test=70)
-TIMES = ("train_seconds", "seconds")
+TIMES = ("train_seconds", "seconds", "cpu_seconds")
 
 
 @pytest.fixture(autouse=True)
