@@ -40,10 +40,12 @@ def test_every_pool_takes_a_step(configure, pool, dataset, tmp_path):
 
 @pytest.mark.parametrize("experiment", names("experiment"))
 def test_every_experiment_takes_a_step(configure, experiment, tmp_path):
-    start = []
-    if experiment == "qm9_finetune":
-        run(configure("pool=mean", *ONE_STEP, "name=start"))
-        start = [f"init_from={tmp_path}/runs/start/seed0"]
+    start, text = [], (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
+    for key in ("init_from", "dataset.run"):  # of a run that has to be there
+        if f"\n{key}: " in text or (key == "dataset.run" and "/dataset: features" in text):
+            target = "all" if "target: all" in text else "homo"
+            run(configure("pool=mean", f"target={target}", *ONE_STEP, "name=start"))
+            start = [f"{key}={tmp_path}/runs/start/seed0"]
     assert run(configure(f"experiment={experiment}", *start, *ONE_STEP, "name=it"))["steps"] >= 1
 
 
