@@ -13,7 +13,7 @@ def reproduce(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(("table", "runs"), [("orbits", 4 * 7 * 5), ("ablation", 2 * 3 * 4 * 3)])
+@pytest.mark.parametrize(("table", "runs"), [("orbits", 4 * 7 * 5), ("pools", 5 * 7 + 3 * 2 + 3 * 2 * 3 + 3 * 3)])
 def test_lists_every_run_that_is_missing(table, runs, tmp_path):
     done = reproduce("--table", table, "--dry-run", f"results_dir={tmp_path}")
     assert done.returncode == 0, done.stderr
