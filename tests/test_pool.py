@@ -13,7 +13,7 @@ from gigp.pointcloud import PointCloud
 from gigp.pool import GIGP, MaxPool, MeanPool, Pool, SumPool
 from gigp.testing import assert_invariant
 
-MEMBERSHIPS = ["ball", "nearest", "hat"]
+MEMBERSHIPS = ["ball", "nearest", "hat", "smooth"]
 
 
 def cloud(sizes=(5, 9, 1), channels=4, dim=3, seed=0) -> PointCloud:
@@ -50,6 +50,7 @@ POOLS = {
     **{m: (lambda m=m: gigp(membership=m)) for m in MEMBERSHIPS},
     "random-mean": lambda: gigp(aggregation="mean", init="random"),
     "sum-no-center": lambda: gigp(aggregation="sum", init="sum", feed_center=False),
+    "smooth silu": lambda: gigp(membership="smooth", activation="silu"),
     "raw balls": lambda: gigp(normalize=False),
     "mean_mlp": lambda: trained(MeanMLP(4)),
     "radial_deepsets": lambda: trained(RadialDeepSets(4, SO3())),
@@ -84,6 +85,17 @@ def test_equations_by_loops():
 def test_starts_as_mean_pooling(membership, aggregation, sizes):
     pos, feat, mask, _ = cloud(sizes)
     pool = gigp(membership=membership, aggregation=aggregation, trained=False)
+    torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("hidden_layers", [0, 1, 2, 4])
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+def test_starts_as_mean_pooling_with_any_mlp(activation, hidden_layers):
+    pos, feat, mask, _ = cloud()
+    pool = gigp(activation=activation, hidden_layers=hidden_layers, trained=False)
+    torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12)
+    pool = gigp(activation=activation, hidden_layers=hidden_layers)
+    pool.reset_parameters()
     torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12)
 
 
@@ -282,10 +294,11 @@ def test_memory_is_not_points_times_orbits_times_channels():
         ({"group": SE3()}, "DeepSets"),
         ({"group": T(3)}, "DeepSets"),
         ({"group": Trivial(3)}, "3-dimensional"),
-        ({"membership": "soft"}, "ball, nearest, hat"),
+        ({"membership": "soft"}, "ball, nearest, hat, smooth"),
         ({"aggregation": "max"}, "weighted, sum, mean"),
         ({"center": "mass"}, "centroid, origin"),
         ({"init": "zero"}, "mean, sum, random"),
+        ({"activation": "gelu"}, "relu, silu"),
         ({"aggregation": "mean"}, "init=random"),
         ({"orbits": 0}, "at least 1"),
         ({"delta": 0.0}, "positive"),
