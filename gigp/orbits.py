@@ -72,6 +72,7 @@ class Orbits(nn.Module):
         self.centers.copy_(torch.linspace(low, high, self.num, dtype=torch.float64))
         step = (high - low) / max(self.num - 1, 1)
         self.spacing.fill_(step if step > 0 else 1.0)  # all centers in one place: any width serves
+        self._fitted = True
 
     def forward(self, q: Tensor, mask: Tensor) -> Tensor:
         """Membership of every point in every orbit.
