@@ -45,11 +45,25 @@ class Readout(Pool):
         return out
 
 
-def attentional(channels: int, hidden_channels: int = 64) -> AttentionalAggregation:
-    """sum_i softmax_i(gate(f_i)) nn(f_i), the softmax over the points, channel by channel (Li et al., 1904.12787)."""
-    return AttentionalAggregation(*(mlp(channels, channels, 1, hidden_channels) for _ in range(2)))
+class Attentional(AttentionalAggregation):
+    """sum_i softmax_i(gate(f_i)) nn(f_i), the softmax over the points, channel by channel (Li et al., 1904.12787).
+
+    Args:
+        channels: number of feature channels.
+        hidden_channels: of the two MLPs, which have one hidden layer.
+    """
+
+    def __init__(self, channels: int, hidden_channels: int = 64) -> None:
+        super().__init__(*(mlp(channels, channels, 1, hidden_channels) for _ in range(2)))
 
 
-def deep_sets(channels: int, hidden_channels: int = 64) -> DeepSetsAggregation:
-    """rho(sum_i phi(f_i)) with MLPs of one hidden layer (Zaheer et al. 2017; Buterez et al., 2211.04952)."""
-    return DeepSetsAggregation(*(mlp(channels, channels, 1, hidden_channels) for _ in range(2)))
+class DeepSets(DeepSetsAggregation):
+    """rho(sum_i phi(f_i)) (Zaheer et al. 2017, 1703.06114).
+
+    Args:
+        channels: number of feature channels.
+        hidden_channels: of the two MLPs, which have one hidden layer.
+    """
+
+    def __init__(self, channels: int, hidden_channels: int = 64) -> None:
+        super().__init__(*(mlp(channels, channels, 1, hidden_channels) for _ in range(2)))
