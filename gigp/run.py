@@ -15,7 +15,7 @@ from rich.table import Table
 
 from gigp.callbacks import EpochSeed, History, ProgressLine, Recalibrate, StopOnNaN
 from gigp.checkpoints import AtomicCheckpoints, load_backbone, load_checkpoint
-from gigp.config import instantiate
+from gigp.config import instantiate, load_config
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.loggers import build_logger
@@ -94,25 +94,27 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     return summary
 
 
-def load_trained(folder: str | Path, **dataset: Any) -> tuple[DictConfig, PointCloudDataModule, Task]:
+def load_trained(
+    folder: str | Path, setup: bool = True, **dataset: Any
+) -> tuple[DictConfig, PointCloudDataModule, Task]:
     """The configuration, data, and best model of a finished run, in evaluation mode.
 
     Args:
         folder: of the run, with its checkpoints.
+        setup: read the data set; False leaves it alone, so that it need not be on disk.
         dataset: settings of the data set to use in place of the run's.
 
     Raises:
         InputError: there is no run, or no checkpoint, or it does not fit its configuration.
     """
     folder = Path(folder)
-    if not (folder / "config.yaml").exists():
-        raise InputError(f"there is no run in {folder}: config.yaml is missing.")
-    cfg = OmegaConf.load(folder / "config.yaml")
+    cfg = load_config(folder)
     state = load_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
     data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
-    data.prepare_data()
-    data.setup()
-    task = build_task(build_model(cfg, data), data, lr=cfg.lr)
+    if setup:
+        data.prepare_data()
+        data.setup()
+    task = build_task(build_model(cfg, data), data, fit=False, lr=cfg.lr)
     try:
         task.load_state_dict(state)
     except RuntimeError as error:
