@@ -1,0 +1,44 @@
+"""Tables from the small CSV files in results/studies, which are measured on trained models."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from gigp.study.formatting import Table
+from gigp.study.statistics import spread
+
+
+def study_tables(folder: Path) -> list[Table]:
+    """A table for every study that there is."""
+    makers = {"invariance": invariance_table, "rotation_angle": angle_table}
+    return [make(pd.read_csv(folder / f"{n}.csv")) for n, make in makers.items() if (folder / f"{n}.csv").exists()]
+
+
+def invariance_table(numbers: pd.DataFrame) -> Table:
+    """How far predictions move when the test clouds do."""
+    numbers = numbers.assign(name=numbers["run"].str.rpartition("/")[0])
+    keys = ["data set", "group", "pool", "augmented", "motion", "unit", "name"]
+    rows = []
+    for values, group in numbers.groupby(keys, sort=False):
+        row = dict(zip(keys, values, strict=True))
+        texts = {c: str(spread(group[c])) for c in ("error", "error_moved", "relative_change")}
+        rows.append({**{k: v for k, v in row.items() if k != "name"}, "error": texts["error"],
+                     "error on moved clouds": texts["error_moved"], "change of predictions": texts["relative_change"],
+                     "run": row["name"]})  # fmt: skip
+    notes = ["Test clouds as they are in the record and moved by the motion named: mean ± standard deviation over runs (their "
+             "number). Change of predictions: mean absolute change, relative to the spread of the predictions; for digits, "
+             "the share of digits whose predicted class changes. `augmented`: trained with random motions."]  # fmt: skip
+    return Table("invariance", notes, pd.DataFrame(rows), numbers.drop(columns="name"))
+
+
+def angle_table(numbers: pd.DataFrame) -> Table:
+    """Error on digits turned by an angle."""
+    keys = ["group", "pool", "augmented", "source"]
+    rows = []
+    for values, group in numbers.groupby(keys, sort=False):
+        by_angle = {f"{angle:g}°": str(spread(runs["error"])) for angle, runs in group.groupby("angle")}
+        rows.append(dict(zip(keys, values, strict=True)) | by_angle)
+    notes = ["Error, %, on test digits turned further by an angle: mean ± standard deviation over runs (their number). "
+             "Turns by 90° move pixels onto pixels and are exact; others resample, which alone costs accuracy, so what "
+             "a turn by 45° adds to one by 90° holds the error of interpolation."]  # fmt: skip
+    return Table("rotation_angle", notes, pd.DataFrame(rows), numbers)
