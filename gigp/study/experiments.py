@@ -11,7 +11,7 @@ The head of a file says, in comment lines,
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Cell:
         name, seed: of the run's folder.
         choices: dataset, group, pool, scale and experiment.
         pool_on: what is pooled.
+        protocol: from scratch, fine-tuned, or frozen backbone.
         targets: what its record will hold metrics of; empty where only the record of another run can tell.
     """
 
@@ -59,7 +60,13 @@ class Cell:
     seed: int
     choices: dict[str, str]
     pool_on: str
+    protocol: str
     targets: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What its record is known by; Hydra's own sweeps write True where others write true."""
+        return self.name.lower(), self.seed
 
 
 @dataclass(frozen=True)
@@ -76,15 +83,15 @@ class Experiment:
     def cells(self, scale: str, further: Sequence[str] = ()) -> list[Cell]:
         """Every run of the experiment, in the order of its sweeps, each once."""
         start = (f"experiment={self.name}", f"scale={scale}", *further)
-        base = Base.of(compose_config(start))
-        needed = Base.of(compose_config([*self.needs[0], f"scale={scale}"])) if self.needs else None
+        base = base_of(start)
+        needed = base_of((*self.needs[0], f"scale={scale}")) if self.needs else None
         cells: dict[tuple[str, int], Cell] = {}
         for sweep in self.sweeps:
             values = [[f"{key}={value}" for value in choices] for key, choices in sweep.items()]
             for chosen in product(*values):
                 overrides = (*start, *chosen)
                 depends = base.name or "dataset" in sweep  # then the rest follows from more than what is given
-                cell = (Base.of(compose_config(overrides)) if depends else base).cell(self.name, overrides)
+                cell = (base_of(overrides) if depends else base).cell(self.name, overrides)
                 if needed and not cell.targets:  # those of the run that it starts from
                     cell = replace(cell, targets=metrics_of(str(needed.choices["dataset"]), needed.target))
                 cells.setdefault((cell.name, cell.seed), cell)
@@ -98,26 +105,40 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Base:
-    """What the cells of an experiment share, as far as it decides their names."""
+    """What the cells of an experiment share, as far as it decides their names and places in tables."""
 
     name: str | None
     choices: dict[str, str | None]
     target: Any
     pool_on: str
     seed: int
-
-    @classmethod
-    def of(cls, cfg: DictConfig) -> "Base":
-        target = OmegaConf.to_object(cfg.target) if OmegaConf.is_config(cfg.target) else cfg.target
-        return cls(cfg.get("name"), dict(cfg.choices.items()), target, cfg.pool_on, cfg.seed)
+    started: bool  # from another run
+    frozen: bool
 
     def cell(self, experiment: str, overrides: tuple[str, ...]) -> Cell:
+        """The run with these overrides, none of which changes the data set."""
         given = dict(override.split("=", 1) for override in overrides)
         choices = {key: given.get(key, value) for key, value in self.choices.items()}
         target = yaml.safe_load(given["target"]) if "target" in given else self.target
+        frozen = yaml.safe_load(given.get("freeze_backbone", str(self.frozen)))
+        protocol = protocol_of(self.started or "init_from" in given, frozen or choices["dataset"] == "features")
         name = run_name({"name": self.name, "choices": choices, "target": target}, list(overrides))
         return Cell(experiment, overrides, name, int(given.get("seed", self.seed)), choices,
-                    given.get("pool_on", self.pool_on), metrics_of(choices["dataset"], target))  # fmt: skip
+                    given.get("pool_on", self.pool_on), protocol, metrics_of(choices["dataset"], target))  # fmt: skip
+
+
+@cache
+def base_of(overrides: tuple[str, ...]) -> Base:
+    """The configuration with these overrides."""
+    cfg = compose_config(overrides)
+    target = OmegaConf.to_object(cfg.target) if OmegaConf.is_config(cfg.target) else cfg.target
+    started = OmegaConf.is_missing(cfg, "init_from") or OmegaConf.to_container(cfg)["init_from"] is not None
+    return Base(cfg.get("name"), dict(cfg.choices.items()), target, cfg.pool_on, cfg.seed, started, cfg.freeze_backbone)
+
+
+def protocol_of(started: bool, frozen: bool) -> str:
+    """How a run was trained."""
+    return "frozen backbone" if frozen else "fine-tuned" if started else "from scratch"
 
 
 def metrics_of(dataset: str, target: Any) -> tuple[str, ...]:
@@ -168,7 +189,7 @@ def parse_choices(key: str, value: Any) -> list[str]:
     """The values of a sweep as Hydra reads them: `a,b`, `range(3)`, `choice(a,b)`, or one value."""
     override = OverridesParser.create().parse_override(f"{key}={value}")
     if override.is_sweep_override():
-        return list(override.sweep_string_iterator())
+        return [{"True": "true", "False": "false"}.get(v, v) for v in override.sweep_string_iterator()]
     return [override.get_value_element_as_str()]
 
 

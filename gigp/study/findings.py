@@ -1,4 +1,4 @@
-"""What the comparisons say in short: the headline, the verdicts of each experiment, and how converged its runs are."""
+"""What comparisons say in short: the headline, verdicts on every table, and how converged the runs are."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from gigp.study.experiments import Experiment
-from gigp.study.formatting import Table
-from gigp.study.runs import MISSING, SETTING, in_order, pool_order, read_summaries, rows_of
+from gigp.study.formatting import Section, Table
+from gigp.study.runs import MISSING, NO_EXPERIMENT, SETTING, pool_order, read_summaries, rows_of
 from gigp.study.statistics import paired
 from gigp.study.tables import BUDGET, METRIC, NOT_ASKED, number
 
@@ -40,7 +40,7 @@ def headline_table(records: pd.DataFrame, results: pd.DataFrame, experiments: di
         shown = shown.sort_values("target", key=lambda s: s.map(order), kind="stable").sort_values(
             "data set", kind="stable", key=lambda s: s.map(list(dict.fromkeys(shown["data set"])).index)
         )
-    return Table("headline", [], shown)
+    return Table("headline", [], [Section([], shown)])
 
 
 def percent(records: pd.DataFrame, other: str) -> str:
@@ -57,28 +57,50 @@ def percent(records: pd.DataFrame, other: str) -> str:
 
 def varying_within(numbers: pd.DataFrame) -> list[str]:
     """Experiment and budget, and what else differs within an experiment; the rest stands in its own table."""
-    known = numbers[OF_A_RUN].replace(MISSING, np.nan)
+    known = numbers[OF_A_RUN].mask(numbers[OF_A_RUN] == MISSING)
     most = known.groupby("experiment").nunique().max()
-    return [c for c in OF_A_RUN if c in ("experiment", "train") or most[c] > 1]
+    return [c for c in OF_A_RUN if c in ("experiment", "train") or most.get(c, 0) > 1]
 
 
-def verdict_table(comparisons: pd.DataFrame) -> Table:
-    """For every experiment and other pool, on how many targets GIGP is lower, the same, or higher."""
-    plain = comparisons[comparisons["ours"] == "gigp"]
-    others = pool_order(plain["minus"])
-    varying = varying_within(plain)
+def verdict_table(name: str, comparisons: pd.DataFrame, records: pd.DataFrame) -> Table:
+    """For every other pool: the difference over all targets, and on how many of them GIGP is lower or higher."""
+    varying = [*varying_within(comparisons), "ours"]
+    others = pool_order(comparisons["minus"])
+    mean = relative_differences(comparisons, records)
     rows = []
-    for setting, group in plain.groupby(varying, sort=False):
-        row = dict(zip(varying, setting, strict=True))
+    for values, group in comparisons.groupby(varying, sort=False):
+        row = dict(zip(varying, values, strict=True))
         for other in others:
-            verdicts = group.loc[group["minus"] == other, "verdict"].value_counts()
+            pairs = group[group["minus"] == other]
+            verdicts = pairs["verdict"].value_counts()
             parts = [f"{verdicts[v]} {v}" for v in ("lower", "same", "higher", "open", "missing") if v in verdicts]
-            row[f"against {other}"] = ", ".join(parts) or NOT_ASKED
+            found = mean.get(tuple(pairs.iloc[0][[*OF_A_RUN, "ours", "minus"]])) if len(pairs) else None
+            row[f"against {other}"] = "; ".join(filter(None, [found, ", ".join(parts)])) or NOT_ASKED
         rows.append(row)
-    note = ("Number of targets on which the error of GIGP is lower or higher than that of another pool, by the 95% interval "
-            "of the paired difference; `same`: the interval holds 0; `open`: one pair. One in twenty "
-            "intervals misses the truth by chance, and targets of one model are not independent.")  # fmt: skip
-    return Table("verdicts", [note], pd.DataFrame(rows).rename(columns={"train": BUDGET}))
+    note = ("GIGP against another pool: difference in percent of the other's error, the mean over all targets of a "
+            "run, with its 95% interval over seeds; and the number of targets with a lower or higher error, by the 95% "
+            "interval of the paired difference (`same`: the interval holds 0; `open`: one pair). Of twenty such "
+            "intervals one misses the truth by chance, and targets of one model are not independent.")  # fmt: skip
+    return Table(f"{name}_verdicts", [note], [Section([], pd.DataFrame(rows).rename(columns={"train": BUDGET}))])
+
+
+def relative_differences(comparisons: pd.DataFrame, records: pd.DataFrame) -> dict[tuple, str]:
+    """Difference of every two pools in percent of the second, the mean over the targets, seed by seed, as text."""
+    wide = {key: group.pivot_table(index="seed", columns=["pool", "target"], values="test")
+            for key, group in records.dropna(subset="test").groupby(OF_A_RUN, sort=False)}  # fmt: skip
+    found = {}
+    keys = comparisons[[*OF_A_RUN, "ours", "minus"]].drop_duplicates()
+    for *run, ours, minus in keys.itertuples(index=False):
+        tests = wide.get(tuple(run))
+        if tests is None or not {ours, minus} <= set(tests.columns.get_level_values("pool")):
+            continue
+        relative = 100 * (tests[ours] / tests[minus].mean() - tests[minus] / tests[minus].mean()).dropna().mean(axis=1)
+        test = paired(relative.to_numpy(), np.zeros(len(relative)))
+        if test.num > 1:
+            found[(*run, ours, minus)] = f"{test.difference:+.1f}% [{test.low:+.1f}, {test.high:+.1f}]"
+        elif test.num:
+            found[(*run, ours, minus)] = f"{test.difference:+.1f}%"
+    return found
 
 
 def convergence_table(runs: Path, experiments: dict[str, Experiment]) -> Table:
@@ -86,6 +108,8 @@ def convergence_table(runs: Path, experiments: dict[str, Experiment]) -> Table:
     rows = []
     for folder, record in read_summaries(runs).items():
         row = next(iter(rows_of(record, experiments)))
+        if row["experiment"] == NO_EXPERIMENT:
+            continue
         loss = pd.read_csv(folder / "metrics.csv", usecols=["val/loss"])["val/loss"].to_numpy()
         before = loss[-1 - max(1, len(loss) // 5)] if len(loss) > 1 else loss[-1]
         rows.append({key: row[key] for key in (*OF_A_RUN, "pool", "seed")} | {
@@ -103,7 +127,7 @@ def convergence_table(runs: Path, experiments: dict[str, Experiment]) -> Table:
         pools = pool_order(frame["pool"])
         frame = frame.sort_values(["experiment", "pool"], kind="stable",
                                   key=lambda s: s.map(pools.index) if s.name == "pool" else s)  # fmt: skip
-    note = ("How converged the runs are: change of the validation loss over the last fifth of the epochs, and the epoch "
+    note = ("How converged runs are: change of the validation loss over the last fifth of the epochs, and the epoch "
             "with the lowest one. The learning rate falls to 0, so a flat end alone does not prove that more epochs "
             "would not help; rows that differ in budget alone do.")  # fmt: skip
-    return Table("convergence", [note], frame.rename(columns={"train": BUDGET}))
+    return Table("convergence", [note], [Section([], frame.rename(columns={"train": BUDGET}))])

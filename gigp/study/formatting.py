@@ -9,20 +9,33 @@ from gigp.errors import InputError
 
 
 @dataclass(frozen=True)
+class Section:
+    """Sentences, and the rows that they are about, as text."""
+
+    notes: list[str]
+    shown: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Table:
-    """A table to read, and the numbers that it is made of.
+    """A table to read, section by section, and the numbers that it is made of.
 
     Attributes:
         name: of its files.
         notes: sentences that stand above it.
-        shown: cells as text.
-        numbers: a row for each cell, which may hold its `text`; None where `shown` has them all.
+        sections: rows as text.
+        numbers: a row for each cell, which may hold its `text`; None where the sections have them all.
     """
 
     name: str
     notes: list[str]
-    shown: pd.DataFrame
+    sections: list[Section]
     numbers: pd.DataFrame | None = field(default=None, repr=False)
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The rows of all sections."""
+        return pd.concat([section.shown for section in self.sections], ignore_index=True)
 
     def files(self) -> dict[str, str]:
         """Its files by ending."""
@@ -30,12 +43,21 @@ class Table:
         return {"md": self.markdown(), "tex": self.latex(), "csv": numbers.to_csv(index=False, float_format="%.6g")}
 
     def markdown(self) -> str:
-        return "\n\n".join([*self.notes, to_markdown(self.shown)])
+        parts = [part for section in self.sections for part in (*section.notes, to_markdown(section.shown).rstrip())]
+        return "\n\n".join([*self.notes, *parts]) + "\n"
 
     def latex(self) -> str:
-        caption = " ".join(self.notes).replace("`", "").replace("*", "")
-        caption = re.sub(r"([_%#&])", r"\\\1", caption)
-        return self.shown.to_latex(index=False, escape=True, caption=caption or None, label=f"tab:{self.name}")
+        return "\n".join(to_latex(section.shown, [*self.notes, *section.notes]) for section in self.sections)
+
+
+def to_latex(table: pd.DataFrame, notes: list[str]) -> str:
+    """A LaTeX table with a caption, for booktabs."""
+    escape = lambda text: re.sub(r"([_%#&])", r"\\\1", text).replace("^", r"\textasciicircum{}")  # noqa: E731
+    lines = [" & ".join(map(escape, line)) + r" \\" for line in [list(table.columns), *table.astype(str).to_numpy()]]
+    rows = [lines[0], r"\midrule", *lines[1:]]
+    caption = escape(re.sub(r"[`*]", "", " ".join(notes)))
+    return "\n".join([r"\begin{table}", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}",
+                      r"\toprule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])  # fmt: skip
 
 
 def to_markdown(table: pd.DataFrame) -> str:

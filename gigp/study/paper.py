@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from gigp.records import RunFolder, further_overrides, run_name
-from gigp.study.experiments import Base, compose_config
-from gigp.study.formatting import Table
+from gigp.study.experiments import base_of, compose_config
+from gigp.study.formatting import Section, Table
 from gigp.study.tables import BUDGET, NOT_ASKED
 
 # in the order in which to run them: overrides, pools, and the benchmark's case
@@ -29,7 +28,7 @@ def paper_table(root: Path, records: pd.DataFrame, benchmark: dict[str, Any] | N
         for pool in pools:
             command = [*overrides, f"pool={pool}", "scale=paper"]
             cfg = compose_config(command)
-            name = Base.of(cfg).cell("", tuple(command)).name
+            name = base_of(tuple(command)).cell("", tuple(command)).name
             data, epochs = cfg.dataset, cfg.trainer.max_epochs
             sides = ((benchmark or {}).get("cases", {}).get(case) or {}).get("sides", {})
             hours = NOT_ASKED
@@ -46,9 +45,9 @@ def paper_table(root: Path, records: pd.DataFrame, benchmark: dict[str, Any] | N
                 or "not run",
             })  # fmt: skip
     threads = f"{benchmark['threads']} threads" if benchmark else "no record"
-    note = (f"Estimates, not measurements: for a CPU, samples of all epochs over the rates of the benchmark ({threads}), "
-            f"training and validation; for a GPU, what docs/speed.md expects. {NOT_ASKED}: nothing to estimate from.")  # fmt: skip
-    return Table("paper_scale", [note], pd.DataFrame(rows))
+    note = ("Estimates, not measurements: for a CPU, samples of all epochs, training and validation, over the rates of the "
+            f"benchmark ({threads}); for a GPU, what docs/speed.md expects. {NOT_ASKED}: no estimate.")  # fmt: skip
+    return Table("paper_scale", [note], [Section([], pd.DataFrame(rows))])
 
 
 def gpu_estimates(path: Path) -> dict[str, str]:

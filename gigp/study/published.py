@@ -6,6 +6,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from gigp.study.formatting import Section, Table
+
 
 def read_published(path: Path) -> dict[str, Any]:
     """The file results/published.yaml."""
@@ -27,7 +29,7 @@ def published_note(published: dict[str, Any], datasets: set[str]) -> str:
             f"train size x epochs {', '.join(budgets)}; not run here.")  # fmt: skip
 
 
-def published_table(published: dict[str, Any]) -> pd.DataFrame:
+def published_table(published: dict[str, Any]) -> Table:
     """All published figures."""
     rows = [
         {"data set": dataset, "table": table, "backbone": group, "target": target, "published": value,
@@ -36,4 +38,5 @@ def published_table(published: dict[str, Any]) -> pd.DataFrame:
         for table, groups in tables.items() if table != "train"
         for group, figures in groups.items() for target, value in figures.items()
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    note = f"{published['source']}, {published['pool']} pooling; not run here."
+    return Table("published", [note], [Section([], pd.DataFrame(rows))])

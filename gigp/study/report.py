@@ -1,8 +1,8 @@
 """Every generated text: tables, the block of the README, and the report, whose numbers come from the tables alone.
 
-A template holds lines `<!-- table: NAME -->`, which a table follows in the report, and places `{{NAME | word | ... }}`: the
-cell of that table whose row holds all the words, which becomes its text and unit with a link to the table. In a table
-that is words alone the last word is the column.
+A template holds lines `<!-- table: NAME -->`, which a table follows in the report, and places `{{NAME | word | ...}}`: the
+cell of that table whose row holds all the words, which becomes its text and unit with a link to the table. In tables
+that are text alone (verdicts, headline) the last word is the column.
 """
 
 import json
@@ -48,21 +48,19 @@ def make_tables(root: Path, records: pd.DataFrame, experiments: dict[str, Experi
     """All tables by name: two for each family of experiments, and what is made of all of them."""
     folder = root / "results"
     published, benchmark = read_published(folder / "published.yaml"), folder / "benchmarks" / "cpu.json"
-    tables, numbers, compared = [], [], []
+    tables, numbers = [], []
     for name, members in families(records, experiments).items():
         mine = family(records, members, experiments)
         cells, pairs = results(mine, published), comparisons(mine)
-        tables.append(results_table(name, titles(members, experiments), cells, published))
-        tables += [paired_table(name, pairs)] if len(pairs) else []
+        tables.append(results_table(name, cells, experiments, published))
+        if len(pairs):
+            tables += [paired_table(name, pairs, experiments), verdict_table(name, pairs, mine)]
         numbers.append(cells)
-        compared.append(pairs)
-    everything = pd.concat(compared) if compared else comparisons(records)
     cells = pd.concat(numbers) if numbers else results(records, published)
     tables += [
         headline_table(records, cells, experiments),
-        verdict_table(everything),
         convergence_table(folder / "runs", experiments),
-        Table("published", [f"{published['source']}, {published['pool']} pooling."], published_table(published)),
+        published_table(published),
         paper_table(root, records, json.loads(benchmark.read_text()) if benchmark.exists() else None),
         *study_tables(folder / "studies"),
     ]
@@ -98,11 +96,6 @@ def family(records: pd.DataFrame, members: list[str], experiments: dict[str, Exp
     return with_missing(mine, cells, experiments)
 
 
-def titles(members: list[str], experiments: dict[str, Experiment]) -> str:
-    """What the experiments of a table say of it."""
-    return " ".join(f"`{m}`: {experiments[m].title}" for m in members if m in experiments and experiments[m].title)
-
-
 def fill_template(template: str, tables: dict[str, Table], where: str) -> str:
     """The report that a template makes with these tables.
 
@@ -134,6 +127,7 @@ def cite(table: Table, words: list[str], where: str) -> str:
         words = words[:-1]
     rows = frame[[set(words) <= set(map(str, row)) for row in frame.astype(object).to_numpy()]]
     if column not in frame or len(rows) != 1:
-        raise InputError(f"{where}: {{{{{table.name} | {' | '.join(words)}}}}} fits {len(rows)} cells; it must fit one.")
+        cited = " | ".join([table.name, *words])
+        raise InputError(f"{where}: {{{{{cited}}}}} fits {len(rows)} cells; it must fit one.")
     row = rows.iloc[0]
     return f"{row[column]} {row['unit']}" if column == "text" and row[column] != "missing" else str(row[column])

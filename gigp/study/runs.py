@@ -15,16 +15,18 @@ from gigp.config import instantiate
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
 from gigp.records import further_overrides
-from gigp.study.experiments import CONFIGS, Cell, Experiment, in_order
+from gigp.study.experiments import CONFIGS, Cell, Experiment, in_order, protocol_of
 
 POOLS = ["gigp", "mean", "sum", "max", "one_orbit", "mean_mlp", "radial_deepsets"]
 # what makes two results comparable: all but pool and seed
 SETTING = ["experiment", "data set", "backbone", "pooled", "protocol", "backbone run", "scale", "variant", "train",
            "split", "source", "target", "unit", "kind"]  # fmt: skip
+ALIKE = ("experiment", "scale", "target", "backbone", "pooled", "protocol", "variant")  # so is the budget
 COLUMNS = [*SETTING, "pool", "seed", "test", "val", "minutes", "cpu minutes", "limit", "name"]
 TYPES = {"seed": int, **dict.fromkeys(("test", "val", "minutes", "cpu minutes", "limit"), float)}
 MISSING = "missing"
 NO_EXPERIMENT = "single runs"
+NO_OPTION = object()  # what no value of an option equals
 
 
 def read_summaries(runs: Path) -> dict[Path, dict[str, Any]]:
@@ -68,7 +70,7 @@ def rows_of(record: dict[str, Any], experiments: dict[str, Experiment]) -> Itera
         overrides["name"] = record["name"]  # which a user gave
     experiment = choices.get("experiment") or NO_EXPERIMENT
     start = features.get("run") or record["init_from"]
-    protocol = "frozen backbone" if features or record["frozen_backbone"] else "fine-tuned" if start else "from scratch"
+    protocol = protocol_of(bool(start), bool(features) or record["frozen_backbone"])
     setting = {
         "experiment": experiment, "data set": data["dataset"],
         "backbone": features.get("backbone", record["backbone_group"]), "pooled": record["pool_on"],
@@ -122,9 +124,10 @@ def pool_defaults(pool: str) -> dict[str, Any]:
 
 def pool_label(pool: str, overrides: dict[str, str], experiment: Experiment | None) -> str:
     """Name of a pool with those options that differ from its defaults."""
-    given = {key.removeprefix("pool."): yaml.safe_load(v) for key, v in overrides.items() if key.startswith("pool.")}
+    given = {key.removeprefix("pool."): value for key, value in overrides.items() if key.startswith("pool.")}
     fixed = pool_defaults(pool) | (experiment.pool_options if experiment else {})
-    options = [f"{key}={value}" for key, value in given.items() if key not in fixed or fixed[key] != value]
+    differ = {key: value for key, value in given.items() if fixed.get(key, NO_OPTION) != yaml.safe_load(value)}
+    options = [f"{key}={value.lower()}" for key, value in differ.items()]
     return ", ".join([pool, *options])
 
 
@@ -148,14 +151,14 @@ def with_missing(records: pd.DataFrame, cells: list[Cell], experiments: dict[str
 
     What a cell cannot tell of its run (split, source, budget) is taken from another run of the same experiment.
     """
-    have = set(zip(records["name"], records["seed"], strict=True))
+    have = set(zip(records["name"].str.lower(), records["seed"], strict=True))
     exact, near = {}, {}
     for row in reversed(records.to_dict("records")):
         near[row["experiment"], row["scale"], row["target"]] = row
-        exact[tuple(row[key] for key in ("experiment", "scale", "target", "backbone", "pooled", "variant"))] = row
+        exact[tuple(row[key] for key in ALIKE)] = row
     rows = []
     for cell in cells:
-        if (cell.name, cell.seed) in have:
+        if cell.key in have:
             continue
         known = known_of(cell, experiments[cell.experiment])
         of_experiment = [t for e, s, t in near if (e, s) == (cell.experiment, known["scale"])]
@@ -163,12 +166,13 @@ def with_missing(records: pd.DataFrame, cells: list[Cell], experiments: dict[str
             row = known | unit_of(target) | {"target": target}
             like = near.get((cell.experiment, row["scale"], target), {})
             row = {key: MISSING for key in SETTING} | {k: v for k, v in like.items() if k in SETTING} | row
-            same = exact.get(tuple(row[k] for k in ("experiment", "scale", "target", "backbone", "pooled", "variant")))
+            same = exact.get(tuple(row[key] for key in ALIKE))
             rows.append(row | {"train": same["train"] if same else MISSING})
     missing = pd.DataFrame(rows, columns=COLUMNS).astype(TYPES)
     both = pd.concat([part for part in (records, missing) if len(part)] or [records], ignore_index=True)
-    keys = {key: both[key].map(natural) for key in ("backbone", "variant", "train", "pooled")}
-    keys = pd.DataFrame({"experiment": both["experiment"], "scale": both["scale"], **keys})
+    keys = {key: both[key].map(natural) for key in ("backbone", "protocol", "variant", "train")}
+    pooled = both["pooled"].map(["outputs", "features"].index)
+    keys = pd.DataFrame({"experiment": both["experiment"], "scale": both["scale"], "pooled": pooled, **keys})
     order = keys.assign(target=both["target"].map(in_order)).sort_values([*keys, "target"], kind="stable").index
     return both.loc[order].reset_index(drop=True)
 
@@ -178,12 +182,14 @@ def known_of(cell: Cell, experiment: Experiment) -> dict[str, Any]:
     overrides, dataset = pairs(further_overrides(list(cell.overrides))), cell.choices["dataset"]
     known = {
         "experiment": cell.experiment, "scale": cell.choices["scale"], "pooled": cell.pool_on,
-        "variant": variant_of(overrides), "pool": pool_label(cell.choices["pool"], overrides, experiment),
-        "seed": cell.seed, "name": cell.name,
+        "protocol": cell.protocol, "variant": variant_of(overrides),
+        "pool": pool_label(cell.choices["pool"], overrides, experiment), "seed": cell.seed, "name": cell.name,
     }  # fmt: skip
     if "dataset.run" in overrides or "init_from" in overrides:
         known["backbone run"] = run_of(overrides.get("dataset.run", overrides.get("init_from")))
-    return known if dataset == "features" else known | {"data set": dataset, "backbone": group_name(cell.choices["group"])}
+    if dataset == "features":  # then these are of the run that it starts from
+        return known
+    return known | {"data set": dataset, "backbone": group_name(cell.choices["group"])}
 
 
 def unit_of(target: str) -> dict[str, str]:

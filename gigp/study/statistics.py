@@ -72,7 +72,8 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> Paired:
     if not num:
         return Paired(*[math.nan] * 5, 0)
     mean = float(difference.mean())
-    percent = 100 * mean / float(theirs[both].mean())
+    scale = float(theirs[both].mean())
+    percent = 100 * mean / scale if scale else math.nan
     if num == 1:
         return Paired(mean, percent, math.nan, math.nan, math.nan, 1)
     half = stats.t.ppf(0.975, num - 1) * difference.std(ddof=1) / math.sqrt(num)
@@ -86,7 +87,7 @@ def sign_flip_p(difference: np.ndarray) -> float:
         InputError: too many differences to enumerate 2^n flips.
     """
     if len(difference) > MOST_PAIRS:
-        raise InputError(f"{len(difference)} pairs have too many sign flips; the exact test takes {MOST_PAIRS} at most.")
+        raise InputError(f"{len(difference)} pairs are too many for the exact test, which takes {MOST_PAIRS} at most.")
     sums = np.zeros(1)
     for d in difference:
         sums = np.concatenate([sums - d, sums + d])

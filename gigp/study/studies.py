@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gigp.study.formatting import Table
+from gigp.study.formatting import Section, Table
 from gigp.study.statistics import spread
 
 
@@ -25,10 +25,10 @@ def invariance_table(numbers: pd.DataFrame) -> Table:
         rows.append({**{k: v for k, v in row.items() if k != "name"}, "error": texts["error"],
                      "error on moved clouds": texts["error_moved"], "change of predictions": texts["relative_change"],
                      "run": row["name"]})  # fmt: skip
-    notes = ["Test clouds as they are in the record and moved by the motion named: mean ± standard deviation over runs (their "
-             "number). Change of predictions: mean absolute change, relative to the spread of the predictions; for digits, "
-             "the share of digits whose predicted class changes. `augmented`: trained with random motions."]  # fmt: skip
-    return Table("invariance", notes, pd.DataFrame(rows), numbers.drop(columns="name"))
+    notes = ["Test clouds as they are and moved by the motion named: mean ± standard deviation over runs (their number). "
+             "Change of predictions: mean absolute change over the spread of the predictions; for digits, the share in % "
+             "whose predicted class changes. `augmented`: trained with random motions."]  # fmt: skip
+    return Table("invariance", notes, [Section([], pd.DataFrame(rows))], numbers.drop(columns="name"))
 
 
 def angle_table(numbers: pd.DataFrame) -> Table:
@@ -41,4 +41,4 @@ def angle_table(numbers: pd.DataFrame) -> Table:
     notes = ["Error, %, on test digits turned further by an angle: mean ± standard deviation over runs (their number). "
              "Turns by 90° move pixels onto pixels and are exact; others resample, which alone costs accuracy, so what "
              "a turn by 45° adds to one by 90° holds the error of interpolation."]  # fmt: skip
-    return Table("rotation_angle", notes, pd.DataFrame(rows), numbers)
+    return Table("rotation_angle", notes, [Section([], pd.DataFrame(rows))], numbers)

@@ -1,7 +1,7 @@
 """For every table two: results by pool, and GIGP against every other pool, paired over seeds.
 
-With few pools they are the columns, and a row is a target; with many (ablations) they are the rows, and the targets the
-columns. What is the same in all rows is said once, above.
+Every experiment is a section. With few pools they are the columns, and a row is a target; with many they are the rows,
+and the targets the columns. What is the same in all rows of a section is said once, above.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gigp.study.formatting import Table
+from gigp.study.experiments import Experiment
+from gigp.study.formatting import Section, Table
 from gigp.study.published import published_figure, published_note
 from gigp.study.runs import MISSING, SETTING, in_order, pool_order
 from gigp.study.statistics import paired, spread
@@ -21,8 +22,8 @@ METRIC = ["target", "unit", "kind"]
 BUDGET = "train size x epochs"
 LOWER = "Test results, lower is better: mean ± standard deviation (number of seeds)."
 MINUTES = "Minutes are of CPU time for one run; by the clock where a record has no CPU time."
-INTERVAL = ("GIGP minus another pool over the seeds that both have: mean difference [95% t interval], and p of the exact "
-            "sign-flip permutation test, which with n pairs is at least 2/2^n. Negative: GIGP has the lower error. "
+INTERVAL = ("GIGP minus another pool over the seeds that both have: mean difference [95% t interval], and p of the "
+            "exact sign-flip permutation test, which with n pairs is at least 2/2^n. Negative: GIGP has the lower error. "
             "Nothing is corrected for the number of comparisons.")  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def comparisons(records: pd.DataFrame) -> pd.DataFrame:
         by_pool = group.pivot(index="seed", columns="pool", values="test")
         order = pool_order(by_pool.columns)
         ours = [pool for pool in order if is_gigp(pool)]
-        others = [pool for pool in order if not is_gigp(pool) or pool == "gigp"]
+        others = [pool for pool in order if not is_gigp(pool) or pool == ours[0]]  # gigp, or its first variant
         for one, other in ((one, other) for one in ours for other in others if one != other):
             test = paired(by_pool[one].to_numpy(), by_pool[other].to_numpy())
             rows.append({**dict(zip(SETTING, setting, strict=True)), "ours": one, "minus": other, "text": str(test),
@@ -64,29 +65,43 @@ def is_gigp(pool: str) -> bool:
     return pool.partition(",")[0] == "gigp"
 
 
-def results_table(name: str, title: str, numbers: pd.DataFrame, published: dict[str, Any]) -> Table:
+def results_table(
+    name: str, numbers: pd.DataFrame, experiments: dict[str, Experiment], published: dict[str, Any]
+) -> Table:
     """Results by pool, with what they cost, what is known of their limit, and what was published."""
-    beside: dict[str, Callable[[pd.DataFrame], str]] = {}
-    if numbers["limit"].notna().any():
-        beside["limit of mean and sum"] = lambda cells: number(cells["limit"].max(), ".4g")
+    notes, sections = [f"{LOWER} {MINUTES}"], []
     if numbers["published"].any():
-        beside["published mean"] = lambda cells: cells["published"].iloc[0] or NOT_ASKED
-    shown, same = lay_out(numbers, "pool", beside | {"minutes": lambda cells: number(cells["minutes"].mean(), ".2g")})
-    notes = [title, f"{LOWER} {MINUTES}", same]
-    if "published mean" in shown:
         notes.append(published_note(published, set(numbers["data set"])))
-    return Table(name, [note for note in notes if note], shown, numbers)
+    for experiment, cells in numbers.groupby("experiment", sort=False):
+        beside: dict[str, Callable[[pd.DataFrame], str]] = {}
+        if cells["limit"].notna().any():
+            beside["limit of mean and sum"] = lambda cells: number(cells["limit"].max(), ".4g")
+        if cells["published"].any():
+            beside["published mean"] = lambda cells: cells["published"].iloc[0] or NOT_ASKED
+        beside["minutes"] = lambda cells: number(cells["minutes"].mean(), ".2g")
+        sections.append(section(experiment, experiments, *lay_out(cells, "pool", beside)))
+    return Table(name, notes, sections, numbers)
 
 
-def paired_table(name: str, numbers: pd.DataFrame) -> Table:
+def paired_table(name: str, numbers: pd.DataFrame, experiments: dict[str, Experiment]) -> Table:
     """GIGP against every other pool."""
-    labels = numbers["minus"] if (numbers["ours"] == "gigp").all() else numbers["ours"] + " minus " + numbers["minus"]
-    shown, same = lay_out(numbers.assign(against=labels), "against", {}, prefix="minus ")
-    return Table(f"{name}_paired", [INTERVAL, same] if same else [INTERVAL], shown, numbers)
+    sections = []
+    for experiment, pairs in numbers.groupby("experiment", sort=False):
+        plain = (pairs["ours"] == "gigp").all()
+        labels = "minus " + pairs["minus"] if plain else pairs["ours"] + " minus " + pairs["minus"]
+        laid = lay_out(pairs.assign(pair=labels), "pair", {})
+        sections.append(section(experiment, experiments, *laid))
+    return Table(f"{name}_paired", [INTERVAL], sections, numbers)
+
+
+def section(name: str, experiments: dict[str, Experiment], shown: pd.DataFrame, same: str) -> Section:
+    """The part of a table that one experiment makes."""
+    title = experiments[name].title if name in experiments else ""
+    return Section([f"**{name}**: {title}" if title else f"**{name}**", same], shown)
 
 
 def lay_out(
-    numbers: pd.DataFrame, label: str, beside: dict[str, Callable[[pd.DataFrame], str]], prefix: str = ""
+    numbers: pd.DataFrame, label: str, beside: dict[str, Callable[[pd.DataFrame], str]]
 ) -> tuple[pd.DataFrame, str]:
     """Cells as a table to read, and what is the same in all its rows.
 
@@ -94,33 +109,27 @@ def lay_out(
         numbers: a row for each cell with its setting and `text`.
         label: column that tells cells of a setting apart.
         beside: further columns, from the cells of a row.
-        prefix: of the columns that are made of labels.
     """
-    setting = [c for c in SETTING if c not in METRIC]
+    setting = [c for c in SETTING if c not in ("experiment", *METRIC)]
     varying = [c for c in setting if len(set(numbers[c]) - {MISSING}) > 1]
-    labels = list(dict.fromkeys(numbers[label]))
-    if label == "pool":
-        labels = pool_order(labels)
+    labels = pool_order(numbers[label]) if label == "pool" else list(dict.fromkeys(numbers[label]))
     wide = len(labels) > WIDE
     if wide:  # targets beside each other
         numbers = numbers.assign(metric=numbers["target"] + ", " + numbers["unit"])
-        metrics = sorted(dict.fromkeys(numbers["metric"]), key=lambda m: in_order(m.split(",")[0]))
-        columns, across, index = metrics, "metric", [label]
+        columns = sorted(dict.fromkeys(numbers["metric"]), key=lambda m: in_order(m.split(",")[0]))
+        across, index = "metric", [label]
+        numbers = numbers.sort_values(label, key=lambda s: s.map(labels.index), kind="stable")
         beside = {key: make for key, make in beside.items() if key == "minutes"}
     else:
         columns, across, index = labels, label, METRIC
     rows = []
     for values, cells in numbers.groupby([*varying, *index], sort=False):
         texts = dict(zip(cells[across], cells["text"], strict=True))
-        row = dict(zip([*varying, *index], values, strict=True))
-        row |= {(column if wide else prefix + column): texts.get(column, NOT_ASKED) for column in columns}
+        row = dict(zip([*varying, *index], values, strict=True)) | {c: texts.get(c, NOT_ASKED) for c in columns}
         rows.append(row | {key: make(cells) for key, make in beside.items()})
-    shown = pd.DataFrame(rows).rename(columns={"train": BUDGET})
-    if wide:  # cells come target by target
-        shown = shown.sort_values(label, key=lambda s: s.map(labels.index), kind="stable") if not varying else shown
     constant = {BUDGET if c == "train" else c: set(numbers[c]) - {MISSING, ""} for c in setting if c not in varying}
-    constant = {c: values.pop() for c, values in constant.items() if values}
-    return shown, "; ".join(f"{c}: {value}" for c, value in constant.items()) + "." if len(numbers) else ""
+    same = "; ".join(f"{c}: {values.pop()}" for c, values in constant.items() if values)
+    return pd.DataFrame(rows).rename(columns={"train": BUDGET}), f"{same}." if same else ""
 
 
 def number(value: float, form: str) -> str:

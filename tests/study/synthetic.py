@@ -29,7 +29,8 @@ def write_run(runs: Path, cell: Cell, value: Callable[[Cell, str], float], **cha
         "metrics": {t: {"unit": u, "test": value(cell, t), "val": value(cell, t)} for t, u in units.items()},
         "best_epoch": EPOCHS - 1, "data": data, "backbone_group": group_name(cell.choices["group"]), "pool_group": None,
         "pool": {k: v for k, v in pool_defaults(cell.choices["pool"]).items() if k != "_target_"}, "learned": learned,
-        "pool_on": cell.pool_on, "init_from": None, "frozen_backbone": False, "epochs": EPOCHS, "seconds": 120.0,
+        "pool_on": cell.pool_on, "init_from": None if cell.protocol == "from scratch" else "backbone/seed0",
+        "frozen_backbone": cell.protocol == "frozen backbone", "epochs": EPOCHS, "seconds": 120.0,
         "cpu_minutes": 3.0, "overrides": further_overrides(list(cell.overrides)),
     } | changes  # fmt: skip
     folder = runs / cell.name / f"seed{cell.seed}"

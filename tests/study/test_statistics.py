@@ -27,8 +27,11 @@ def test_pairs_with_a_missing_run_do_not_count():
     assert (test.num, test.difference) == (2, 1.5)
 
 
-@pytest.mark.parametrize(("ours", "verdict"), [([1, 2, 3.1], "lower"), ([21, 22, 23.1], "higher"), ([12, 12, 12.0], "same"),
-                                               ([1, np.nan, np.nan], "open"), ([np.nan] * 3, "missing")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [([1, 2, 3.1], "lower"), ([21, 22, 23.1], "higher"), ([12, 12, 12.0], "same"), ([1, np.nan, np.nan], "open"),
+     ([np.nan] * 3, "missing")],
+)  # fmt: skip
 def test_verdict(ours, verdict):
     assert paired(ours, [11.0, 12.0, 13.0]).verdict == verdict
 

@@ -23,7 +23,7 @@ def cells_of(experiment: str, **wanted):
 
 def table(runs, experiment: str):
     records = read_records(runs, EXPERIMENTS)
-    return results_table("it", "", results(family(records, [experiment], EXPERIMENTS), PUBLISHED), PUBLISHED)
+    return results_table("it", results(family(records, [experiment], EXPERIMENTS), PUBLISHED), EXPERIMENTS, PUBLISHED)
 
 
 def test_mean_spread_and_seeds_with_unit_and_kind(tmp_path):
@@ -64,12 +64,12 @@ def test_limit_of_sums_stands_beside(tmp_path):
 
 
 def test_runs_of_another_source_or_budget_are_another_row(tmp_path):
-    cells = cells_of("rotmnist_pools", pool="gigp")
+    cells = cells_of("qm9_pools", pool="gigp")
     write_runs(tmp_path, cells[:2], lambda cell, target: 1.0)
     write_runs(tmp_path, cells[2:], lambda cell, target: 9.0, epochs=40)
-    shown = table(tmp_path, "rotmnist_pools").shown.set_index("train size x epochs")["gigp"]
-    assert shown["1,000 x 20"].startswith("1 ± 0 (2")
-    assert shown["1,000 x 40"].startswith("9 ± 0 (3")
+    shown = table(tmp_path, "qm9_pools").shown.set_index(["target", "train size x epochs"])["gigp"]
+    assert shown["homo", "1,000 x 20"] == "1 ± 0 (2)"
+    assert shown["homo", "1,000 x 40"] == "9 ± 0 (3)"
 
 
 def test_many_pools_are_rows_and_defaults_are_not_named(tmp_path):
@@ -82,20 +82,21 @@ def test_many_pools_are_rows_and_defaults_are_not_named(tmp_path):
 
 def test_pairs_are_of_the_same_seed(tmp_path):
     """Differences 1, 2, 3 over three common seeds; a fourth seed that only one pool has does not count."""
-    ours, theirs = (cells_of("rotmnist_pools", pool=pool) for pool in ("gigp", "mean"))
+    ours, theirs = (cells_of("qm9_pools", pool=pool) for pool in ("gigp", "mean"))
     for i, (a, b) in enumerate(((11.0, 10.0), (22.0, 20.0), (33.0, 30.0))):
         write_run(tmp_path, ours[i], lambda cell, target, a=a: a)
         write_run(tmp_path, theirs[i], lambda cell, target, b=b: b)
     write_run(tmp_path, theirs[3], lambda cell, target: 1000.0)
-    numbers = comparisons(family(read_records(tmp_path, EXPERIMENTS), ["rotmnist_pools"], EXPERIMENTS))
-    row = numbers.set_index("minus").loc["mean"]
+    numbers = comparisons(family(read_records(tmp_path, EXPERIMENTS), ["qm9_pools"], EXPERIMENTS))
+    row = numbers.set_index(["minus", "target"]).loc["mean", "homo"]
     half = 4.3027 / 3**0.5  # 97.5% quantile of t with two degrees of freedom, standard deviation 1
     assert (row["difference"], row["pairs"], row["p"]) == (2.0, 3, 0.25)
     assert row["low"] == pytest.approx(2 - half, rel=1e-4)
     assert row["high"] == pytest.approx(2 + half, rel=1e-4)
     assert row["percent"] == pytest.approx(10.0)
-    assert paired_table("it", numbers).shown["minus mean"][0] == f"+2 [{2 - half:+.3g}, {2 + half:+.3g}], p 0.25"
-    assert paired_table("it", numbers).shown["minus sum"][0] == "missing"
+    shown = paired_table("it", numbers, EXPERIMENTS).shown.set_index("target").loc["homo"]
+    assert shown["minus mean"] == f"+2 [{2 - half:+.3g}, {2 + half:+.3g}], p 0.25"
+    assert shown["minus sum"] == "missing"
 
 
 def test_every_control_is_compared(tmp_path):
@@ -120,11 +121,11 @@ def test_debug_runs_stay_out(tmp_path):
     assert read_records(tmp_path, EXPERIMENTS).empty
 
 
-def test_csv_holds_the_numbers_and_latex_compiles_to_escaped_text(tmp_path):
+def test_csv_holds_numbers_and_latex_is_escaped(tmp_path):
     write_runs(tmp_path, cells_of("qm9_pools", pool="gigp"), lambda cell, target: 10.0 + cell.seed)
     files = table(tmp_path, "qm9_pools").files()
     (tmp_path / "it.csv").write_text(files["csv"])
     rows = pd.read_csv(tmp_path / "it.csv").set_index(["target", "pool"])
     assert rows.loc[("homo", "gigp"), "mean"] == 12.0
     assert rows.loc[("homo", "gigp"), "seeds"] == 5
-    assert r"bohr\textasciicircum 2" in files["tex"] or r"bohr\textasciicircum{}2" in files["tex"]
+    assert r"r2 & bohr\textasciicircum{}2 & extensive & 12.0 ± 1.6 (5)" in files["tex"]
