@@ -193,10 +193,10 @@ def parse_choices(key: str, value: Any) -> list[str]:
     return [override.get_value_element_as_str()]
 
 
-def table_experiments(experiments: dict[str, Experiment]) -> dict[str, list[Experiment]]:
-    """Experiments by the table that they belong to."""
-    tables: dict[str, list[Experiment]] = {}
+def table_members(experiments: dict[str, Experiment]) -> dict[str, list[str]]:
+    """Names of the experiments that belong to each table."""
+    tables: dict[str, list[str]] = {}
     for experiment in experiments.values():
         if experiment.table:
-            tables.setdefault(experiment.table, []).append(experiment)
+            tables.setdefault(experiment.table, []).append(experiment.name)
     return tables

@@ -45,8 +45,8 @@ def paper_table(root: Path, records: pd.DataFrame, benchmark: dict[str, Any] | N
                 or "not run",
             })  # fmt: skip
     threads = f"{benchmark['threads']} threads" if benchmark else "no record"
-    note = ("Estimates, not measurements: for a CPU, samples of all epochs, training and validation, over the rates of the "
-            f"benchmark ({threads}); for a GPU, what docs/speed.md expects. {NOT_ASKED}: no estimate.")  # fmt: skip
+    note = ("Estimates, not measurements: for a CPU, samples of all epochs, training and validation, over the rates of "
+            f"the benchmark ({threads}); for a GPU, what docs/speed.md expects. {NOT_ASKED}: no estimate.")  # fmt: skip
     return Table("paper_scale", [note], [Section([], pd.DataFrame(rows))])
 
 

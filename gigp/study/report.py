@@ -1,8 +1,8 @@
 """Every generated text: tables, the block of the README, and the report, whose numbers come from the tables alone.
 
-A template holds lines `<!-- table: NAME -->`, which a table follows in the report, and places `{{NAME | word | ...}}`: the
-cell of that table whose row holds all the words, which becomes its text and unit with a link to the table. In tables
-that are text alone (verdicts, headline) the last word is the column.
+A template holds lines `<!-- table: NAME -->`, which a table follows in the report, and places `{{NAME | word | ...}}`:
+the cell of that table whose row holds all the words, which becomes its text and unit with a link to the table. In
+tables that are text alone (verdicts, headline) the last word is the column.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from gigp.errors import InputError
-from gigp.study.experiments import Experiment, read_experiments
+from gigp.study.experiments import Experiment, read_experiments, table_members
 from gigp.study.findings import convergence_table, headline_table, verdict_table
 from gigp.study.formatting import Table, fill
 from gigp.study.paper import paper_table
@@ -75,10 +75,7 @@ def stale_files(root: Path, wanted: dict[Path, str]) -> list[Path]:
 
 def families(records: pd.DataFrame, experiments: dict[str, Experiment]) -> dict[str, list[str]]:
     """Experiments by the table they stand in; one that names none, or has no file here, has a table of its own."""
-    found: dict[str, list[str]] = {}
-    for name, experiment in experiments.items():
-        if experiment.table:
-            found.setdefault(experiment.table, []).append(name)
+    found = table_members(experiments)
     for name in dict.fromkeys(records["experiment"]):
         if name not in experiments or not experiments[name].table:
             found.setdefault("single_runs" if name == NO_EXPERIMENT else name, []).append(name)

@@ -25,9 +25,9 @@ def invariance_table(numbers: pd.DataFrame) -> Table:
         rows.append({**{k: v for k, v in row.items() if k != "name"}, "error": texts["error"],
                      "error on moved clouds": texts["error_moved"], "change of predictions": texts["relative_change"],
                      "run": row["name"]})  # fmt: skip
-    notes = ["Test clouds as they are and moved by the motion named: mean ± standard deviation over runs (their number). "
-             "Change of predictions: mean absolute change over the spread of the predictions; for digits, the share in % "
-             "whose predicted class changes. `augmented`: trained with random motions."]  # fmt: skip
+    notes = ["Test clouds as they are and moved by the motion named: mean ± standard deviation (number of runs). Change"
+             " of predictions: mean absolute change over the spread of the predictions; for digits, the share in % whose"
+             " predicted class changes. `augmented`: trained with random motions."]  # fmt: skip
     return Table("invariance", notes, [Section([], pd.DataFrame(rows))], numbers.drop(columns="name"))
 
 

@@ -23,7 +23,7 @@ BUDGET = "train size x epochs"
 LOWER = "Test results, lower is better: mean ± standard deviation (number of seeds)."
 MINUTES = "Minutes are of CPU time for one run; by the clock where a record has no CPU time."
 INTERVAL = ("GIGP minus another pool over the seeds that both have: mean difference [95% t interval], and p of the "
-            "exact sign-flip permutation test, which with n pairs is at least 2/2^n. Negative: GIGP has the lower error. "
+            "exact sign-flip permutation test, at least 2/2^n for n pairs. Negative: GIGP has the lower error. "
             "Nothing is corrected for the number of comparisons.")  # fmt: skip
 
 
