@@ -28,8 +28,8 @@ reproduce: .venv/ready  ## run what TABLE lacks (all; pools, heads, orbits, ...)
 	@$(BIN)/python scripts/reproduce.py --table $(or $(TABLE),all) --scale $(or $(SCALE),small) --jobs $(or $(JOBS),1) $(ARGS)
 
 tables: .venv/ready  ## tables and figures from the records in results/
-	@$(BIN)/python scripts/make_tables.py
 	@$(BIN)/python scripts/make_figures.py
+	@$(BIN)/python scripts/make_tables.py
 
 clean:  ## remove the environment and caches; data, runs and checkpoints stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

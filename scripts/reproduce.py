@@ -77,7 +77,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on from the last finished epochs.")
     if not places:
-        for script in ("make_tables.py", "make_figures.py"):
+        for script in ("make_figures.py", "make_tables.py"):
             subprocess.run([sys.executable, f"scripts/{script}"], cwd=ROOT, check=True)
     if failed:
         lines = (f"{name}, seed {seed}:\n{problem}" for (name, seed), problem in failed.items())

@@ -8,7 +8,7 @@ import pandas as pd
 from gigp.study.experiments import Experiment
 from gigp.study.formatting import Section, Table
 from gigp.study.runs import MISSING, NO_EXPERIMENT, SETTING, pool_order, read_summaries, rows_of
-from gigp.study.statistics import paired
+from gigp.study.statistics import Paired, paired
 from gigp.study.tables import BUDGET, METRIC, NOT_ASKED, number
 
 PLAIN = ("gigp", "mean", "sum", "max")
@@ -62,6 +62,12 @@ def varying_within(numbers: pd.DataFrame) -> list[str]:
     return [c for c in OF_A_RUN if c in ("experiment", "train") or most.get(c, 0) > 1]
 
 
+def alone(records: pd.DataFrame) -> pd.DataFrame:
+    """With a column `alone`: the target of runs that have but one, else nothing."""
+    single = records.groupby(["name", "seed"])["target"].transform("size") == 1
+    return records.assign(alone=records["target"].where(single, ""))
+
+
 def verdict_table(name: str, comparisons: pd.DataFrame, records: pd.DataFrame) -> Table:
     """For every other pool: the difference over all targets, and on how many of them GIGP is lower or higher."""
     varying = [*varying_within(comparisons), "ours"]
@@ -75,17 +81,26 @@ def verdict_table(name: str, comparisons: pd.DataFrame, records: pd.DataFrame) -
             verdicts = pairs["verdict"].value_counts()
             parts = [f"{verdicts[v]} {v}" for v in ("lower", "same", "higher", "open", "missing") if v in verdicts]
             found = mean.get(tuple(pairs.iloc[0][[*OF_A_RUN, "ours", "minus"]])) if len(pairs) else None
-            row[f"against {other}"] = "; ".join(filter(None, [found, ", ".join(parts)])) or NOT_ASKED
+            percent = [interval_text(found)] if found else []
+            row[f"against {other}"] = "; ".join([*percent, ", ".join(parts)]) or NOT_ASKED
         rows.append(row)
-    note = ("GIGP against another pool: difference in percent of the other's error, the mean over all targets of a "
-            "run, with its 95% interval over seeds; and the number of targets with a lower or higher error, by the 95% "
+    note = ("GIGP against another pool: difference in percent of the other's error, the mean over all targets, with "
+            "its 95% interval over seeds; and the number of targets with a lower or higher error, by the 95% "
             "interval of the paired difference (`same`: the interval holds 0; `open`: one pair). Of twenty such "
             "intervals one misses the truth by chance, and targets of one model are not independent.")  # fmt: skip
     return Table(f"{name}_verdicts", [note], [Section([], pd.DataFrame(rows).rename(columns={"train": BUDGET}))])
 
 
-def relative_differences(comparisons: pd.DataFrame, records: pd.DataFrame) -> dict[tuple, str]:
-    """Difference of every two pools in percent of the second, the mean over the targets, seed by seed, as text."""
+def interval_text(test: Paired) -> str:
+    """A difference in percent with its interval, where there is one."""
+    return f"{test.difference:+.1f}%" + (f" [{test.low:+.1f}, {test.high:+.1f}]" if test.num > 1 else "")
+
+
+def relative_differences(comparisons: pd.DataFrame, records: pd.DataFrame) -> dict[tuple, Paired]:
+    """Difference of every two pools in percent of the second, the mean over the targets, paired over seeds.
+
+    Keys are the columns of `OF_A_RUN` with the two pools; pools without a common seed are left out.
+    """
     wide = {key: group.pivot_table(index="seed", columns=["pool", "target"], values="test")
             for key, group in records.dropna(subset="test").groupby(OF_A_RUN, sort=False)}  # fmt: skip
     found = {}
@@ -95,11 +110,8 @@ def relative_differences(comparisons: pd.DataFrame, records: pd.DataFrame) -> di
         if tests is None or not {ours, minus} <= set(tests.columns.get_level_values("pool")):
             continue
         relative = 100 * (tests[ours] / tests[minus].mean() - tests[minus] / tests[minus].mean()).dropna().mean(axis=1)
-        test = paired(relative.to_numpy(), np.zeros(len(relative)))
-        if test.num > 1:
-            found[(*run, ours, minus)] = f"{test.difference:+.1f}% [{test.low:+.1f}, {test.high:+.1f}]"
-        elif test.num:
-            found[(*run, ours, minus)] = f"{test.difference:+.1f}%"
+        if len(relative):
+            found[(*run, ours, minus)] = paired(relative.to_numpy(), np.zeros(len(relative)))
     return found
 
 
@@ -112,11 +124,13 @@ def convergence_table(runs: Path, experiments: dict[str, Experiment]) -> Table:
             continue
         loss = pd.read_csv(folder / "metrics.csv", usecols=["val/loss"])["val/loss"].to_numpy()
         before = loss[-1 - max(1, len(loss) // 5)] if len(loss) > 1 else loss[-1]
+        alone = row["target"] if len(record["metrics"]) == 1 else ""
         rows.append({key: row[key] for key in (*OF_A_RUN, "pool", "seed")} | {
+            "target": alone,
             "best epoch": (record["best_epoch"] + 1) / record["epochs"], "change": 100 * (loss[-1] / before - 1),
         })  # fmt: skip
-    numbers = pd.DataFrame(rows, columns=[*OF_A_RUN, "pool", "seed", "best epoch", "change"])
-    varying = varying_within(numbers)
+    numbers = pd.DataFrame(rows, columns=[*OF_A_RUN, "target", "pool", "seed", "best epoch", "change"])
+    varying = [*varying_within(numbers), "target"]
     shown = []
     for values, group in numbers.groupby([*varying, "pool"], sort=False):
         shown.append({**dict(zip([*varying, "pool"], values, strict=True)), "seeds": len(group),

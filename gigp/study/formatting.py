@@ -35,7 +35,7 @@ class Table:
     @property
     def shown(self) -> pd.DataFrame:
         """The rows of all sections."""
-        return pd.concat([section.shown for section in self.sections], ignore_index=True)
+        return pd.concat([pd.DataFrame(), *(section.shown for section in self.sections)], ignore_index=True)
 
     def files(self) -> dict[str, str]:
         """Its files by ending."""

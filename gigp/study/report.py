@@ -37,7 +37,8 @@ def make(root: Path) -> dict[Path, str]:
     readme = root / "README.md"
     files[readme] = fill(readme.read_text(), START, END, tables["headline"].markdown(), "README.md")
     for template, report in REPORTS.items():
-        files[root / report] = fill_template((root / template).read_text(), tables, template)
+        text = fill_template((root / template).read_text(), tables, template)
+        files[root / report] = drop_missing_figures(text, (root / report).parent)
     benchmark = root / "results" / "benchmarks" / "cpu.json"
     if benchmark.exists():
         files[root / "results" / "tables" / "speed.md"] = speed_report(json.loads(benchmark.read_text()))
@@ -113,6 +114,14 @@ def fill_template(template: str, tables: dict[str, Table], where: str) -> str:
 
     filled = re.sub(r"^<!-- table: (\w+) -->$", block, template, flags=re.MULTILINE)
     return re.sub(r"\{\{(.*?)\}\}", place, filled)
+
+
+def drop_missing_figures(text: str, folder: Path) -> str:
+    """The text without the lines that show a figure which was not drawn."""
+    def line(match: re.Match) -> str:
+        return match[0] if (folder / match[1]).exists() else ""
+
+    return re.sub(r"^!\[[^]]*\]\(([^)]+)\)\n\n", line, text, flags=re.MULTILINE)
 
 
 def cite(table: Table, words: list[str], where: str) -> str:

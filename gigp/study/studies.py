@@ -9,15 +9,19 @@ from gigp.study.statistics import spread
 
 
 def study_tables(folder: Path) -> list[Table]:
-    """A table for every study that there is."""
-    makers = {"invariance": invariance_table, "rotation_angle": angle_table}
-    return [make(pd.read_csv(folder / f"{n}.csv")) for n, make in makers.items() if (folder / f"{n}.csv").exists()]
+    """A table for every study, also for one that was not made yet."""
+    tables = []
+    for name, make in (("invariance", invariance_table), ("rotation_angle", angle_table)):
+        path = folder / f"{name}.csv"
+        none = Table(name, ["Not measured yet; `python scripts/check_invariance.py RUN ...` does, on trained models."], [])
+        tables.append(make(pd.read_csv(path)) if path.exists() else none)
+    return tables
 
 
 def invariance_table(numbers: pd.DataFrame) -> Table:
     """How far predictions move when the test clouds do."""
     numbers = numbers.assign(name=numbers["run"].str.rpartition("/")[0])
-    keys = ["data set", "group", "pool", "augmented", "motion", "unit", "name"]
+    keys = ["data set", "target", "unit", "group", "pool", "augmented", "motion", "name"]
     rows = []
     for values, group in numbers.groupby(keys, sort=False):
         row = dict(zip(keys, values, strict=True))
@@ -26,8 +30,8 @@ def invariance_table(numbers: pd.DataFrame) -> Table:
                      "error on moved clouds": texts["error_moved"], "change of predictions": texts["relative_change"],
                      "run": row["name"]})  # fmt: skip
     notes = ["Test clouds as they are and moved by the motion named: mean ± standard deviation (number of runs). Change"
-             " of predictions: mean absolute change over the spread of the predictions; for digits, the share in % whose"
-             " predicted class changes. `augmented`: trained with random motions."]  # fmt: skip
+             " of predictions: mean absolute change over the spread of the predictions; for digits, the share in %"
+             " whose predicted class changes. `augmented`: trained with random motions."]  # fmt: skip
     return Table("invariance", notes, [Section([], pd.DataFrame(rows))], numbers.drop(columns="name"))
 
 

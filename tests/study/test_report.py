@@ -92,3 +92,16 @@ def test_places_that_cite_nothing_or_too_much_are_refused(blank, place, message)
 def test_unknown_block_is_refused():
     with pytest.raises(InputError, match="asks for the table nowhere"):
         fill_template("<!-- table: nowhere -->", {}, "it")
+
+
+def test_figures_that_were_not_drawn_are_not_shown(blank):
+    report = blank / "results" / "README.md"
+    assert "](figures/" not in make(blank)[report]
+    (blank / "results" / "figures" / "curves_pools.svg").touch()
+    assert make(blank)[report].count("](figures/") == 1
+
+
+@pytest.mark.parametrize("report", REPORTS.values())
+def test_links_of_the_report_lead_somewhere(report):
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / report).read_text()):
+        assert link.startswith("https://") or (ROOT / report).parent.joinpath(link).exists(), link
