@@ -13,7 +13,7 @@ def study_tables(folder: Path) -> list[Table]:
     tables = []
     for name, make in (("invariance", invariance_table), ("rotation_angle", angle_table)):
         path = folder / f"{name}.csv"
-        none = Table(name, ["Not measured yet; `python scripts/check_invariance.py RUN ...` does, on trained models."], [])
+        none = Table(name, ["Not measured yet; see scripts/check_invariance.py."], [])
         tables.append(make(pd.read_csv(path)) if path.exists() else none)
     return tables
 
