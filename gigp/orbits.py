@@ -85,8 +85,8 @@ class Orbits(nn.Module):
             m, (B, N, K), exactly 0 for padding.
         """
         self._check_fitted()
-        distance = self._distance(q)  # (B, N, K)
-        if self.num == 1 and self.membership in ("hat", "smooth"):
+        distance = self._distance(q if self.shares else q.detach())  # (B, K, N): sums over centers along the memory
+        if self.num == 1 and self.shares:
             m = torch.ones_like(distance)
         elif self.membership == "hat":
             m = (1 - distance / self.spacing).clamp(min=0)
@@ -95,12 +95,13 @@ class Orbits(nn.Module):
         else:
             reach = self.delta
             if self.normalize or self.membership == "nearest":  # no point is lost: it reaches its nearest center
-                reach = distance.amin(-1, keepdim=True)
+                reach = distance.amin(1, keepdim=True)
                 reach = reach.clamp(min=self.delta) if self.membership == "ball" else reach
-            m = (distance <= reach).to(q.dtype)
+            m = distance.le_(reach)  # as numbers, 0 or 1
+        scale = mask.to(m.dtype)
         if self.normalize:
-            m = m / m.sum(-1, keepdim=True)
-        return m * mask.unsqueeze(-1)
+            scale = scale / m.sum(1)
+        return (m * scale.unsqueeze(1)).mT
 
     def occupancy(self, n: Tensor) -> Tensor:
         """How occupied orbits are that hold n points, from 0 to 1: all or nothing, but continuous for `hat`, and smooth
@@ -109,6 +110,11 @@ class Orbits(nn.Module):
             least = torch.finfo(n.dtype).tiny ** (1 / 3)  # less counts as none: second derivatives divide by n^3
             return -torch.expm1(-n.masked_fill(n < least, 0))
         return n.clamp(max=1) if self.membership == "hat" else (n > 0).to(n.dtype)
+
+    @property
+    def shares(self) -> bool:
+        """Whether an orbit may hold less than a whole point."""
+        return self.membership in ("hat", "smooth")
 
     def _check_fitted(self) -> None:
         """Read the centers once, at the first call; later calls cost nothing on any device."""
@@ -121,25 +127,25 @@ class Orbits(nn.Module):
             self._fitted = True
 
     def _distance(self, q: Tensor) -> Tensor:
-        """|q - c_k|, (B, N, K), around the circle where q is an angle; `hat` clamps q to the fitted range."""
+        """|q - c_k|, (B, K, N), around the circle where q is an angle; `hat` clamps q to the fitted range."""
         if self.period is None and self.membership == "hat":
             q = q.clamp(self.centers[0], self.centers[-1])
         return self._offset(q).abs()
 
     def _offset(self, q: Tensor) -> Tensor:
-        """q - c_k, (B, N, K), the short way around the circle where q is an angle."""
-        offset = q.unsqueeze(-1) - self.centers
+        """q - c_k, (B, K, N), the short way around the circle where q is an angle."""
+        offset = q.unsqueeze(1) - self.centers.unsqueeze(-1)
         return offset if self.period is None else offset - self.period * (offset / self.period).round()
 
     def _splines(self, q: Tensor) -> Tensor:
-        """Cubic B-splines at the centers, (B, N, K). A line of centers goes on beyond its ends; the first and the last
+        """Cubic B-splines at the centers, (B, K, N). A line of centers goes on beyond its ends; the first and the last
         orbit take what the centers there would get, so that every row sums to one, for any q."""
         if self.period is not None:
             return cubic_spline(self._offset(q) / self.spacing)
         t = ((q - self.centers[0]) / self.spacing).clamp(-1, self.num)                         # flat beyond
         nodes = torch.arange(-2, self.num + 2, device=q.device, dtype=q.dtype)
         b = cubic_spline(t.unsqueeze(-1) - nodes)                                              # (B, N, K + 4)
-        return torch.cat([b[..., :3].sum(-1, True), b[..., 3:-3], b[..., -3:].sum(-1, True)], -1)
+        return torch.cat([b[..., :3].sum(-1, True), b[..., 3:-3], b[..., -3:].sum(-1, True)], -1).mT
 
     def extra_repr(self) -> str:
         return f"{self.num}, membership={self.membership}, delta={self.delta}, normalize={self.normalize}"

@@ -18,10 +18,12 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gigp.errors import InputError, check_choice
 from gigp.groups import Group
+from gigp.linear import Linear
 from gigp.orbits import Membership, Orbits
 from gigp.pointcloud import PointCloud, center_points, masked
 
@@ -198,12 +200,15 @@ class GIGP(Pool):
     def combine(self, h: Tensor, n: Tensor) -> Tensor:
         """y, (B, c), from the sum of the features in every orbit, (B, K, c), and how many points it holds, (B, K)."""
         s = self.orbits.occupancy(n)                                      # (B, K), 0 for empty orbits
-        h = h / s.masked_fill(s == 0, 1).unsqueeze(-1)
+        if self.orbits.shares:
+            h = h / s.masked_fill(s == 0, 1).unsqueeze(-1)
         if self.feed_center:
             c = self.orbits.centers.to(h.dtype).expand(*h.shape[:2])      # (B, K)
             h = torch.cat([h, c.unsqueeze(-1)], -1)                       # (B, K, c + 1)
-        z = s.unsqueeze(-1) * self.phi(h)                                 # (B, K, c)
-        y = torch.einsum("k,bkc->bc", self.weight, z) if self.aggregation == "weighted" else z.sum(1)
+        say = s * self.weight if self.aggregation == "weighted" else s    # (B, K), w_k s_k
+        last = self.phi[-1]                                               # linear, so that the sum may go before it
+        hidden = say.unsqueeze(1) @ self.phi[:-1](h)                      # (B, 1, hidden)
+        y = F.linear(hidden.squeeze(1), last.weight) + say.sum(-1, keepdim=True) * last.bias  # (B, c)
         if self.aggregation == "mean":
             occupied = s.sum(-1, keepdim=True)
             return y / occupied.masked_fill(occupied == 0, 1)
@@ -240,8 +245,8 @@ def mlp(
 ) -> nn.Sequential:
     """MLP with `layers` hidden layers of `width` units."""
     sizes = [in_channels, *[width] * layers]
-    hidden = [m for i, o in pairwise(sizes) for m in (nn.Linear(i, o), ACTIVATIONS[activation]())]
-    return nn.Sequential(*hidden, nn.Linear(sizes[-1], out_channels))
+    hidden = [m for i, o in pairwise(sizes) for m in (Linear(i, o), ACTIVATIONS[activation]())]
+    return nn.Sequential(*hidden, Linear(sizes[-1], out_channels))
 
 
 @torch.no_grad()
