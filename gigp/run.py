@@ -59,6 +59,9 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     started_with = environment()  # the code that runs, not what the checkout holds when it ends
     L.seed_everything(cfg.seed, verbose=False)
     data: PointCloudDataModule = instantiate(cfg.dataset)
+    resume = str(folder.last) if folder.last.exists() else None
+    if resume:
+        data.load_state_dict(load_checkpoint(folder.last).get(type(data).__qualname__, {}))
     data.prepare_data()
     data.setup()
     model = build_model(cfg, data)
@@ -70,7 +73,6 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     task = build_task(model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone)
     history, logger = History(folder.metrics), build_logger(config, folder)
     trainer = build_trainer(cfg, folder, history, logger)
-    resume = str(folder.last) if folder.last.exists() else None
     if resume:
         console.print(f"Resuming {folder.path} from its last checkpoint.")
     try:
@@ -87,7 +89,7 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
         raise
     finally:
         if logger is not None:
-            logger.experiment.finish()
+            logger.close()
     summary = summarize(config, folder, data, task, history, results) | started_with
     if logger is not None and logger.experiment.settings._offline:
         console.print(f"wandb logged offline; upload with: wandb sync {folder.path}/wandb/offline-run-*")
