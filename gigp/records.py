@@ -26,7 +26,11 @@ from gigp.errors import InputError
 # what may differ between two commands that mean the same run
 NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale")
 RECORD_KEYS = {"name", "seed", "metrics", "data"}
-IN_NAME_ALREADY = ("dataset", "group", "pool", "scale", "target", "seed", "logger", "experiment", *NOT_IDENTITY)
+# on how many devices, and started how: the same run may go on elsewhere
+PLACE = ("trainer.devices", "trainer.num_nodes", "trainer.strategy", "launcher")
+IN_NAME_ALREADY = (
+    "dataset", "group", "pool", "scale", "target", "seed", "logger", "experiment", *PLACE, *NOT_IDENTITY
+)  # fmt: skip
 
 
 def run_name(config: dict[str, Any], overrides: list[str]) -> str:
@@ -245,5 +249,5 @@ def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for k in old.keys() | new.keys():
             yield from _differences(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))
-    elif old != new:
+    elif old != new and key not in PLACE:
         yield f"{key}: {old} there, {new} now"
