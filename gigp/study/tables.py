@@ -32,7 +32,9 @@ def results(records: pd.DataFrame, published: dict[str, Any]) -> pd.DataFrame:
     rows = []
     for setting, group in records.groupby(SETTING, sort=False):
         row = dict(zip(SETTING, setting, strict=True))
-        row["published"] = published_figure(published, row["data set"], row["backbone"], row["target"])
+        lieconv = "backbone=" not in row["variant"]
+        figure = published_figure(published, row["data set"], row["backbone"], row["target"])
+        row["published"] = figure if lieconv else ""
         for pool in pool_order(group["pool"]):
             runs = group[group["pool"] == pool]
             cell = spread(runs["test"])

@@ -8,6 +8,8 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from gigp.study.experiments import CONFIGS
+
 PANELS = 6  # of a figure at most
 STYLES = {  # of pools: grey or color, line, marker
     "gigp": ("k", "-", "o"), "mean": ("0.45", "--", "s"), "sum": ("0.7", ":", "v"), "max": ("0.7", "-.", "^"),
@@ -19,9 +21,16 @@ plt.rcParams.update({"svg.hashsalt": "gigp", "svg.fonttype": "none", "legend.fra
                      "axes.spines.top": False, "axes.spines.right": False})  # fmt: skip
 
 
-def style_of(pool: str) -> tuple[str, str | tuple, str]:
+OTHERS = sorted({path.stem for path in (CONFIGS / "pool").glob("*.yaml")} - STYLES.keys())
+
+
+def style_of(label: str) -> tuple[str, str | tuple, str]:
     """Color, line and marker of a pool, the same for all its variants."""
-    return STYLES[pool.partition(",")[0]]
+    pool = label.partition(",")[0]
+    if pool in STYLES:
+        return STYLES[pool]
+    place = OTHERS.index(pool)
+    return f"C{place % 10}", (0, (1 + place, 1)), "<>phH*d8"[place % 8]
 
 
 def grid(panels: int, width: float = 3.6, height: float = 2.8) -> tuple[Figure, list]:
