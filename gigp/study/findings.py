@@ -27,7 +27,7 @@ def headline_table(records: pd.DataFrame, results: pd.DataFrame, experiments: di
             best = controls.loc[controls["mean"].idxmin(), "pool"] if len(controls) else None
             same = records[(records[SETTING] == list(setting)).all(axis=1)]
             rows.append({
-                "data set": row["data set"], "backbone": row["backbone"], "protocol": row["protocol"],
+                "data set": row["data set"], "backbone": row["backbone"],
                 BUDGET: row["train"], "target": row["target"], "unit": row["unit"],
                 **{pool: text.get(pool, NOT_ASKED) for pool in PLAIN[:3]},
                 "best control": f"{best}: {text[best]}" if best else MISSING if len(text) > 4 else NOT_ASKED,

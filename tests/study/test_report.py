@@ -11,13 +11,20 @@ import pytest
 
 from gigp.errors import InputError
 from gigp.study.experiments import read_experiments
-from gigp.study.report import REPORTS, fill_template, make, stale_files
+from gigp.study.findings import verdict_table
+from gigp.study.report import REPORTS, drop_missing_figures, family, fill_template, make, stale_files
+from gigp.study.runs import read_records
+from gigp.study.tables import comparisons, results, results_table
 from tests.conftest import ROOT
 from tests.study.synthetic import write_runs
 
 
 def test_committed_files_are_what_the_records_give(committed):
-    assert stale_files(committed, make(committed)) == []
+    wanted = make(committed)
+    assert stale_files(committed, wanted) == []
+    extra = committed / "results" / "tables" / "by_hand.md"
+    extra.write_text("| 1 |\n")
+    assert stale_files(committed, wanted) == [extra]
 
 
 def test_check_notices_a_changed_record(committed, monkeypatch):
@@ -29,12 +36,6 @@ def test_check_notices_a_changed_record(committed, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["make_tables.py", "--root", str(committed), "--check"])
     with pytest.raises(SystemExit, match=r"runs\.csv.* run python scripts/make_tables\.py"):
         runpy.run_path(str(ROOT / "scripts" / "make_tables.py"), run_name="__main__")
-
-
-def test_a_table_that_nothing_makes_is_noticed(committed):
-    extra = committed / "results" / "tables" / "by_hand.md"
-    extra.write_text("| 1 |\n")
-    assert extra in stale_files(committed, make(committed))
 
 
 def test_headline_stands_in_the_readme(blank):
@@ -71,22 +72,29 @@ def test_every_number_of_the_text_is_a_cell_of_a_table(template):
     assert re.findall(r".*\d.*", text) == []
 
 
-def test_places_cite_one_cell_with_its_unit(blank):
-    cells = [c for c in read_experiments()["qm9_pools"].cells("small") if c.choices["pool"] == "gigp"]
-    write_runs(blank / "results" / "runs", cells, lambda cell, target: 10.0 + cell.seed)
-    template = "GIGP: {{pools | qm9_pools | homo | gigp}}; {{pools_verdicts | qm9_pools | against mean}}."
-    (blank / "docs" / "report" / "results.md").write_text(template)
-    text = make(blank)[blank / "results" / "README.md"]
+@pytest.fixture
+def tables(tmp_path):
+    """Results and verdicts of QM9 from scratch."""
+    experiments = read_experiments()
+    cells = [c for c in experiments["qm9_pools"].cells("small") if c.choices["pool"] == "gigp"]
+    write_runs(tmp_path, cells, lambda cell, target: 10.0 + cell.seed)
+    records = family(read_records(tmp_path, experiments), ["qm9_pools"], experiments)
+    pools = results_table("pools", results(records, {}), experiments, {})
+    return {"pools": pools, "pools_verdicts": verdict_table("pools", comparisons(records), records)}
+
+
+def test_places_cite_one_cell_with_its_unit(tables):
+    template = "GIGP: {{pools | qm9 | homo | gigp}}; {{pools_verdicts | qm9_pools | against mean}}."
+    text = fill_template(template, tables, "it")
     assert text == "GIGP: [12.0 ± 1.6 (5) meV](tables/pools.md); [12 missing](tables/pools_verdicts.md)."
 
 
 @pytest.mark.parametrize(
     ("place", "message"), [("{{nowhere | homo}}", "nowhere"), ("{{pools | qm9_pools | homo}}", "fits 7")]
 )
-def test_places_that_cite_nothing_or_too_much_are_refused(blank, place, message):
-    (blank / "docs" / "report" / "results.md").write_text(place)
+def test_places_that_cite_nothing_or_too_much_are_refused(tables, place, message):
     with pytest.raises(InputError, match=message):
-        make(blank)
+        fill_template(place, tables, "it")
 
 
 def test_unknown_block_is_refused():
@@ -94,11 +102,10 @@ def test_unknown_block_is_refused():
         fill_template("<!-- table: nowhere -->", {}, "it")
 
 
-def test_figures_that_were_not_drawn_are_not_shown(blank):
-    report = blank / "results" / "README.md"
-    assert "](figures/" not in make(blank)[report]
-    (blank / "results" / "figures" / "curves_pools.svg").touch()
-    assert make(blank)[report].count("](figures/") == 1
+def test_figures_that_were_not_drawn_are_not_shown(tmp_path):
+    (tmp_path / "here.svg").touch()
+    text = "a\n\n![Here](here.svg)\n\n![Gone](gone.svg)\n\nb\n"
+    assert drop_missing_figures(text, tmp_path) == "a\n\n![Here](here.svg)\n\nb\n"
 
 
 @pytest.mark.parametrize("report", REPORTS.values())

@@ -67,8 +67,8 @@ def draw_effects(records: pd.DataFrame, path: Path) -> bool:
     rows = pd.DataFrame([dict(zip([*OF_A_RUN, "ours", "minus"], key, strict=True)) | {"test": test}
                          for key, test in found.items()])  # fmt: skip
     labels, y, place = [], [], 0.0
-    height = 1 + 0.19 * (len(rows) + 1.5 * rows["experiment"].nunique())
-    fig, ax = plt.subplots(figsize=(7, height), layout="constrained")
+    height = 1.2 + 0.19 * (len(rows) + 1.5 * rows["experiment"].nunique())
+    fig, ax = plt.subplots(figsize=(7, max(2.0, height)), layout="constrained")
     for experiment, group in rows.groupby("experiment", sort=False):
         ax.text(0.0, place, str(experiment), transform=ax.get_yaxis_transform(), fontsize=7, weight="bold", va="center")
         place += 1
