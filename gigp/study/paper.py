@@ -1,6 +1,7 @@
 """The comparisons at the published settings: commands, what they should cost, and which have been run."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +26,39 @@ def paper_table(root: Path, records: pd.DataFrame, benchmark: dict[str, Any] | N
     """One command for each comparison, with estimates of its cost and the results that are there."""
     gpu, rows = gpu_estimates(root / "docs" / "speed.md"), []
     for overrides, pools, case in COMPARISONS:
+        train, val, epochs = budget_of((*overrides, "scale=paper"))
         for pool in pools:
-            command = [*overrides, f"pool={pool}", "scale=paper"]
-            cfg = compose_config(command)
-            name = base_of(tuple(command)).cell("", tuple(command)).name
-            data, epochs = cfg.dataset, cfg.trainer.max_epochs
+            command = (*overrides, f"pool={pool}", "scale=paper")
+            name = base_of((*overrides, "scale=paper")).cell("", command).name
             sides = ((benchmark or {}).get("cases", {}).get(case) or {}).get("sides", {})
             hours = NOT_ASKED
             if sides:
                 rate = sides["gigp"]
-                seconds = epochs * (data.train_size / rate["train"] + data.val_size / rate["eval"])
+                seconds = epochs * (train / rate["train"] + val / rate["eval"])
                 hours = f"{seconds / 3600:.0f}"
-            done = records[(records["name"] == name)]
+            done = records[(records["name"] == name) | records["name"].str.startswith(f"{name}_")]
             rows.append({
                 "command": f"`python train.py -m {' '.join(command)} seed={SEEDS}`",
-                BUDGET: f"{data.train_size:,} x {epochs}", "hours a seed on two CPU cores (estimate)": hours,
+                BUDGET: f"{train:,} x {epochs}", "hours a seed on two CPU cores (estimate)": hours,
                 "a seed on a GPU (estimate)": gpu.get(case, NOT_ASKED), "benchmark": case if sides else NOT_ASKED,
-                "run": ", ".join(f"seed {s}: {t:.4g} {u}" for s, t, u in done[["seed", "test", "unit"]].to_numpy())
-                or "not run",
+                "run": ", ".join(map(told, done.to_dict("records"))) or "not run",
             })  # fmt: skip
     threads = f"{benchmark['threads']} threads" if benchmark else "no record"
     note = ("Estimates, not measurements: for a CPU, samples of all epochs, training and validation, over the rates of "
             f"the benchmark ({threads}); for a GPU, what docs/speed.md expects. {NOT_ASKED}: no estimate.")  # fmt: skip
     return Table("paper_scale", [note], [Section([], pd.DataFrame(rows))])
+
+
+def told(run: dict[str, Any]) -> str:
+    """Result of a run in words, with what it did differently."""
+    return f"seed {run['seed']}: {run['test']:.4g} {run['unit']}" + (f" ({run['variant']})" if run["variant"] else "")
+
+
+@cache
+def budget_of(overrides: tuple[str, ...]) -> tuple[int, int, int]:
+    """Sizes of training and validation set, and epochs."""
+    cfg = compose_config(overrides)
+    return cfg.dataset.train_size, cfg.dataset.val_size, cfg.trainer.max_epochs
 
 
 def gpu_estimates(path: Path) -> dict[str, str]:
