@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from gigp.linear import Linear, input_gradient, product, weight_gradient, works_by_itself
+from gigp.norm import BatchNorm
+from gigp.processes import world_size
 
 BLOCK = 16384  # rows that stay in the cache from one operation to the next: 2 MB for 32 channels
 
 
 def norm_swish(channels: int, norm: bool = True) -> list[nn.Module]:
     """Batch norm over the rows, then x * sigmoid(x)."""
-    return [nn.BatchNorm1d(channels), nn.SiLU()] if norm else [nn.SiLU()]
+    return [BatchNorm(channels), nn.SiLU()] if norm else [nn.SiLU()]
 
 
 class KernelMLP(nn.Sequential):
@@ -42,7 +44,8 @@ class KernelMLP(nn.Sequential):
         layers = list(zip(list(self)[0::3], list(self)[1::3], strict=True))
         if not (self.training or torch.is_grad_enabled()):
             return evaluate(x, layers)
-        if not (len(x) > 4 * BLOCK and self.training and torch.is_grad_enabled()) or x.requires_grad:
+        learns = self.training and torch.is_grad_enabled() and not x.requires_grad
+        if not (learns and len(x) > 4 * BLOCK) or world_size() > 1:  # whose numbers of rows may ask for different ways
             return super().forward(x)
         parameters = [p for linear, norm in layers for p in (linear.weight, norm.weight, norm.bias)]
         out, *statistics = Blockwise.apply(x, self[1].eps, *parameters)
