@@ -1,6 +1,9 @@
 """Features of a trained backbone as a data set, so that pools and heads train on them in seconds."""
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +27,7 @@ class BackboneFeatures(PointCloudDataModule):
         run: folder of the run, with its checkpoints.
         cache: folder of the compact cache.
         train_size, val_size, test_size: how much of each part to take, in place of what the run took.
+        changes: further settings of the run's data set to change, such as `{recenter: true, center: mass}`.
         batch_size: of training; eval_batch_size: of validation and test.
         seed: of the order of training.
 
@@ -38,6 +42,7 @@ class BackboneFeatures(PointCloudDataModule):
         train_size: int | None = None,
         val_size: int | None = None,
         test_size: int | None = None,
+        changes: dict[str, Any] | None = None,
         batch_size: int = 75,
         eval_batch_size: int = 1000,
         seed: int = 0,
@@ -47,8 +52,8 @@ class BackboneFeatures(PointCloudDataModule):
         from gigp.run import load_trained  # which itself imports the data sets
 
         sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
-        taken = {f"{part}_size": size for part, size in sizes.items() if size is not None}
-        _, self.source, self.trained = load_trained(self.run, setup=False, **taken)
+        self.changes = {f"{part}_size": size for part, size in sizes.items() if size is not None} | dict(changes or {})
+        _, self.source, self.trained = load_trained(self.run, setup=False, **self.changes)
         if self.source.grid is not None:
             raise InputError(f"{self.run} is a run on images; dataset=features takes runs on qm9 or orbits.")
         self.kind, self.dim, self.out_dim = self.source.kind, self.source.dim, self.source.out_dim
@@ -61,8 +66,10 @@ class BackboneFeatures(PointCloudDataModule):
         data.prepare_data()
         data.setup()
         checkpoint = sha256_of(self.run / "checkpoints" / "best.ckpt")[:12]
-        version = f"features-{checkpoint}-{hash_of(data.indices)}-{FORMAT}"
-        path = self.cache / f"features-{self.run.parent.name}-{self.run.name}.cache"
+        clouds = f"{hash_of(data.indices)} {json.dumps(self.changes, sort_keys=True)}"
+        clouds = hashlib.sha256(clouds.encode()).hexdigest()[:12]
+        version = f"features-{checkpoint}-{clouds}-{FORMAT}"
+        path = self.cache / f"features-{self.run.parent.name}-{self.run.name}-{clouds}.cache"
         arrays = load_or_build(path, version, lambda: compute_features(data, backbone))
         sizes = torch.from_numpy(arrays["sizes"]).long()                           # (M,)
         self.mask = torch.arange(int(sizes.max())) < sizes[:, None]                # (M, N)
