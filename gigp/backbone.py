@@ -191,10 +191,12 @@ class LieResNet(nn.Module):
         return self.lift_table[index].to(like.dtype).expand(g, -1, -1, -1, -1)
 
     def _layout_of_grid(self) -> tuple[Packing, list[Level]]:
-        """Packing and levels of the grid, made anew only after the net moved or was loaded."""
+        """Packing and levels of the grid, made anew only after the net moved or was loaded; torch.export, which sees
+        stand-ins for buffers, takes those of the call before."""
         table = self.grid if self.lift_table is None else self.lift_table
         key = (self.grid.device, self.grid.dtype, table._version, self.geometry.radius._version)
-        if self._grid_layout is None or self._grid_layout[0] != key:
+        stale = self._grid_layout is None or (self._grid_layout[0] != key and not torch.compiler.is_exporting())
+        if stale:
             with torch.no_grad():
                 packing = Packing(torch.ones_like(self.grid[..., 0], dtype=torch.bool))
                 self._grid_layout = (key, (packing, self._lay_out_grid()))
