@@ -32,14 +32,15 @@ def test_service_killed_in_the_middle(configure, tmp_path):
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     metrics, deadline = tmp_path / "runs" / "it" / "seed0" / "metrics.csv", time.monotonic() + 120
     while not (metrics.exists() and len(metrics.read_text().splitlines()) > 2):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     services = service_of(process)
     assert services
     for service in services:
         service.kill()
     assert len(metrics.read_text().splitlines()) < 41, "the run was over before the service was killed"
-    out, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     assert errors.count("wandb has stopped") == 1
     assert_same_run(configure(*TINY, "name=it"), whole)
