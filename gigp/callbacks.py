@@ -3,18 +3,21 @@
 import csv
 import io
 import math
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities import move_data_to_device
+from lightning.fabric.utilities import move_data_to_device, rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
 from gigp.errors import InputError
+from gigp.processes import alone, share_cloud, world_size
 from gigp.records import write_atomically
 
 
@@ -26,6 +29,28 @@ class EpochSeed(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+
+
+class Terminate(L.Callback):
+    """Let SIGTERM, by which schedulers announce the end, interrupt a run at once, as Ctrl-C does; every finished epoch
+    is on disk. Whoever handled the signal before, such as a job of submitit, goes on to handle it.
+
+    Lightning's own handler waits for the end of the batch, and for the other processes while they wait for this one.
+    """
+
+    def setup(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        self.handler = before if callable(before) else signal.default_int_handler
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self._handle()
+
+    def on_test_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self._handle()
+
+    def _handle(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.handler)
 
 
 class StopOnNaN(L.Callback):
@@ -77,8 +102,13 @@ class Recalibrate(L.Callback):
         for cloud in trainer.datamodule.train_clouds(trainer.datamodule.batch_size):
             if seen >= self.num:
                 break
-            task.model(move_data_to_device(cloud, task.device))
+            cloud = trainer.precision_plugin.convert_input(move_data_to_device(cloud, task.device))
             seen += len(cloud.feat)
+            if len(cloud.feat) < world_size():  # too few to share
+                with alone():
+                    task.model(cloud)
+            else:
+                task.model(share_cloud(cloud))
         for m, momentum in zip(norms, momenta, strict=True):
             m.momentum = momentum
         task.eval()
@@ -91,14 +121,18 @@ class History(L.Callback):
         self.path = path
         self.rows: list[dict[str, float]] = []
 
+    def setup(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
+        self._resumes = stage == "fit"
+
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self._start = time.perf_counter()
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self._train_seconds = time.perf_counter() - self._start
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))}
+        cpu_seconds = torch.tensor(time.process_time() - self._cpu_start, dtype=torch.double, device=task.device)
         self.rows.append(
             {
                 "epoch": trainer.current_epoch,
@@ -107,6 +141,7 @@ class History(L.Callback):
                 **dict(sorted(metrics.items())),
                 "train_seconds": round(self._train_seconds, 3),
                 "seconds": round(time.perf_counter() - self._start, 3),
+                "cpu_seconds": round(float(trainer.strategy.reduce(cpu_seconds, reduce_op="sum")), 3),  # of all threads
             }
         )
         self._write()
@@ -115,9 +150,11 @@ class History(L.Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rows = state["rows"]
-        self._write()
+        if self._resumes:  # the test, too, loads a checkpoint: the best, which may know fewer epochs
+            self.rows = state["rows"]
+            self._write()
 
+    @rank_zero_only
     def _write(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, self.rows[0].keys(), lineterminator="\n")

@@ -68,7 +68,7 @@ def _unusable(path: Path, reason: str) -> InputError:
 
 def load_backbone(model: PointCloudModel, source: Path) -> None:
     """Take backbone and head from the best checkpoint of another run, whatever its pool; a model without a backbone
-    takes the head.
+    takes the head, and one whose pool changes the number of channels starts with a new head.
 
     Args:
         source: run folder, or a checkpoint.
@@ -78,7 +78,9 @@ def load_backbone(model: PointCloudModel, source: Path) -> None:
     """
     path = source / "checkpoints" / "best.ckpt" if source.is_dir() else source
     state = load_checkpoint(path)["state_dict"]
-    for name in ("backbone", "head") if list(model.backbone.parameters()) else ("head",):
+    names = ["backbone"] if list(model.backbone.parameters()) else []
+    names += ["head"] if model.head.in_features == model.backbone.out_channels else []
+    for name in names:
         prefix = f"model.{name}."
         part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         try:

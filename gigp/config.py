@@ -1,13 +1,22 @@
 """From a node of the configuration to the object it describes."""
 
 from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.errors import InstantiationException
+from lightning import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
 from gigp.errors import InputError
+from gigp.groups import Group
+
+PARTS = ("dataset", "group", "backbone", "pool")  # of a configuration, that become objects
 
 # what `_target_` may name: a configuration may come with somebody else's run folder
 TRUSTED = ("gigp", "torch_geometric.nn", "lightning.Trainer")
@@ -32,6 +41,51 @@ def instantiate(node: DictConfig, **arguments: Any) -> Any:
         if cause is None:
             raise
         raise cause from None
+
+
+def load_config(folder: Path) -> DictConfig:
+    """The configuration of a run, which may come from anyone: it can name models and data sets, and nothing else.
+
+    Raises:
+        InputError: there is none in the folder, it is damaged, or names something else to call.
+    """
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise InputError(f"there is no run in {folder}: config.yaml is missing.{_hint(folder)}")
+    try:
+        cfg = OmegaConf.load(path)
+        parts = [OmegaConf.to_container(cfg[part], resolve=True) for part in PARTS]
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError) as error:
+        reason = str(error).splitlines()[0][:100]
+        raise InputError(f"{path} is damaged or not the config.yaml of a run ({reason}).") from error
+    for part in parts:
+        _check_targets(part, path)
+    return cfg
+
+
+def _check_targets(node: Any, path: Path) -> None:
+    """Refuse every `_target_` that is no model, data set or group: Hydra would call any function of any module."""
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _check_targets(value, path)
+    if not isinstance(node, dict) or "_target_" not in node:
+        return
+    target = str(node["_target_"])
+    try:
+        known = hydra.utils.get_object(target) if target.startswith(("gigp.", "torch_geometric.")) else None
+    except Exception:  # whatever the lookup of a wrong name ends in
+        known = None
+    if not (isinstance(known, type) and issubclass(known, nn.Module | LightningDataModule | Group)):
+        raise InputError(f"{path} asks for {target!r}, which is no model, data set or group of this project.")
+
+
+def _hint(folder: Path) -> str:
+    """The run that was probably meant."""
+    if seeds := sorted(folder.glob("seed*/config.yaml")):
+        return f" Did you mean {seeds[0].parent}?"
+    near = {str(path.parent): path.parent for path in folder.parent.parent.glob("*/seed*/config.yaml")}
+    near |= {str(path.parent.parent): path.parent for path in folder.parent.glob("*/seed*/config.yaml")}
+    close = get_close_matches(str(folder), near, n=1, cutoff=0.8)
+    return f" Did you mean {near[close[0]]}?" if close else " Give the folder as results/runs/NAME/seed0."
 
 
 def check_target(target: object) -> None:

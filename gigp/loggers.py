@@ -61,7 +61,7 @@ def build_logger(config: dict[str, Any], folder: RunFolder) -> TolerantWandbLogg
         id=hashlib.sha256(f"{folder.name}/{folder.seed}".encode()).hexdigest()[:16],
         name=f"{folder.name}/seed{folder.seed}",
         group=folder.name.replace(f"_{choices['pool']}_", "_"),
-        tags=[*choices.values(), f"seed{folder.seed}"],
+        tags=[*filter(None, choices.values()), f"seed{folder.seed}"],
         dir=str(folder.path),
         config=config,
         resume="allow",

@@ -25,6 +25,22 @@ class PointCloud(NamedTuple):
     mask: Tensor
     packing: "Packing | None" = None
 
+    @classmethod
+    def from_pyg(cls, data: Any) -> "PointCloud":
+        """Pad a graph or a batch of graphs of PyTorch Geometric: its `pos`, its `x` (or no channels), its `batch`.
+
+        Raises:
+            InputError: it has no positions.
+        """
+        from torch_geometric.utils import to_dense_batch  # only here: it takes a second to import
+
+        if data.pos is None:
+            raise InputError(f"{data} has no positions; a point cloud needs data.pos, (N, d).")
+        batch, num = getattr(data, "batch", None), getattr(data, "num_graphs", 1)
+        feat = data.pos[:, :0] if data.x is None else data.x
+        pos, mask = to_dense_batch(data.pos, batch, batch_size=num)
+        return cls(pos, to_dense_batch(feat, batch, batch_size=num)[0], mask)
+
 
 def masked(x: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
     """x where the mask is True, `fill` elsewhere: what padding holds, NaN included, never leaks.
@@ -36,15 +52,19 @@ def masked(x: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
     return torch.where(mask.unsqueeze(-1), x, fill)
 
 
-def center_points(pos: Tensor, mask: Tensor) -> Tensor:
+def center_points(pos: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
     """Move the centroid of every cloud to the origin; padding does not count.
 
     Args:
         pos: positions, (B, N, d).
         mask: True for real points, (B, N).
+        weight: positive weights of the points, (B, N), to move their weighted mean to the origin instead.
     """
-    count = mask.sum(-1)[..., None, None].clamp(min=1)  # (B, 1, 1)
-    return pos - masked(pos, mask).sum(-2, keepdim=True) / count
+    if weight is None:
+        count = mask.sum(-1)[..., None, None].clamp(min=1)  # (B, 1, 1)
+        return pos - masked(pos, mask).sum(-2, keepdim=True) / count
+    weight = masked(weight.unsqueeze(-1), mask)             # (B, N, 1)
+    return pos - masked(weight * pos, mask).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True)
 
 
 class Packing:

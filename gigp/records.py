@@ -26,7 +26,11 @@ from gigp.errors import InputError
 # what may differ between two commands that mean the same run
 NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale")
 RECORD_KEYS = {"name", "seed", "metrics", "data"}
-IN_NAME_ALREADY = ("dataset", "group", "pool", "scale", "target", "seed", "logger", "experiment", *NOT_IDENTITY)
+# on how many devices, and started how: the same run may go on elsewhere
+PLACE = ("trainer.devices", "trainer.num_nodes", "trainer.strategy", "launcher")
+IN_NAME_ALREADY = (
+    "dataset", "group", "pool", "scale", "target", "seed", "logger", "experiment", *PLACE, *NOT_IDENTITY
+)  # fmt: skip
 
 
 def run_name(config: dict[str, Any], overrides: list[str]) -> str:
@@ -42,10 +46,15 @@ def run_name(config: dict[str, Any], overrides: list[str]) -> str:
     parts = [choices["dataset"], choices["group"], choices["pool"], choices["scale"]]
     if target and choices["dataset"] != "rotmnist":  # which has but one
         parts.insert(1, target if isinstance(target, str) else "+".join(target))
-    keys = [override.lstrip("+~").partition("=") for override in overrides]
-    extra = sorted(f"{k}={v}" for k, _, v in keys if k not in IN_NAME_ALREADY and not k.startswith("logger."))
-    extra += [f"experiment={v}" for k, _, v in keys if k == "experiment" and v != "null"]
+    extra = further_overrides(overrides)
+    extra += [f"experiment={choices['experiment']}"] if choices["experiment"] else []
     return "_".join([*parts, *(re.sub(r"[^\w.=+,-]+", "-", e) for e in extra)])
+
+
+def further_overrides(overrides: list[str]) -> list[str]:
+    """Those that set a run apart beyond its choices, target and seed, in alphabetical order."""
+    keys = [override.lstrip("+~").partition("=") for override in overrides]
+    return sorted(f"{k}={v}" for k, _, v in keys if k not in IN_NAME_ALREADY and not k.startswith("logger."))
 
 
 class RunFolder:
@@ -240,5 +249,5 @@ def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for k in old.keys() | new.keys():
             yield from _differences(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))
-    elif old != new:
+    elif old != new and key not in PLACE:
         yield f"{key}: {old} there, {new} now"

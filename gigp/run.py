@@ -2,29 +2,33 @@
 
 import logging
 import signal
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from gigp.callbacks import EpochSeed, History, ProgressLine, Recalibrate, StopOnNaN
+from gigp.callbacks import EpochSeed, History, ProgressLine, Recalibrate, StopOnNaN, Terminate
 from gigp.checkpoints import AtomicCheckpoints, load_backbone, load_checkpoint
-from gigp.config import instantiate
+from gigp.config import instantiate, load_config
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.loggers import build_logger
 from gigp.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
 from gigp.model import build_model
-from gigp.records import RunFolder, environment, run_name
+from gigp.processes import choose_environment, choose_strategy, companions
+from gigp.records import RunFolder, environment, further_overrides, run_name
 from gigp.task import Task, build_task
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, quiet=rank_zero_only.rank > 0)  # of several processes the first one speaks
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -39,6 +43,8 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     config = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.results_dir, run_name(config, list(overrides)), cfg.seed)
+    if rank_zero_only.rank > 0:  # of several processes; the first one has the folder
+        return (None if cfg.overwrite else folder.finished()) or _train_and_test(cfg, config, folder)
     with folder.lock():
         summary = None if cfg.overwrite else folder.finished()
         if summary is not None:
@@ -46,10 +52,20 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
             console.print(f"{folder.path} is finished; skipped (overwrite=true runs it again).")
         else:
             folder.open(config, cfg.overwrite)
-            summary = _train_and_test(cfg, config, folder)
+            summary = _train_and_test(cfg, config, folder) | {"overrides": further_overrides(list(overrides))}
             folder.finish(summary)
     _report(summary, folder)
     return summary
+
+
+def join() -> None:
+    """What the other processes of a run execute: the same, without a record. The configuration is on standard input."""
+    config = yaml.safe_load(sys.stdin)
+    cfg = OmegaConf.create(config)
+    try:
+        _train_and_test(cfg, config, RunFolder(cfg.results_dir, cfg.name, cfg.seed))
+    except InputError as error:
+        sys.exit(f"\nError: {error}")
 
 
 def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
@@ -71,14 +87,22 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     if cfg.compile:
         model.compile(dynamic=True)
     task = build_task(model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone)
-    history, logger = History(folder.metrics), build_logger(config, folder)
+    history, logger = History(folder.metrics), build_logger(config, folder) if rank_zero_only.rank == 0 else None
     trainer = build_trainer(cfg, folder, history, logger)
+    trainer.precision_plugin.convert_module(task)  # before a resume, or it would round the weights
+    batch = min(data.batch_size, len(data.indices["train"]))
+    if batch < trainer.world_size:
+        raise InputError(f"{trainer.world_size} processes cannot share batches of {batch} clouds; use fewer devices.")
     if resume:
         console.print(f"Resuming {folder.path} from its last checkpoint.")
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
-        results = trainer.test(task, datamodule=data, ckpt_path=str(folder.best), weights_only=True, verbose=False)[0]
+        with companions(trainer, config | {"name": folder.name}):
+            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+            best = str(folder.best)
+            results = trainer.test(task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)[0]
     except SystemExit as error:  # Lightning's answer to Ctrl-C, after which it ignores further ones
+        if error.code not in (None, 1):  # a scheduler's, to be requeued
+            raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from error
     except RuntimeError as error:
@@ -91,30 +115,33 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
         if logger is not None:
             logger.close()
     summary = summarize(config, folder, data, task, history, results) | started_with
+    summary["processes"] = trainer.world_size
     if logger is not None and logger.experiment.settings._offline:
         console.print(f"wandb logged offline; upload with: wandb sync {folder.path}/wandb/offline-run-*")
     return summary
 
 
-def load_trained(folder: str | Path, **dataset: Any) -> tuple[DictConfig, PointCloudDataModule, Task]:
+def load_trained(
+    folder: str | Path, setup: bool = True, **dataset: Any
+) -> tuple[DictConfig, PointCloudDataModule, Task]:
     """The configuration, data, and best model of a finished run, in evaluation mode.
 
     Args:
         folder: of the run, with its checkpoints.
+        setup: read the data set; False leaves it alone, so that it need not be on disk.
         dataset: settings of the data set to use in place of the run's.
 
     Raises:
         InputError: there is no run, or no checkpoint, or it does not fit its configuration.
     """
     folder = Path(folder)
-    if not (folder / "config.yaml").exists():
-        raise InputError(f"there is no run in {folder}: config.yaml is missing.")
-    cfg = OmegaConf.load(folder / "config.yaml")
+    cfg = load_config(folder)
     state = load_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
     data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
-    data.prepare_data()
-    data.setup()
-    task = build_task(build_model(cfg, data), data, lr=cfg.lr)
+    if setup:
+        data.prepare_data()
+        data.setup()
+    task = build_task(build_model(cfg, data), data, fit=False, lr=cfg.lr)
     try:
         task.load_state_dict(state)
     except RuntimeError as error:
@@ -132,11 +159,13 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    progress = ProgressLine(console)
+    first = [EpochSeed(cfg.seed), Terminate(), StopOnNaN(), Recalibrate(cfg.recalibrate)]
     return instantiate(
         cfg.trainer,
-        callbacks=[EpochSeed(cfg.seed), StopOnNaN(), Recalibrate(cfg.recalibrate), history, progress, checkpoints],
-        plugins=[AtomicCheckpoints()],
+        callbacks=[*first, history, ProgressLine(console), checkpoints],
+        plugins=[AtomicCheckpoints(), *choose_environment()],
+        strategy=choose_strategy(cfg.trainer.strategy, cfg.trainer.devices, cfg.trainer.get("num_nodes", 1)),
+        use_distributed_sampler=False,  # the batches are shared, not the samples
         logger=logger or False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -182,6 +211,7 @@ def summarize(
         "epochs": len(history.rows),
         "steps": steps,
         "seconds": round(sum(row["seconds"] for row in history.rows), 1),
+        "cpu_minutes": round(sum(row["cpu_seconds"] for row in history.rows) / 60, 3),
         "seconds_per_epoch": round(sum(row["seconds"] for row in history.rows) / len(history.rows), 2),
         "samples_per_second": round(steps * min(data.batch_size, len(data.indices["train"])) / train_seconds, 1),
         "peak_memory_mb": peak_memory_mb(),
@@ -190,8 +220,9 @@ def summarize(
 
 def quiet() -> None:
     """Silence Lightning's tips; its warnings stay, but for those about what is on purpose."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    on_purpose = ("does not have many workers", "Checkpoint directory", "in eval mode")
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.ERROR)
+    on_purpose = ("many workers", "Checkpoint directory", "in eval mode", "sync_dist", "broadcast_buffers")
     of_libraries = ("torch.jit.script", "LeafSpec")
     for message in (*on_purpose, *of_libraries):
         warnings.filterwarnings("ignore", message=f".*{message}.*")

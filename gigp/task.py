@@ -12,6 +12,7 @@ from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.model import PointCloudModel
 from gigp.pointcloud import PointCloud
+from gigp.processes import share, world_size
 
 Batch = tuple[PointCloud, Tensor]
 
@@ -73,10 +74,12 @@ class Task(L.LightningModule):
         return self
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        cloud, target = batch
+        cloud, target = share(batch)
         loss = self.loss(self.model(cloud), target)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target))
-        return loss
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True)
+        if world_size() == 1:
+            return loss
+        return loss * (world_size() * len(target) / len(batch[1]))  # DDP averages over processes, the loss over clouds
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
@@ -97,7 +100,9 @@ class Task(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _evaluate(self, part: str, batch: Batch) -> None:
-        cloud, target = batch
+        cloud, target = share(batch)
+        if not len(target):
+            return
         output = self.model(cloud)
         self.losses[part].update(self.loss(output, target), len(target))
         self.metrics[part].update(self.physical(output), target)
@@ -163,11 +168,16 @@ def cosine(progress: float, warmup: float) -> float:
     return rise * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
-def build_task(model: PointCloudModel, data: PointCloudDataModule, **options) -> Task:
-    """The task that fits a data module; statistics come from its training set."""
+def build_task(model: PointCloudModel, data: PointCloudDataModule, *, fit: bool = True, **options) -> Task:
+    """The task that fits a data module.
+
+    Args:
+        fit: take statistics from the training set; else from the state dict that is loaded next, and `data` needs no
+            `setup`.
+    """
     if data.kind == "classification":
         return Classification(model, {"error": "%"}, **options)
-    targets = data.train_targets().double()
     units = {target.name: target.unit for target in data.targets}
+    targets = data.train_targets().double() if fit else torch.full((2, len(units)), math.nan)
     mean, std = targets.mean(0).float(), targets.std(0).clamp(min=1e-12).float()
     return Regression(model, units, mean, std, [target.factor for target in data.targets], **options)

@@ -1,6 +1,9 @@
 """Features of a trained backbone as a data set, so that pools and heads train on them in seconds."""
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +27,7 @@ class BackboneFeatures(PointCloudDataModule):
         run: folder of the run, with its checkpoints.
         cache: folder of the compact cache.
         train_size, val_size, test_size: how much of each part to take, in place of what the run took.
+        changes: further settings of the run's data set to change, such as `{recenter: true, center: mass}`.
         batch_size: of training; eval_batch_size: of validation and test.
         seed: of the order of training.
 
@@ -38,27 +42,35 @@ class BackboneFeatures(PointCloudDataModule):
         train_size: int | None = None,
         val_size: int | None = None,
         test_size: int | None = None,
+        changes: dict[str, Any] | None = None,
         batch_size: int = 75,
         eval_batch_size: int = 1000,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, augment=False, seed=seed)
         self.run, self.cache = Path(run), Path(cache)
+        from gigp.run import load_trained  # which itself imports the data sets
+
         sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
-        self.sizes = {f"{part}_size": size for part, size in sizes.items() if size is not None}
+        self.changes = {f"{part}_size": size for part, size in sizes.items() if size is not None} | dict(changes or {})
+        _, self.source, self.trained = load_trained(self.run, setup=False, **self.changes)
+        if self.source.grid is not None:
+            raise InputError(f"{self.run} is a run on images; dataset=features takes runs on qm9 or orbits.")
+        self.kind, self.dim, self.out_dim = self.source.kind, self.source.dim, self.source.out_dim
+        self.targets, self.in_channels = self.source.targets, self.trained.model.backbone.out_channels
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
             return
-        from gigp.run import load_trained  # which itself imports the data sets
-
-        _, data, task = load_trained(self.run, **self.sizes)
-        if data.grid is not None:
-            raise InputError(f"{self.run} is a run on images; dataset=features takes runs on qm9 or orbits.")
+        data, backbone = self.source, self.trained.model.backbone
+        data.prepare_data()
+        data.setup()
         checkpoint = sha256_of(self.run / "checkpoints" / "best.ckpt")[:12]
-        version = f"features-{checkpoint}-{hash_of(data.indices)}-{FORMAT}"
-        path = self.cache / f"features-{self.run.parent.name}-{self.run.name}.cache"
-        arrays = load_or_build(path, version, lambda: compute_features(data, task.model.backbone))
+        clouds = f"{hash_of(data.indices)} {json.dumps(self.changes, sort_keys=True)}"
+        clouds = hashlib.sha256(clouds.encode()).hexdigest()[:12]
+        version = f"features-{checkpoint}-{clouds}-{FORMAT}"
+        path = self.cache / f"features-{self.run.parent.name}-{self.run.name}-{clouds}.cache"
+        arrays = load_or_build(path, version, lambda: compute_features(data, backbone))
         sizes = torch.from_numpy(arrays["sizes"]).long()                           # (M,)
         self.mask = torch.arange(int(sizes.max())) < sizes[:, None]                # (M, N)
         self.starts = sizes.cumsum(0) - sizes
@@ -66,10 +78,8 @@ class BackboneFeatures(PointCloudDataModule):
         self.values = torch.from_numpy(arrays["targets"])                          # (M, T)
         parts = torch.arange(len(sizes)).split([len(indices) for indices in data.indices.values()])
         self.indices = dict(zip(data.indices, parts, strict=True))
-        self.kind, self.dim, self.targets, self.out_dim = data.kind, data.dim, data.targets, data.out_dim
-        self.in_channels = self.features.shape[1]
-        backbone = str(task.model.backbone.group)
-        source = {"run": f"{self.run.parent.name}/{self.run.name}", "backbone": backbone, "checkpoint": checkpoint}
+        source = {"run": f"{self.run.parent.name}/{self.run.name}", "backbone": str(backbone.group)}
+        source["checkpoint"] = checkpoint
         self.description = {**data.description, "features_of": source}
 
     def train_targets(self) -> Tensor:

@@ -11,16 +11,19 @@ from gigp.datasets.cache import digest_of, load_or_build
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of, take
 from gigp.datasets.qm9_sources import ELEMENTS, NUM_MOLECULES, read_qm9
 from gigp.datasets.targets import TARGETS, parse_targets
-from gigp.errors import check_choice
+from gigp.errors import InputError, check_choice
 from gigp.groups import SO3
 from gigp.pointcloud import Packing, PointCloud, center_points
 
 Source = Literal["qm9pack", "pyg"]
 Split = Literal["cormorant", "dimenet"]
+Center = Literal["centroid", "mass"]
 SPLITS = {  # numpy seed of the permutation, sizes of train, val and test
     "cormorant": (0, (100_000, 17_748, 13_083)),
     "dimenet": (42, (110_000, 10_000, 10_831)),
 }
+MASSES = [0.0, 1.008, 0, 0, 0, 0, 12.011, 14.007, 15.999, 18.998]  # by nuclear charge, in u
+HEAVIEST = 9  # most atoms other than hydrogen in a molecule
 FORMAT = 1  # of the cache; a higher number makes every cache be built again
 
 
@@ -39,7 +42,10 @@ class QM9(PointCloudDataModule):
         train_size, val_size, test_size: take the first so many of the split's part; None takes all.
         batch_size: of training; eval_batch_size: of validation and test.
         augment: turn every training molecule by a random rotation and shift it by a normal draw of 1 Angstrom.
-        recenter: move every molecule's centroid to the origin.
+        train_heavy_atoms: train and validate on molecules with at most so many atoms other than hydrogen; None: any.
+        test_heavy_atoms: test on molecules with at least so many.
+        recenter: move every molecule's center to the origin.
+        center: `centroid` of the nuclei, or center of `mass`.
         scale_positions: divide positions by their standard deviation over the training set.
         seed: of the order of training.
     """
@@ -61,18 +67,23 @@ class QM9(PointCloudDataModule):
         batch_size: int = 75,
         eval_batch_size: int = 250,
         augment: bool = True,
+        train_heavy_atoms: int | None = None,
+        test_heavy_atoms: int | None = None,
         recenter: bool = False,
+        center: Center = "centroid",
         scale_positions: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, augment, seed)
         check_choice("source", source, Source)
         check_choice("split", split, Split)
+        check_choice("center", center, Center)
         self.root, self.cache, self.source, self.split = Path(root), Path(cache), source, split
         self.targets = parse_targets(target)
         self.out_dim = len(self.targets)
         self.sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
-        self.recenter, self.scale_positions = recenter, scale_positions
+        self.train_heavy_atoms, self.test_heavy_atoms = train_heavy_atoms, test_heavy_atoms
+        self.recenter, self.center, self.scale_positions = recenter, center, scale_positions
 
     def prepare_data(self) -> None:
         self._arrays()
@@ -80,18 +91,19 @@ class QM9(PointCloudDataModule):
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
             return
-        self.indices = take(split_indices(self.split), self.sizes)
         arrays = self._arrays()
         sizes = torch.from_numpy(arrays["sizes"]).long()
         self.mask = torch.arange(int(sizes.max())) < sizes[:, None]                # (M, 29)
         self.charges = torch.zeros(self.mask.shape, dtype=torch.int8)
         self.charges[self.mask] = torch.from_numpy(arrays["charges"])
+        self.indices = take(self._by_heavy_atoms(split_indices(self.split)), self.sizes)
         self.positions = torch.zeros(*self.mask.shape, 3)
         self.positions[self.mask] = torch.from_numpy(arrays["positions"])
         self.features = atom_features()                                            # (10, 15)
         self.values = torch.from_numpy(self._targets(arrays)).float()              # (M, T)
         if self.recenter:
-            self.positions = center_points(self.positions, self.mask)
+            masses = torch.tensor(MASSES)[self.charges.long()] if self.center == "mass" else None
+            self.positions = center_points(self.positions, self.mask, masses)
         train = self.indices["train"]
         self.positions_std = self.positions[train][self.mask[train]].std().item()
         if self.scale_positions:
@@ -118,6 +130,20 @@ class QM9(PointCloudDataModule):
             cloud = cloud._replace(pos=pos @ turn.mT + shift)
         return cloud, target
 
+    def _by_heavy_atoms(self, parts: dict[Part, Tensor]) -> dict[Part, Tensor]:
+        """The molecules of each part that are small, or large, enough."""
+        heavy = (self.charges > 1).sum(1)
+        most = HEAVIEST if self.train_heavy_atoms is None else self.train_heavy_atoms
+        least = 0 if self.test_heavy_atoms is None else self.test_heavy_atoms
+        keep = {"train": heavy <= most, "val": heavy <= most, "test": heavy >= least}
+        parts = {part: indices[keep[part][indices]] for part, indices in parts.items()}
+        if not all(map(len, parts.values())):
+            raise InputError(
+                f"train_heavy_atoms={self.train_heavy_atoms}, test_heavy_atoms={self.test_heavy_atoms} leaves no "
+                f"molecules to train or to test on; molecules of QM9 have 1 to {HEAVIEST} heavy atoms."
+            )
+        return parts
+
     def _arrays(self) -> dict[str, np.ndarray]:
         path, version = self.cache / f"qm9-{self.source}.cache", f"qm9-{self.source}-{FORMAT}"
         return load_or_build(path, version, lambda: read_qm9(self.source, self.root))
@@ -139,7 +165,8 @@ class QM9(PointCloudDataModule):
             "split_hash": hash_of(self.indices),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
             "targets": {t.name: {"unit": t.unit, "kind": t.kind, "atom_reference": t.referenced} for t in self.targets},
-            "recenter": self.recenter,
+            "recenter": self.center if self.recenter else None,
+            "heavy_atoms": {"train at most": self.train_heavy_atoms, "test at least": self.test_heavy_atoms},
             "positions_std": self.positions_std,
         }
 
@@ -158,3 +185,8 @@ def atom_features() -> Tensor:
         z = charge / 9
         table[charge, i] = torch.tensor([1.0, z, z * z])
     return table.flatten(1)
+
+
+def charges_of(feat: Tensor) -> Tensor:
+    """Nuclear charges that features say, (..., 15) -> (...,): the second of an element's three channels is z / 9."""
+    return (9 * feat[..., 1::3].sum(-1)).round().long()

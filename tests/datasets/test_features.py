@@ -61,7 +61,22 @@ def test_cache_follows_the_checkpoint_and_the_split(trained, tmp_path):
     BackboneFeatures(str(trained), cache=str(tmp_path)).setup()
     assert path.read_bytes() == first
     BackboneFeatures(str(trained), cache=str(tmp_path), train_size=100).setup()
+    assert len(list(tmp_path.glob("features-*.cache"))) == 2
+    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["state_dict"]["model.backbone.embed.weight"] *= 2
+    torch.save(checkpoint, trained / "checkpoints" / "best.ckpt")
+    BackboneFeatures(str(trained), cache=str(tmp_path)).setup()
     assert path.read_bytes() != first
+
+
+def test_positions_about_the_center_of_mass(trained, tmp_path):
+    """Features do not change, being those of a net that translations leave alone."""
+    of_run = BackboneFeatures(str(trained), cache=str(tmp_path))
+    of_mass = BackboneFeatures(str(trained), cache=str(tmp_path), changes={"recenter": True, "center": "mass"})
+    of_run.setup()
+    of_mass.setup()
+    torch.testing.assert_close(of_run.features, of_mass.features, rtol=1e-2, atol=1e-3)
+    assert (of_run.positions - of_mass.positions).abs().max() > 0.1
 
 
 def test_bad_runs(tmp_path, configure, digits):

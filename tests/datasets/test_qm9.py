@@ -179,3 +179,29 @@ def test_recentered_and_scaled():
 def test_bad_options(qm9, options, message):
     with pytest.raises(InputError, match=message):
         QM9(root=DATA, cache=DATA, **options).setup()
+
+
+def test_recentered_on_the_center_of_mass():
+    sizes = {"train_size": 100, "val_size": 10, "test_size": 10}
+    data = QM9(root=DATA, cache=DATA, **sizes, recenter=True, center="mass")
+    data.setup()
+    water = (data.charges > 0).sum(1) == 3  # the third molecule, and others of three atoms
+    water = int((water & ((data.charges == 8).sum(1) == 1) & ((data.charges == 1).sum(1) == 2)).nonzero()[0])
+    pos, charges = data.positions[water, :3].double(), data.charges[water, :3]
+    mass = torch.tensor([{8: 15.999, 1: 1.008}[int(z)] for z in charges]).unsqueeze(-1)
+    torch.testing.assert_close((mass * pos).sum(0), torch.zeros(3, dtype=torch.double), atol=1e-5, rtol=0)
+    assert pos.mean(0).norm() > 0.1  # the hydrogens pull the centroid away
+
+
+def test_small_molecules_to_train_and_large_ones_to_test():
+    data = QM9(root=DATA, cache=DATA, train_heavy_atoms=7, test_heavy_atoms=9, test_size=500)
+    data.setup()
+    heavy = {part: (data.charges[indices] > 1).sum(1) for part, indices in data.indices.items()}
+    assert heavy["train"].max() == heavy["val"].max() == 7
+    assert heavy["test"].min() == heavy["test"].max() == 9
+    whole = QM9(root=DATA, cache=DATA)
+    whole.setup()
+    assert set(data.indices["train"].tolist()) <= set(whole.indices["train"].tolist())
+    assert data.description["split_hash"] != whole.description["split_hash"]
+    with pytest.raises(InputError, match="test_heavy_atoms=10 leaves no molecules"):
+        QM9(root=DATA, cache=DATA, test_heavy_atoms=10).setup()

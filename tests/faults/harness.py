@@ -22,7 +22,8 @@ from gigp.run import run
 
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(["gigp.run", "gigp.datasets", "lightning", "torchmetrics", "tests.faults.harness"])
-TIMES = ("train_seconds", "seconds", "seconds_per_epoch", "samples_per_second", "peak_memory_mb")
+COLUMNS = ["train_seconds", "seconds", "cpu_seconds"]
+TIMES = {"seconds", "seconds_per_epoch", "samples_per_second", "cpu_minutes", "peak_memory_mb"}
 REFUSED = 2
 CALLS = ("replace", "fsync", "unlink", "rmdir", "mkdir")  # of `os`, by which the state on disk changes
 
@@ -132,9 +133,9 @@ def assert_same_run(cfg: Any, other: Any) -> None:
         x, y = (torch.load(path, weights_only=True)["state_dict"] for path in (x, y))
         assert x.keys() == y.keys()
         assert all(torch.equal(x[key], y[key]) for key in x)
-    pd.testing.assert_frame_equal(*(pd.read_csv(f.metrics).drop(columns=list(TIMES[:2])) for f in (a, b)))
+    pd.testing.assert_frame_equal(*(pd.read_csv(f.metrics).drop(columns=COLUMNS) for f in (a, b)))
     x, y = (json.loads(f.record.read_text()) for f in (a, b))
-    drop = {*TIMES, "name"}
+    drop = TIMES | {"name"}
     assert {k: v for k, v in x.items() if k not in drop} == {k: v for k, v in y.items() if k not in drop}
     names = {file.name for file in a.path.iterdir()} | {file.name for file in a.checkpoints.iterdir()}
     checkpoints = {"best.ckpt", "last.ckpt", "done"}

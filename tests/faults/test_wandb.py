@@ -40,7 +40,7 @@ def test_service_killed_in_the_middle(configure, tmp_path):
     for service in services:
         service.kill()
     assert len(metrics.read_text().splitlines()) < 41, "the run was over before the service was killed"
-    _, errors = process.communicate(timeout=200)
+    _out, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     assert errors.count("wandb has stopped") == 1
     assert_same_run(configure(*TINY, "name=it"), whole)

@@ -1,0 +1,189 @@
+"""One run in several processes: who is who, which rows of a batch are whose, and how the other processes start.
+
+Every process fetches and augments the same global batch, then takes every W-th row of it. So what is drawn does not
+depend on the number W of processes, and no sample of training, validation or test is left out or counted twice.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+import torch.distributed as dist
+import yaml
+from lightning.pytorch.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gigp.errors import InputError, check_choice
+from gigp.pointcloud import PointCloud
+
+JOIN = "from gigp.run import join; join()"  # what another process executes
+StrategyName = Literal["auto", "ddp"]
+PATIENCE = 60  # seconds that the other processes may take to end after the first
+_alone = False
+
+
+def world_size() -> int:
+    """Processes that work on this run together: 1 unless Lightning has connected several."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() and not _alone else 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, every process does the same on its own, as if there were no others."""
+    global _alone
+    _alone = True
+    try:
+        yield
+    finally:
+        _alone = False
+
+
+def share(batch: tuple[PointCloud, Tensor]) -> tuple[PointCloud, Tensor]:
+    """The rows of a global batch that are this process's; none where there are fewer clouds than processes."""
+    cloud, target = batch
+    return share_cloud(cloud), target[_rows()]
+
+
+def share_cloud(cloud: PointCloud) -> PointCloud:
+    """Likewise without targets."""
+    if world_size() == 1:
+        return cloud
+    pos, feat, mask, _ = cloud
+    rows, rows_of_pos = _rows(), slice(None) if len(pos) == 1 else _rows()  # all clouds may share their positions
+    return PointCloud(pos[rows_of_pos], feat[rows], mask[rows_of_pos])
+
+
+def _rows() -> slice:
+    return slice(dist.get_rank() if world_size() > 1 else 0, None, world_size())
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """Sum of a tensor of equal shape over all processes. Its gradient is that of the sum of all their losses."""
+    return _Sum.apply(x)
+
+
+def choose_strategy(name: StrategyName, devices: int | str, nodes: int) -> str | Strategy:
+    """Lightning's strategy for one device, or data parallelism over several.
+
+    Buffers are not broadcast in every step: all processes compute the same.
+    """
+    check_choice("trainer.strategy", name, StrategyName)
+    return "auto" if name == "auto" and devices == nodes == 1 else DDPStrategy(broadcast_buffers=False)
+
+
+def choose_environment() -> list[ClusterEnvironment]:
+    """What tells Lightning about the processes in a job of SLURM; Lightning finds out by itself elsewhere.
+
+    A job with one task starts the others itself. Lightning never requeues: whoever submitted the job does.
+    """
+    if not SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
+        return []
+    one = os.environ.get("SLURM_NTASKS") == "1"
+    return [LightningEnvironment() if one else SLURMEnvironment(auto_requeue=False)]
+
+
+@contextmanager
+def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
+    """Start the other processes of a run on several devices of this machine, and end them with it.
+
+    Nothing is started for one device, or where torchrun or a scheduler has started all processes already. The others
+    execute `gigp.run.join` with the same configuration, whatever started the first (Lightning would repeat the command
+    line, which in a sweep is not that of the run); they write nothing.
+
+    Args:
+        trainer: knows the number of devices.
+        config: resolved configuration.
+
+    Raises:
+        InputError: several machines, or a process ended with an error of its own.
+    """
+    strategy = trainer.strategy
+    environment = getattr(strategy, "cluster_environment", None)
+    if not isinstance(strategy, DDPStrategy) or environment.creates_processes_externally:
+        yield
+        return
+    if trainer.num_nodes > 1:
+        raise InputError(
+            f"trainer.num_nodes={trainer.num_nodes}: start the processes of several machines with torchrun or srun, "
+            "see docs/cluster.md."
+        )
+    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(trainer.world_size)}
+    world |= {"NODE_RANK": "0", "LOCAL_RANK": "0"}
+    before = dict(os.environ)
+    os.environ.update(world)
+    others = [_start(rank, config) for rank in range(1, trainer.world_size)]
+    try:
+        yield
+        codes = [process.wait(PATIENCE) for process in others]
+        if any(codes):
+            raise InputError(f"processes of the run ended with {codes}; their messages are above.")
+    except RuntimeError as error:  # a lost connection says nothing about what the other process met with
+        ended = [rank for rank, process in enumerate(others, 1) if _ends(process)]
+        if not ended:
+            raise
+        raise InputError(f"process {ended[0]} of the run ended; its message is above.") from error
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        for key in world:
+            os.environ.pop(key, None)
+        os.environ.update({key: before[key] for key in world if key in before})
+
+
+def _start(rank: int, config: dict[str, Any]) -> subprocess.Popen:
+    """Start a process that reads its configuration from standard input; in a session of its own, so that Ctrl-C
+    interrupts the first process alone, which ends it."""
+    package = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path}
+    command = [sys.executable, "-c", JOIN]
+    process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, text=True, start_new_session=True)
+    with process.stdin as file:
+        yaml.safe_dump(config, file)
+    return process
+
+
+def _ends(process: subprocess.Popen) -> bool:
+    """Whether a process has ended by itself with an error, or does so now."""
+    try:
+        return process.wait(5) != 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
