@@ -25,8 +25,12 @@ SMALL = tiny(epochs=1, train=150, val=40, test=60)
 RUNS = {
     "T3": ("target=all", *SMALL),
     "SE3": ("target=[homo,U0]", "group=SE3", *SMALL),
+    "mass": ("target=U0", "group=SE3", "dataset.center=mass", "backbone.width=8", "backbone.blocks=1", *SMALL),
+    "schnet": ("target=[homo,U0]", "backbone=schnet", "backbone.channels=16", "backbone.layers=2", *SMALL),
+    "visnet": ("target=[homo,U0]", "backbone=visnet", "backbone.channels=16", "backbone.layers=2", *SMALL),
     "images": ("dataset=rotmnist", *tiny(epochs=1, train=100, val=20, test=60)),
 }
+MOLECULES = ["T3", "SE3", "mass", "schnet", "visnet"]
 METHANE = "5\nmethane\nC 0 0 0\nH .63 .63 .63\nH -.63 -.63 .63\nH -.63 .63 -.63\nH .63 -.63 -.63\n"
 
 
@@ -62,7 +66,7 @@ def totals(qm9: QM9, indices: torch.Tensor, names: list[str]) -> np.ndarray:
     return qm9._arrays()["targets"][indices][:, columns] * [TARGETS[name].factor for name in names]
 
 
-@pytest.mark.parametrize("name", ["T3", "SE3"])
+@pytest.mark.parametrize("name", MOLECULES)
 def test_predictions_are_those_of_the_test_pass(trained, qm9, tmp_path, name):
     """Whole properties from a file differ from the data set's by just the errors that stand in the record."""
     folder, summary = trained(name)
@@ -78,7 +82,7 @@ def test_predictions_are_those_of_the_test_pass(trained, qm9, tmp_path, name):
     np.testing.assert_allclose(error, [metric["test"] for metric in metrics.values()], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["T3", "SE3"])
+@pytest.mark.parametrize("name", MOLECULES)
 def test_one_by_one_is_as_in_a_batch(trained, qm9, name):
     folder, _ = trained(name)
     inputs = [
@@ -92,18 +96,53 @@ def test_one_by_one_is_as_in_a_batch(trained, qm9, name):
     torch.testing.assert_close(torch.cat([mixed[1:21], mixed[22:]]), together, rtol=1e-6, atol=0)
 
 
-def test_heads_on_features_predict_with_the_backbone_they_were_trained_on(trained, qm9, tmp_path):
-    folder, _ = trained("T3")
-    features, summary = trained(
-        "head", "dataset=features", f"dataset.run={folder}", f"dataset.cache={tmp_path}", "scale=debug",
-        "trainer.max_epochs=1", "trainer.accelerator=cpu", "backbone=identity",
-    )  # fmt: skip
+def head_on(folder, cache, *overrides: str) -> tuple[str, ...]:
+    """What trains a pool and a head on the features of a run."""
+    options = ("scale=debug", "trainer.max_epochs=1", "trainer.accelerator=cpu", "backbone=identity", "init_from=null")
+    return ("dataset=features", f"dataset.run={folder}", f"dataset.cache={cache}", *options, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("of", "overrides"),
+    [
+        ("T3", ["pool=gigp"]),
+        ("T3", ["pool=gigp", "dataset.changes={recenter: true, center: mass}"]),
+        ("mass", ["pool=gigp", "dataset.train_size=400"]),  # another scale of positions than the run's
+        *[("T3", [f"pool={pool}"]) for pool in ("set2set", "set_transformer", "multi", "quantiles")],
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_heads_on_features_predict_with_the_backbone_they_were_trained_on(trained, qm9, tmp_path, of, overrides):
+    folder, _ = trained(of)
+    head, summary = trained(f"head_{tmp_path.name}", *head_on(folder, tmp_path, *overrides))
     indices = qm9.indices["test"][:60]
     (tmp_path / "test.xyz").write_text(as_xyz(qm9, indices))
-    rows = rows_of(predict(features, tmp_path / "test.xyz")[0])
-    for name in ("homo", "U0"):
-        error = [float(row[f"{name} [meV]"]) for row in rows] - totals(qm9, indices, [name])[:, 0]
-        assert np.abs(error).mean() == pytest.approx(summary["metrics"][name]["test"], rel=1e-3)
+    rows = rows_of(predict(head, tmp_path / "test.xyz")[0])
+    error = [float(row["U0 [meV]"]) for row in rows] - totals(qm9, indices, ["U0"])[:, 0]
+    assert np.abs(error).mean() == pytest.approx(summary["metrics"]["U0"]["test"], rel=1e-4)
+
+
+def test_heads_on_heads_on_features(trained, qm9, tmp_path):
+    folder, _ = trained("T3")
+    first, _ = trained("first", *head_on(folder, tmp_path))
+    second, summary = trained("second", *head_on(first, tmp_path))
+    indices = qm9.indices["test"][:60]
+    (tmp_path / "test.xyz").write_text(as_xyz(qm9, indices))
+    rows = rows_of(predict(second, tmp_path / "test.xyz")[0])
+    error = [float(row["homo [meV]"]) for row in rows] - totals(qm9, indices, ["homo"])[:, 0]
+    assert np.abs(error).mean() == pytest.approx(summary["metrics"]["homo"]["test"], rel=1e-4)
+
+
+def test_a_head_does_not_predict_with_a_backbone_trained_anew(trained, configure, tmp_path):
+    folder, _ = trained("again", *RUNS["mass"])
+    head, _ = trained("on_again", *head_on(folder, tmp_path))
+    Predictor(head)
+    run(configure(*RUNS["mass"], "name=again", f"results_dir={folder.parents[1]}", "overwrite=true", "lr=1e-5"))
+    with pytest.raises(InputError, match=r"on_again/seed0 was trained on features of .*again/seed0, whose checkpoint"):
+        Predictor(head)
+    (head / "summary.json").unlink()
+    with pytest.raises(InputError, match=r"has no whole summary\.json, which says which backbone"):
+        Predictor(head)
 
 
 @pytest.mark.parametrize("kind", ["npy", "png"])

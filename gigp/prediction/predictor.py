@@ -2,14 +2,17 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gigp.datasets import QM9, BackboneFeatures, RotMNIST
-from gigp.datasets.qm9 import atom_features
+from gigp.datasets.cache import sha256_of
+from gigp.datasets.qm9 import MASSES, atom_features
 from gigp.datasets.qm9_sources import atom_references
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
@@ -17,7 +20,6 @@ from gigp.pointcloud import Packing, PointCloud, center_points
 from gigp.prediction import images, molecules
 from gigp.prediction.entries import Entry, read_entries
 from gigp.prediction.molecules import Molecule
-from gigp.records import RunFolder
 from gigp.run import load_trained, quiet
 
 PAIRS = 200_000  # of atoms in a batch: bounds the memory, whatever the sizes of the molecules
@@ -36,15 +38,18 @@ class Predictor:
         readers: of input files, by ending.
 
     Raises:
-        InputError: there is no such run, no checkpoint, or the run is on neither molecules nor images.
+        InputError: there is no such run, no checkpoint, or the run is on neither molecules nor images; or it is on the
+            features of another run whose checkpoint is no longer the same.
     """
 
     def __init__(self, run: str | Path, batch_size: int | None = None, device: str | torch.device = "cpu") -> None:
         run = Path(run)
         _, self.data, task = load_trained(run, setup=False)
-        self.task, self.device, self.backbone = task.to(device), torch.device(device), None
-        if isinstance(self.data, BackboneFeatures):  # the run's own model is a pool and a head
-            run, self.backbone, self.data = self.data.run, self.data.trained.model.backbone.to(device), self.data.source
+        self.task, self.device, self.backbones, on = task.to(device), torch.device(device), [], run
+        while isinstance(self.data, BackboneFeatures):  # the run's own model is a pool and a head
+            _check_backbone(on, self.data.run)
+            self.backbones.insert(0, self.data.trained.model.backbone.to(device))
+            on, self.data = self.data.run, self.data.source
         self.batch_size = self.data.eval_batch_size if batch_size is None else batch_size
         if self.batch_size < 1:
             raise InputError(f"batch_size={batch_size}: it must be positive.")
@@ -56,7 +61,7 @@ class Predictor:
             self.columns = ["digit", *(f"probability of {digit}" for digit in range(self.data.out_dim))]
             self.readers = images.READERS
         else:
-            raise InputError(f"{run} is a run on {type(self.data).__name__}; give a run on qm9 or rotmnist.")
+            raise InputError(f"{on} is a run on {type(self.data).__name__}; give a run on qm9 or rotmnist.")
 
     def __call__(self, inputs: Sequence[Molecule] | Sequence[Tensor]) -> Tensor:
         """Predict.
@@ -86,8 +91,8 @@ class Predictor:
     def _properties(self, batch: list[Molecule]) -> Tensor:
         """B molecules -> (B, T)."""
         cloud = self._clouds(batch)
-        if self.backbone is not None:
-            pos, feat, mask, _ = self.backbone(cloud)
+        for backbone in self.backbones:
+            pos, feat, mask, _ = backbone(cloud)
             cloud = PointCloud(pos, feat.half().float(), mask)                     # as precise as the run saw them
         bound = self.task(cloud).double().cpu()                                    # (B, T), internal units
         columns = [list(TARGETS).index(target.name) for target in self.data.targets]
@@ -103,8 +108,10 @@ class Predictor:
         pos, charges = torch.zeros(*mask.shape, 3), torch.zeros(mask.shape, dtype=torch.long)
         pos[mask] = torch.cat([molecule.positions for molecule in batch]).float()
         charges[mask] = torch.cat([molecule.charges for molecule in batch])
-        pos = (center_points(pos, mask) if self.data.recenter else pos) / self.scale
-        cloud = PointCloud(pos, atom_features()[charges], mask, Packing(mask))
+        if self.data.recenter:
+            masses = torch.tensor(MASSES)[charges] if self.data.center == "mass" else None
+            pos = center_points(pos, mask, masses)
+        cloud = PointCloud(pos / self.scale, atom_features()[charges], mask, Packing(mask))
         return PointCloud(*(x.to(self.device) for x in cloud))
 
     def _batches(self, inputs: Sequence[Molecule]) -> Iterator[list[Molecule]]:
@@ -154,8 +161,24 @@ def predict(run: str | Path, path: str | Path, batch_size: int | None = None) ->
 
 
 def _positions_std(run: Path) -> float:
-    """What positions were divided by, from the run's record."""
-    summary = RunFolder(run.parent.parent, run.parent.name, run.name.removeprefix("seed")).summary()
-    if summary is None:
-        raise InputError(f"{run} has no summary.json, which holds the scale of the positions; finish the run first.")
-    return summary["data"]["positions_std"]
+    """What positions were divided by: a statistic of the training set, as the run found it."""
+    return _described(run, "positions_std", "the scale of its positions")
+
+
+def _check_backbone(run: Path, of: Path) -> None:
+    """Refuse a backbone that was trained anew after a pool and a head were trained on its features."""
+    then = _described(run, "features_of", "which backbone it was trained on")["checkpoint"]
+    now = sha256_of(of / "checkpoints" / "best.ckpt")[: len(then)]
+    if now != then:
+        raise InputError(
+            f"{run} was trained on features of {of}, whose checkpoint was another one then (SHA-256 {then}..., now "
+            f"{now}...); bring that one back, or train {run} anew with overwrite=true."
+        )
+
+
+def _described(run: Path, key: str, what: str) -> Any:
+    """What the record of a run says about its data."""
+    try:
+        return json.loads((run / "summary.json").read_text())["data"][key]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{run} has no whole summary.json, which says {what}; finish the run first.") from error
