@@ -25,7 +25,7 @@ SMALL = tiny(epochs=1, train=150, val=40, test=60)
 RUNS = {
     "T3": ("target=all", *SMALL),
     "SE3": ("target=[homo,U0]", "group=SE3", *SMALL),
-    "mass": ("target=U0", "group=SE3", "dataset.center=mass", "backbone.width=8", "backbone.blocks=1", *SMALL),
+    "mass": ("target=U0", "group=SO3", "dataset.center=mass", "orbits.center=origin", "backbone.blocks=1", *SMALL),
     "schnet": ("target=[homo,U0]", "backbone=schnet", "backbone.channels=16", "backbone.layers=2", *SMALL),
     "visnet": ("target=[homo,U0]", "backbone=visnet", "backbone.channels=16", "backbone.layers=2", *SMALL),
     "images": ("dataset=rotmnist", *tiny(epochs=1, train=100, val=20, test=60)),
@@ -106,7 +106,7 @@ def head_on(folder, cache, *overrides: str) -> tuple[str, ...]:
     ("of", "overrides"),
     [
         ("T3", ["pool=gigp"]),
-        ("T3", ["pool=gigp", "dataset.changes={recenter: true, center: mass}"]),
+        ("T3", ["pool=gigp", "dataset.changes={recenter: true, center: mass}", "orbits.center=origin"]),
         ("mass", ["pool=gigp", "dataset.train_size=400"]),  # another scale of positions than the run's
         *[("T3", [f"pool={pool}"]) for pool in ("set2set", "set_transformer", "multi", "quantiles")],
     ],
