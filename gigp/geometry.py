@@ -45,11 +45,13 @@ class Level(NamedTuple):
         pairs: of points and queries.
         held: which of the sampled neighbors lie in their ball, where that is known, as positions in (g * m * P,). How
             many do is the same for every sample, and they come first.
+        neighbors: those of evaluation, where they are known, (g, m, P).
     """
 
     queries: list[Tensor | None]
     pairs: list[Pairs]
     held: list[Tensor] | None = None
+    neighbors: list[Tensor] | None = None
 
     def query_rows(self) -> Tensor | None:
         """Rows of the kept points among the rows of all points, (Q,); None for all."""
@@ -143,16 +145,20 @@ class Geometry(nn.Module):
 
     def _choose(self, block: int, level: Level, group: int) -> tuple[Tensor, Tensor]:
         """Neighbors of one group of clouds, (g, m, P), and which of them lie in their ball."""
+        if level.neighbors is not None and not self.training:
+            return level.neighbors[group], level.held[group]
         distance = level.pairs[group].distance
         index, inside = choose_neighbors(distance, self.radius[block], self.nbhd, self.training)
         return index, positions(inside) if level.held is None else level.held[group]
 
     def find_held(self, levels: list[Level]) -> list[Level]:
-        """Find once how many of the sampled neighbors lie in their ball, for levels that are used again and again."""
+        """Find once, for levels that are used again and again, the neighbors of evaluation and how many of the sampled
+        ones lie in their ball."""
         found = []
         for level, radius in zip(levels, self.radius, strict=True):
-            inside = [choose_neighbors(p.distance, radius, self.nbhd, random=False)[1] for p in level.pairs]
-            found.append(level._replace(held=[positions(x) for x in inside]))
+            chosen = [choose_neighbors(p.distance, radius, self.nbhd, random=False) for p in level.pairs]
+            held, neighbors = [positions(inside) for _, inside in chosen], [index for index, _ in chosen]
+            found.append(level._replace(held=held, neighbors=neighbors))
         return found
 
     def _check_fitted(self) -> None:
