@@ -59,7 +59,8 @@ class RotMNIST(PointCloudDataModule):
         self.root, self.cache, self.source = Path(root), Path(cache), source
         self.sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
         pixels, self.disk = pixel_grid()
-        self.grid = pixels[self.disk]                                              # (N, 2)
+        self.points = self.disk.nonzero().squeeze(1)                               # (N,), which pixels
+        self.grid = pixels[self.points]                                            # (N, 2)
 
     def prepare_data(self) -> None:
         self._load()
@@ -98,8 +99,8 @@ class RotMNIST(PointCloudDataModule):
             num, device = len(images), images.device
             angle = 2 * math.pi * torch.rand(num, device=device)
             images = rotate(images, angle, shift=4 * torch.rand(num, 2, device=device) - 2)
-        disk, pos = self.disk.to(images.device), self.grid.to(images.device)
-        feat = ((images.flatten(1)[:, disk] - MEAN) / STD).unsqueeze(-1)           # (B, N, 1)
+        points, pos = self.points.to(images.device), self.grid.to(images.device)
+        feat = ((images.flatten(1)[:, points] - MEAN) / STD).unsqueeze(-1)           # (B, N, 1)
         mask = torch.ones(1, len(pos), dtype=torch.bool, device=images.device)
         return PointCloud(pos.unsqueeze(0), feat, mask), labels
 

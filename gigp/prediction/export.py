@@ -1,0 +1,55 @@
+"""A trained model of images as one program that runs without this package."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram, export
+
+from gigp.datasets import RotMNIST
+from gigp.errors import InputError
+from gigp.prediction.images import SIDE
+from gigp.run import load_trained
+from gigp.task import Task
+
+
+class Digits(nn.Module):
+    """From gray values to probabilities, preparation of the images included.
+
+    Args:
+        data: of the run, which need not be set up.
+        task: the trained model.
+    """
+
+    def __init__(self, data: RotMNIST, task: Task) -> None:
+        super().__init__()
+        self.data, self.task = data, task
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 28, 28) float32, black 0 to white 255 -> (B, 10)."""
+        cloud, _ = self.data.finish((images, None), augment=False)
+        return self.task(cloud)
+
+
+@torch.no_grad()
+def export_model(run: str | Path) -> ExportedProgram:
+    """The best model of a run on images by `torch.export`: (B, 28, 28) float32 in, (B, 10) out, for any B >= 1.
+
+    Args:
+        run: folder of the run, with its checkpoints.
+
+    Returns:
+        A program for `torch.export.save` or `torch.onnx.export`, on the CPU.
+
+    Raises:
+        InputError: there is no such run, or it is not on images.
+    """
+    _, data, task = load_trained(run, setup=False)
+    if not isinstance(data, RotMNIST):
+        raise InputError(
+            f"{run} is a run on {type(data).__name__}, which cannot be exported: its work depends on how many points "
+            "each cloud has. Runs on rotmnist can; use gigp.prediction.Predictor for molecules."
+        )
+    digits, example = Digits(data, task).eval(), torch.zeros(2, SIDE, SIDE)
+    digits(example)  # lays out the grid, which the program then holds as numbers
+    return export(digits, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
