@@ -18,12 +18,16 @@ from difflib import get_close_matches
 from pathlib import Path
 
 OPTIONS = ("run", "input", "output", "batch_size")
+USAGE = "write python predict.py run=FOLDER input=FILE [output=FILE]."
 
 
 def parse(arguments: list[str]) -> dict[str, str]:
     """Options by name, checked as far as that goes without work."""
     from gigp.errors import InputError
 
+    for argument in arguments:
+        if "=" not in argument:
+            raise InputError(f"{argument!r} is not of the form option=value; {USAGE}")
     options = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
     for key, value in options.items():
         if key not in OPTIONS:
@@ -34,7 +38,7 @@ def parse(arguments: list[str]) -> dict[str, str]:
             raise InputError(f"{key}= has no value.")
     for key in ("run", "input"):
         if key not in options:
-            raise InputError(f"{key}= is missing: python predict.py run=FOLDER input=FILE [output=FILE].")
+            raise InputError(f"{key}= is missing; {USAGE}")
     if not options.get("batch_size", "1").isdecimal():
         raise InputError(f"batch_size={options['batch_size']}: it must be a positive integer.")
     if "output" in options:
@@ -70,7 +74,8 @@ def main(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     bad = [entry for entry in entries if entry.error]
     for entry in bad:
-        print(f"{entry.file}, {entry.number}{f' ({entry.name})' * bool(entry.name)}: {entry.error}", file=sys.stderr)
+        where = f"{entry.file}, {entry.number}{f' ({entry.name})' * bool(entry.name)}: " if entry.number else ""
+        print(f"{where}{entry.error}", file=sys.stderr)
     print(f"Predicted {len(entries) - len(bad):,} of {len(entries):,}.", file=sys.stderr)
     return 0 if not bad else 1 if len(bad) < len(entries) else 2
 

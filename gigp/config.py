@@ -82,6 +82,8 @@ def _hint(folder: Path) -> str:
     """The run that was probably meant."""
     if seeds := sorted(folder.glob("seed*/config.yaml")):
         return f" Did you mean {seeds[0].parent}?"
+    if within := [parent for parent in [*folder.parents][:2] if (parent / "config.yaml").exists()]:
+        return f" Did you mean {within[0]}?"
     near = {str(path.parent): path.parent for path in folder.parent.parent.glob("*/seed*/config.yaml")}
     near |= {str(path.parent.parent): path.parent for path in folder.parent.glob("*/seed*/config.yaml")}
     close = get_close_matches(str(folder), near, n=1, cutoff=0.8)

@@ -136,7 +136,13 @@ def load_trained(
     """
     folder = Path(folder)
     cfg = load_config(folder)
-    state = load_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
+    best = folder / "checkpoints" / "best.ckpt"
+    if not best.exists():
+        raise InputError(
+            f"there is no checkpoint at {best}: {folder} is not trained yet, or the record of a run that was trained "
+            "elsewhere. Train it here first."
+        )
+    state = load_checkpoint(best)["state_dict"]
     data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
     if setup:
         data.prepare_data()

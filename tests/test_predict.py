@@ -213,6 +213,8 @@ def test_numbers_that_are_not_finite_are_an_error(trained, tmp_path):
     [
         (["run={run}", "imput=x.xyz"], "'imput' is no option. Did you mean input=?"),
         (["run={run}"], "input= is missing"),
+        (["run={run}", "x.xyz"], "'x.xyz' is not of the form option=value; write python predict.py run=FOLDER"),
+        (["run={run}/checkpoints/best.ckpt", "input=x.xyz"], "Did you mean {run}?"),
         (["run={run}", "input="], "input= has no value"),
         (["run={run}", "input=nowhere.xyz"], "there is no input=nowhere.xyz"),
         (["run={run}", "input={tmp}"], "holds no file that ends in .xyz"),
@@ -225,7 +227,7 @@ def test_numbers_that_are_not_finite_are_an_error(trained, tmp_path):
         (["run={run}/../seed9", "input=x.xyz"], "there is no run in "),
         (["run={run}/..", "input=x.xyz"], "Did you mean {run}/../seed0?"),
         (["run={typo}", "input=x.xyz"], "Did you mean {run}?"),
-        (["run={bare}", "input=x.xyz"], "there is no checkpoint at"),
+        (["run={bare}", "input=x.xyz"], "the record of a run that was trained elsewhere. Train it here first."),
         (["run={tmp}/broken", "input=x.xyz"], "is damaged or not the config.yaml of a run"),
     ],
 )
