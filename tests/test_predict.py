@@ -292,3 +292,16 @@ def test_help_says_the_exit_status(capsys):
     assert main(["--help"]) == 0
     assert "Exit status: 0, everything" in capsys.readouterr().out
     assert main([]) == 2
+
+
+@pytest.mark.parametrize(("name", "number"), [("T3", 0), ("images", 1)])
+def test_examples_of_the_documentation(trained, tmp_path, monkeypatch, name, number):
+    folder, _ = trained(name)
+    monkeypatch.chdir(tmp_path)
+    blocks = (ROOT / "docs" / "using_models.md").read_text().split("```python\n")[1:]
+    made: dict = {}
+    exec(blocks[number].partition("```")[0].replace("results/runs/NAME/seed0", str(folder)), made)
+    if name == "T3":
+        assert made["values"].shape == (1, len(made["predictor"].columns))
+    else:
+        assert (tmp_path / "digits.pt2").stat().st_size > 0
