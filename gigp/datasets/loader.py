@@ -178,9 +178,10 @@ def take(parts: dict[Part, Tensor], sizes: dict[Part, int | None]) -> dict[Part,
     return {part: indices[: sizes[part]] for part, indices in parts.items()}
 
 
-def hash_of(parts: dict[Part, Tensor]) -> str:
-    """Twelve hexadecimal digits that name a split: the SHA-256 of its indices."""
-    digest = hashlib.sha256()
+def hash_of(parts: dict[Part, Tensor], source: str = "") -> str:
+    """Twelve hexadecimal digits that name a split: the SHA-256 of its indices, and of their source where data sets of
+    other samples have as many."""
+    digest = hashlib.sha256(source.encode())
     for part in ("train", "val", "test"):
         digest.update(part.encode() + parts[part].numpy().astype("<i8").tobytes())
     return digest.hexdigest()[:12]
