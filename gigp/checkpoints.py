@@ -28,8 +28,10 @@ class AtomicCheckpoints(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            raise InputError(f"cannot write {path}: {error}. The checkpoint before it is whole.") from error
+        except (OSError, RuntimeError) as error:
+            hidden = error.__context__  # torch closes its archive after a failed write, and complains of that
+            reason = hidden if isinstance(hidden, OSError) else error
+            raise InputError(f"cannot write {path}: {reason}. The checkpoint before it is whole.") from error
         finally:
             temporary.unlink(missing_ok=True)
 

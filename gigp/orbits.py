@@ -60,8 +60,11 @@ class Orbits(nn.Module):
     @torch.no_grad()
     def fit(self, low: float, high: float) -> None:
         """Space the centers evenly over [low, high], or around the whole circle where the coordinate is an angle."""
-        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-            raise InputError(f"orbit coordinates in [{low}, {high}] are no range; are the positions finite?")
+        most = torch.finfo(self.centers.dtype).max / 2
+        if not -most <= low <= high <= most:
+            raise InputError(
+                f"orbit coordinates in [{low}, {high}] are no range; are the positions finite, and not too large?"
+            )
         if self.period is not None:
             low, high = -self.period / 2, self.period / 2 * (1 - 2 / self.num)
         elif self.num == 1:

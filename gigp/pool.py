@@ -82,6 +82,8 @@ class MaxPool(Pool):
     """Largest value over the points, channel by channel."""
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        if not mask.shape[1]:  # all clouds are empty: no largest value
+            return feat.new_zeros(len(feat), self.channels)
         return masked(masked(feat, mask, -torch.inf).amax(1), mask.any(1))
 
 

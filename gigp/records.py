@@ -26,8 +26,8 @@ from gigp.errors import InputError
 # what may differ between two commands that mean the same run
 NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale")
 RECORD_KEYS = {"name", "seed", "metrics", "data"}
-# on how many devices, and started how: the same run may go on elsewhere
-PLACE = ("trainer.devices", "trainer.num_nodes", "trainer.strategy", "launcher")
+# on how many devices, started how, and where files lie: the same run may go on elsewhere
+PLACE = ("trainer.devices", "trainer.num_nodes", "trainer.strategy", "launcher", "dataset.root", "dataset.cache")
 IN_NAME_ALREADY = (
     "dataset", "group", "pool", "scale", "target", "seed", "logger", "experiment", *PLACE, *NOT_IDENTITY
 )  # fmt: skip
@@ -55,6 +55,15 @@ def further_overrides(overrides: list[str]) -> list[str]:
     """Those that set a run apart beyond its choices, target and seed, in alphabetical order."""
     keys = [override.lstrip("+~").partition("=") for override in overrides]
     return sorted(f"{k}={v}" for k, _, v in keys if k not in IN_NAME_ALREADY and not k.startswith("logger."))
+
+
+def identity(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a configuration makes a run another run."""
+    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    for section, _, name in (key.partition(".") for key in PLACE):
+        if isinstance(kept.get(section), dict):
+            kept[section] = {key: value for key, value in kept[section].items() if key != name}
+    return kept
 
 
 class RunFolder:
@@ -118,13 +127,13 @@ class RunFolder:
         Raises:
             InputError: it holds another; the message lists the differences.
         """
-        identity = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+        wanted = identity(config)
         if overwrite:
             with _writing(self.path):
                 self._set_aside()
         if self.config.exists() and self.checkpoints.exists():
-            held = {key: value for key, value in self._held().items() if key not in NOT_IDENTITY}
-            differences = sorted(_differences(held, identity))
+            held = identity(self._held())
+            differences = sorted(_differences(held, wanted))
             if differences:
                 raise InputError(
                     f"{self.path} holds a run of another configuration:\n  " + "\n  ".join(differences)

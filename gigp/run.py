@@ -142,14 +142,15 @@ def load_trained(
             f"there is no checkpoint at {best}: {folder} is not trained yet, or the record of a run that was trained "
             "elsewhere. Train it here first."
         )
-    state = load_checkpoint(best)["state_dict"]
+    checkpoint = load_checkpoint(best)
     data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
+    data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))  # the source that the run had found
     if setup:
         data.prepare_data()
         data.setup()
     task = build_task(build_model(cfg, data), data, fit=False, lr=cfg.lr)
     try:
-        task.load_state_dict(state)
+        task.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise InputError(f"the checkpoint in {folder} does not fit its config.yaml.") from error
     return cfg, data, task.eval()

@@ -73,7 +73,7 @@ def read(path: Path, version: str) -> Arrays:
     """Read arrays that `write` wrote.
 
     Raises:
-        CacheError: another version, or any byte differs from what was written.
+        CacheError: another version, any byte differs from what was written, or it holds more than plain arrays.
     """
     content = path.read_bytes()
     header, newline, _ = content.partition(b"\n")
@@ -82,8 +82,11 @@ def read(path: Path, version: str) -> Arrays:
     body = memoryview(content)[len(header) + 1 :]
     if header + newline != _header(version, body):
         raise CacheError("is damaged: its checksum does not match")
-    with np.load(io.BytesIO(body), allow_pickle=False) as archive:
-        return dict(archive)
+    try:
+        with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+            return dict(archive)
+    except Exception as error:  # somebody else's file under a checksum of its own; numpy has no error class for that
+        raise CacheError(f"holds no plain arrays ({type(error).__name__}: {error})".splitlines()[0][:120]) from error
 
 
 def _header(version: str, body: memoryview | bytes) -> bytes:

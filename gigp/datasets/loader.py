@@ -65,7 +65,8 @@ class Samples(Dataset):
 
 
 def check_finite(cloud: PointCloud, samples: Tensor) -> None:
-    """Refuse NaN and infinity in real points, where data enter; padding may hold anything.
+    """Refuse NaN, infinity, and coordinates whose squares overflow, in real points, where data enter; padding may hold
+    anything.
 
     Args:
         cloud: a batch, on the host.
@@ -74,13 +75,16 @@ def check_finite(cloud: PointCloud, samples: Tensor) -> None:
     Raises:
         InputError: naming the sample, the point, the coordinate or channel, and the value.
     """
-    for what, values in (("position", cloud.pos), ("feature", cloud.feat)):
-        if not bool(values.isfinite().all()):
+    for what, values, most in (
+        ("position", cloud.pos, torch.finfo(cloud.pos.dtype).max ** 0.5 / 8),
+        ("feature", cloud.feat, torch.finfo(cloud.feat.dtype).max),
+    ):
+        if not bool((values.abs() <= most).all()):  # which NaN is not either
             values, mask = torch.broadcast_tensors(values, cloud.mask.unsqueeze(-1))
-            for i, point, channel in (~values.isfinite() & mask).nonzero()[:1].tolist():
+            for i, point, channel in (~(values.abs() <= most) & mask).nonzero()[:1].tolist():
                 raise InputError(
                     f"{what} {channel} of point {point} in sample {int(samples[i])} is {values[i, point, channel]}; "
-                    "every number must be finite. Leave the sample out, or mend it."
+                    f"every number must be finite, a {what} at most {most:.0e}. Leave the sample out, or mend it."
                 )
 
 
@@ -178,9 +182,10 @@ def take(parts: dict[Part, Tensor], sizes: dict[Part, int | None]) -> dict[Part,
     return {part: indices[: sizes[part]] for part, indices in parts.items()}
 
 
-def hash_of(parts: dict[Part, Tensor]) -> str:
-    """Twelve hexadecimal digits that name a split: the SHA-256 of its indices."""
-    digest = hashlib.sha256()
+def hash_of(parts: dict[Part, Tensor], source: str = "") -> str:
+    """Twelve hexadecimal digits that name a split: the SHA-256 of its indices, and of their source where data sets of
+    other samples have as many."""
+    digest = hashlib.sha256(source.encode())
     for part in ("train", "val", "test"):
         digest.update(part.encode() + parts[part].numpy().astype("<i8").tobytes())
     return digest.hexdigest()[:12]

@@ -79,7 +79,7 @@ class RotMNIST(PointCloudDataModule):
             "source": self.source,
             "sha256": digest_of(arrays),
             "split": "larochelle" if self.source == "larochelle" else "seeded draw",
-            "split_hash": hash_of(self.indices),
+            "split_hash": hash_of(self.indices, self.source),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
             "targets": {"class": {"unit": "%", "kind": "classification"}},
         }

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -57,7 +58,9 @@ def read_npy(path: Path) -> Iterator[Found]:
     """The images of an .npy array, (n, 28, 28) or (28, 28)."""
     try:
         stack = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        if not isinstance(stack, np.ndarray):
+            raise ValueError("an archive of arrays")
+    except (ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} is no whole .npy array of numbers ({str(error).splitlines()[0][:80]}).") from error
     yield from _images(path, stack[None] if stack.ndim == 2 else stack)
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from gigp.datasets import RotMNIST
+from gigp.datasets import RotMNIST, rotmnist
+from gigp.datasets.cache import write
 from gigp.datasets.rotmnist import MEAN, STD, pixel_grid
 from gigp.errors import InputError
 
@@ -30,6 +31,20 @@ def test_subsets_lie_inside_their_part(digits):
         assert torch.equal(indices, digits.indices[part][: len(indices)])
         assert small.labels[indices].unique().tolist() == list(range(10))
     assert small.description["split_hash"] != digits.description["split_hash"]
+
+
+def test_splits_of_as_many_other_digits_have_other_names(digits, tmp_path, monkeypatch):
+    """The original and MNIST turned here: the same indices, which mean other images."""
+    few = {"images": digits.images[:50].numpy(), "labels": digits.labels[:50].numpy().astype("int8")}
+    names = {}
+    for source in ("larochelle", "mnist"):
+        monkeypatch.setitem(rotmnist.POOLS, source, (40, 10))
+        monkeypatch.setitem(rotmnist.VALIDATION, source, 10)
+        write(tmp_path / f"rotmnist-{source}.cache", f"rotmnist-{source}-{rotmnist.FORMAT}", few)
+        data = RotMNIST(root=tmp_path, cache=tmp_path, source=source)
+        data.setup()
+        names[source] = data.description["split_hash"]
+    assert names["larochelle"] != names["mnist"]
 
 
 def test_grid():

@@ -1,8 +1,13 @@
 """What the fault tests run: seconds on synthetic clouds, some more on real molecules."""
 
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import tiny
+from tests.faults.disk import Disk
 
 
 @pytest.fixture
@@ -25,3 +30,24 @@ def molecules(configure, qm9):
         return configure("dataset=qm9", *sizes, "recalibrate=100", f"name={name}", *overrides)
 
     return make
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Callable[[int], Disk]]:
+    """A real disk of so many bytes, which can be full or read-only."""
+    mounted: list[Path] = []
+
+    def mount(size: int) -> Disk:
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"a small disk cannot be mounted here: {getattr(error, 'stderr', error)}")
+        mounted.append(folder)
+        return Disk(folder)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

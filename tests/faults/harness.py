@@ -135,7 +135,7 @@ def assert_same_run(cfg: Any, other: Any) -> None:
         assert all(torch.equal(x[key], y[key]) for key in x)
     pd.testing.assert_frame_equal(*(pd.read_csv(f.metrics).drop(columns=COLUMNS) for f in (a, b)))
     x, y = (json.loads(f.record.read_text()) for f in (a, b))
-    drop = TIMES | {"name"}
+    drop = TIMES | {"name", "overrides"}  # how it was asked for
     assert {k: v for k, v in x.items() if k not in drop} == {k: v for k, v in y.items() if k not in drop}
     names = {file.name for file in a.path.iterdir()} | {file.name for file in a.checkpoints.iterdir()}
     checkpoints = {"best.ckpt", "last.ckpt", "done"}

@@ -6,9 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gigp.run import run
-from tests.faults.harness import REFUSED, Killable, assert_same_run, die_at, finish, left
-
-FEW = (3, 9, 14, 21)  # of the calls that change the disk, in the fast tests
+from tests.faults.harness import FORK, REFUSED, Killable, assert_same_run, die_at, finish, left
 
 
 def calls(log) -> list[str]:
@@ -26,10 +24,16 @@ def kill_and_go_on(cfg, whole, event: int, log) -> str | None:
     return calls(log)[-1]
 
 
-@pytest.mark.parametrize("event", FEW)
-def test_killed_before_the_disk_changes(clouds, tmp_path, event):
+def test_killed_at_some_changes_of_the_disk(clouds, tmp_path):
+    """A short selection of the slow tests, in one function: the server behind it starts once."""
     finish(whole := clouds("whole"))
-    assert kill_and_go_on(clouds("killed"), whole, event, tmp_path / "log")
+    for event in (3, 9, 21):
+        assert kill_and_go_on(clouds(f"killed{event}"), whole, event, tmp_path / f"log{event}")
+    finish(new := clouds("new", "lr=0.01"))
+    again = clouds("whole", "lr=0.01", "overwrite=true")
+    assert overwrite_killed(again, whole, 6, tmp_path / "log")
+    finish(again)
+    assert_same_run(again, new)
 
 
 @pytest.mark.slow
@@ -66,16 +70,6 @@ def overwrite_killed(cfg, old, event: int, log) -> bool:
     return True
 
 
-@pytest.mark.parametrize("event", [2, 6, 16])
-def test_overwriting_loses_no_record(clouds, tmp_path, event):
-    finish(old := clouds("it"))
-    finish(new := clouds("new", "lr=0.01"))
-    again = clouds("it", "lr=0.01", "overwrite=true")
-    assert overwrite_killed(again, old, event, tmp_path / "log")
-    finish(again)
-    assert_same_run(again, new)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_overwriting_loses_no_record_wherever_it_is_killed(clouds, tmp_path):
@@ -110,10 +104,9 @@ def _together(barrier) -> None:
     barrier.wait(60)
 
 
-def test_two_processes_for_one_run(clouds, tmp_path):
+@pytest.mark.slow
+def test_two_processes_for_one_run(clouds):
     """One does it, the other says so and leaves."""
-    from tests.faults.harness import FORK
-
     finish(whole := clouds("whole"))
     cfg, barrier = clouds("it", "trainer.max_epochs=2"), FORK.Barrier(2)
     pair = [Killable(cfg, _together, barrier) for _ in range(2)]
