@@ -24,12 +24,12 @@ lint: .venv/ready  ## ruff: style and formatting
 benchmark: .venv/ready  ## speed and memory; ARGS="--lieconv PATH --gigp PATH" runs the reference beside
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
-reproduce: .venv/ready  ## run what TABLE (pools, orbits, ablation, all) lacks at SCALE (small, paper), then make the tables
-	@$(BIN)/python scripts/reproduce.py --table $(or $(TABLE),all) --scale $(or $(SCALE),small) $(ARGS)
+reproduce: .venv/ready  ## run what TABLE lacks (all; pools, heads, orbits, ...) at SCALE (small, paper), JOBS at a time; make the tables
+	@$(BIN)/python scripts/reproduce.py --table $(or $(TABLE),all) --scale $(or $(SCALE),small) --jobs $(or $(JOBS),1) $(ARGS)
 
 tables: .venv/ready  ## tables and figures from the records in results/
-	@$(BIN)/python scripts/make_tables.py
 	@$(BIN)/python scripts/make_figures.py
+	@$(BIN)/python scripts/make_tables.py
 
 clean:  ## remove the environment and caches; data, runs and checkpoints stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,1 +1,19 @@
 """Group Invariant Global Pooling: pool a point cloud orbit by orbit (Bujel et al. 2023, arXiv 2305.19207)."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gigp.aggregation import GIGPAggregation
+    from gigp.pointcloud import PointCloud
+    from gigp.pool import GIGP
+
+__all__ = ["GIGP", "GIGPAggregation", "PointCloud"]
+HOMES = {"GIGP": "gigp.pool", "GIGPAggregation": "gigp.aggregation", "PointCloud": "gigp.pointcloud"}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for at the first use, so that `import gigp` costs nothing."""
+    if name not in HOMES:
+        raise AttributeError(f"module 'gigp' has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)

@@ -11,6 +11,7 @@ from gigp.geometry import Geometry, Level, Pairs, all_pairs
 from gigp.groups import Group
 from gigp.kernel import norm_swish
 from gigp.lieconv import KernelNorm, LieConv
+from gigp.linear import Linear
 from gigp.neighborhood import Neighborhood
 from gigp.norm import BatchNorm
 from gigp.pointcloud import Packing, PointCloud
@@ -29,9 +30,9 @@ class Bottleneck(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, pair_channels: int, kernel_norm: KernelNorm) -> None:
         super().__init__()
         i, o = in_channels // 4, out_channels // 4
-        self.reduce = nn.Sequential(*norm_swish(in_channels), nn.Linear(in_channels, i), *norm_swish(i))
+        self.reduce = nn.Sequential(*norm_swish(in_channels), Linear(in_channels, i), *norm_swish(i))
         self.conv = LieConv(i, o, pair_channels, kernel_norm=kernel_norm)
-        self.expand = nn.Sequential(*norm_swish(o), nn.Linear(o, out_channels))
+        self.expand = nn.Sequential(*norm_swish(o), Linear(o, out_channels))
         self.grow = out_channels - in_channels
 
     def forward(self, feat: Tensor, neighborhood: Neighborhood, query_rows: Tensor | None) -> Tensor:
@@ -101,7 +102,7 @@ class LieResNet(nn.Module):
         pair_channels = group.lie_dim + 2 * group.q_embed_dim
         self.group, self.liftsamples, self.out_channels = group, liftsamples, widths[-1]
         self.geometry = Geometry([fill / keep**i for i in range(blocks)], nbhd, keep)
-        self.embed = nn.Linear(in_channels, width)
+        self.embed = Linear(in_channels, width)
         self.blocks = nn.ModuleList(Bottleneck(i, o, pair_channels, kernel_norm) for i, o in pairwise(widths))
         self.final = nn.Sequential(*norm_swish(widths[-1]))
         self.register_buffer("grid", None if grid is None else grid[None], persistent=False)

@@ -121,6 +121,9 @@ class History(L.Callback):
         self.path = path
         self.rows: list[dict[str, float]] = []
 
+    def setup(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
+        self._resumes = stage == "fit"
+
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self._start, self._cpu_start = time.perf_counter(), time.process_time()
 
@@ -147,8 +150,9 @@ class History(L.Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rows = state["rows"]
-        self._write()
+        if self._resumes:  # the test, too, loads a checkpoint: the best, which may know fewer epochs
+            self.rows = state["rows"]
+            self._write()
 
     @rank_zero_only
     def _write(self) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints on disk: written whole or not at all, read as tensors and plain data only."""
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gigp.errors import InputError
 from gigp.model import PointCloudModel
+
+# what Lightning needs to go on
+TRAINING = {"state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "epoch", "global_step"}
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -30,7 +34,10 @@ class AtomicCheckpoints(TorchCheckpointIO):
             temporary.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> dict:
-        return load_checkpoint(Path(path), map_location)
+        checkpoint = load_checkpoint(Path(path), map_location)
+        if missing := TRAINING - checkpoint.keys():
+            raise _unusable(Path(path), f"it lacks {', '.join(sorted(missing))}")
+        return checkpoint
 
 
 def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -42,18 +49,26 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"there is no checkpoint at {path}.")
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums that it writes
+            if spoiled := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {spoiled} does not match")
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch.load has no error class of its own: zip, pickle, end of file, runtime
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise InputError(
-            f"{path} is damaged or no checkpoint of this project ({reason}). Delete it, or start anew with "
-            "overwrite=true."
-        ) from error
+        raise _unusable(path, f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise _unusable(path, "it holds no state_dict")
+    return checkpoint
+
+
+def _unusable(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path} is damaged or no checkpoint of this project ({reason}). Delete it, or start anew with overwrite=true."
+    )
 
 
 def load_backbone(model: PointCloudModel, source: Path) -> None:
     """Take backbone and head from the best checkpoint of another run, whatever its pool; a model without a backbone
-    takes the head.
+    takes the head, and one whose pool changes the number of channels starts with a new head.
 
     Args:
         source: run folder, or a checkpoint.
@@ -63,7 +78,9 @@ def load_backbone(model: PointCloudModel, source: Path) -> None:
     """
     path = source / "checkpoints" / "best.ckpt" if source.is_dir() else source
     state = load_checkpoint(path)["state_dict"]
-    for name in ("backbone", "head") if list(model.backbone.parameters()) else ("head",):
+    names = ["backbone"] if list(model.backbone.parameters()) else []
+    names += ["head"] if model.head.in_features == model.backbone.out_channels else []
+    for name in names:
         prefix = f"model.{name}."
         part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         try:

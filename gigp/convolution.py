@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gigp.linear import input_gradient, product, weight_gradient
 from gigp.neighborhood import ALL, Neighborhood, concatenate, outer_sum
 
 BLOCK = 2**19  # numbers in the outer products of a block, 2 MB
@@ -69,7 +70,7 @@ class Convolution(torch.autograd.Function):
         out = feat.new_empty(len(neighborhood.count), feat.shape[1], len(weight))
         for block in cut(neighborhood.table_shapes, weight.shape[1] * feat.shape[1]):
             sums = _sums(block, tables, feat, neighborhood)
-            torch.addmm(bias, sums, weight.t(), out=out[_rows(block)].view(len(sums), -1))
+            out[_rows(block)] = product(sums, weight, bias).view(-1, *out.shape[1:])
         return out
 
     @staticmethod
@@ -81,8 +82,9 @@ class Convolution(torch.autograd.Function):
         dtables, dfeat, dweight = neighborhood.split(dflat), torch.zeros_like(feat), torch.zeros_like(weight)
         for block in cut(neighborhood.table_shapes, weight.shape[1] * signals):
             dout = grad[_rows(block)].flatten(0, 1)                                # (rows * S, o)
-            dweight.addmm_(dout.t(), _sums(block, tables, feat, neighborhood))
-            dsums = (dout @ weight).view(-1, signals, kernel.shape[1], channels)   # (rows, S, k, c)
+            sums = _sums(block, tables, feat, neighborhood)
+            dweight += weight_gradient(dout, sums, weight)
+            dsums = input_gradient(dout, sums, weight).view(-1, signals, kernel.shape[1], channels)   # (rows, S, k, c)
             for part, ds in zip(block, dsums.split([part.rows.stop - part.rows.start for part in block]), strict=True):
                 at = part.clouds, ALL, part.queries
                 table = tables[part.table][at].flatten(2)                          # (b, n, m * k)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gigp.errors import InputError
 from gigp.groups import Group
-from gigp.neighborhood import Neighborhood, choose_neighbors, farthest_points, join
+from gigp.neighborhood import Neighborhood, choose_neighbors, farthest_points, sampled, whole
 
 MARGIN = 1e-5  # a radius lies just outside the distance it was set by, so that rounding cannot move points across it
 
@@ -43,7 +43,7 @@ class Level(NamedTuple):
     Attributes:
         queries: points that the block keeps, (g, m); None for all.
         pairs: of points and queries.
-        held: which of the sampled neighbors lie in their ball, where that is known, as positions in (g * P * m,). How
+        held: which of the sampled neighbors lie in their ball, where that is known, as positions in (g * m * P,). How
             many do is the same for every sample, and they come first.
     """
 
@@ -131,17 +131,18 @@ class Geometry(nn.Module):
         self._check_fitted()
         chosen: list[Neighborhood] = []
         for i, level in enumerate(levels):
-            whole = [self.fill[i] == 1 and p.distance.shape[1] <= self.nbhd for p in level.pairs]
+            all_count = self.fill[i] == 1 and all(p.distance.shape[1] <= self.nbhd for p in level.pairs)
             repeat = i > 0 and level is levels[i - 1] and self.fill[i] == self.fill[i - 1]
-            if repeat and (all(whole) or not self.training):
+            if repeat and (all_count or not self.training):
                 chosen.append(chosen[-1])
                 continue
-            choices = [None if w else self._choose(i, level, group) for group, w in enumerate(whole)]
-            chosen.append(join([p.inputs for p in level.pairs], choices))
+            tables = [p.inputs for p in level.pairs]
+            choices = [] if all_count else [self._choose(i, level, group) for group in range(len(tables))]
+            chosen.append(whole(tables) if all_count else sampled(tables, choices))
         return chosen
 
     def _choose(self, block: int, level: Level, group: int) -> tuple[Tensor, Tensor]:
-        """Neighbors of one group of clouds, (g, P, m), and which of them lie in their ball."""
+        """Neighbors of one group of clouds, (g, m, P), and which of them lie in their ball."""
         distance = level.pairs[group].distance
         index, inside = choose_neighbors(distance, self.radius[block], self.nbhd, self.training)
         return index, positions(inside) if level.held is None else level.held[group]

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from gigp.convolution import Convolution
 from gigp.errors import check_choice
-from gigp.kernel import KernelMLP, works_blockwise
+from gigp.kernel import KernelMLP
+from gigp.linear import Linear, works_by_itself
 from gigp.neighborhood import Neighborhood
 
 MANY = 4096  # rows of outer products that outgrow the cache; with fewer, one product with W is faster than several
@@ -43,7 +44,7 @@ class LieConv(nn.Module):
         check_choice("kernel_norm", kernel_norm, KernelNorm)
         sizes = [pair_channels, kernel_width, kernel_width, kernel_channels]
         self.kernel = KernelMLP(sizes, norm=kernel_norm == "batch")
-        self.linear = nn.Linear(kernel_channels * in_channels, out_channels)
+        self.linear = Linear(kernel_channels * in_channels, out_channels)
 
     def forward(self, feat: Tensor, neighborhood: Neighborhood) -> Tensor:
         """Convolve S signals that live on the same points.
@@ -57,7 +58,7 @@ class LieConv(nn.Module):
         """
         kernel = self.kernel(neighborhood.pairs)                   # (E, k)
         rows = len(neighborhood.count) * feat.shape[1]             # Q * S
-        if rows > MANY and works_blockwise(feat) and not neighborhood.pairs.requires_grad:
+        if rows > MANY and works_by_itself(feat) and not neighborhood.pairs.requires_grad:
             out = Convolution.apply(kernel, feat, self.linear.weight, self.linear.bias, neighborhood)
         else:
             out = self.linear(neighborhood.sum(kernel, feat))      # (Q, S, k * c_in) -> (Q, S, c_out)

@@ -1,17 +1,42 @@
 """Weights & Biases, online where an account is set up and offline elsewhere, without ever asking."""
 
 import hashlib
+import logging
 import netrc
 import os
+from collections.abc import Callable
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import WandbLogger
 
 from gigp.errors import InputError
 from gigp.records import RunFolder
 
+log = logging.getLogger(__name__)
 
-def build_logger(config: dict[str, Any], folder: RunFolder) -> Logger | None:
+
+class TolerantWandbLogger(WandbLogger):
+    """wandb's logger, but training does not end with wandb's service: the run folder holds all numbers anyway."""
+
+    alive = True
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        self._attempt(super().log_metrics, *args, **kwargs)
+
+    def close(self) -> None:
+        """End the wandb run."""
+        self._attempt(self.experiment.finish)
+
+    def _attempt(self, call: Callable, *args: Any, **kwargs: Any) -> None:
+        if self.alive:
+            try:
+                call(*args, **kwargs)
+            except Exception as error:  # of sockets, mailboxes, wandb's own
+                self.alive = False
+                log.warning("wandb has stopped (%s: %s); the run goes on without it.", type(error).__name__, error)
+
+
+def build_logger(config: dict[str, Any], folder: RunFolder) -> TolerantWandbLogger | None:
     """The logger that `logger=...` asks for; None where the run folder's own files are enough.
 
     All runs that differ in pool and seed alone share a wandb group. The id of the wandb run is a function of the
@@ -26,7 +51,6 @@ def build_logger(config: dict[str, Any], folder: RunFolder) -> Logger | None:
         return None
     try:
         import wandb
-        from lightning.pytorch.loggers import WandbLogger
     except ImportError as error:
         raise InputError("logger=wandb needs the package wandb; run `pip install wandb`, or use logger=csv.") from error
     choices = config["choices"]
@@ -43,7 +67,7 @@ def build_logger(config: dict[str, Any], folder: RunFolder) -> Logger | None:
         resume="allow",
         settings=wandb.Settings(silent=True),
     )
-    return WandbLogger(experiment=experiment)
+    return TolerantWandbLogger(experiment=experiment)
 
 
 def is_online() -> bool:

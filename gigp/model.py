@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gigp.backbone import LieResNet
 from gigp.config import instantiate
-from gigp.errors import check_choice
+from gigp.errors import InputError, check_choice
 from gigp.pointcloud import PointCloud
 from gigp.pool import Pool
 
@@ -25,13 +25,21 @@ class PointCloudModel(nn.Module):
         out_channels: numbers to predict for each cloud.
         pool_on: `outputs`, the head predicts for every point and the pool combines the predictions (as published);
             `features`, the pool combines hidden features and the head follows.
+
+    Raises:
+        InputError: a pool over outputs that does not return one number for each of them.
     """
 
     def __init__(self, backbone: LieResNet, pool: Pool, out_channels: int, pool_on: PoolOn = "outputs") -> None:
         super().__init__()
         check_choice("pool_on", pool_on, PoolOn)
         self.backbone, self.pool, self.pool_on = backbone, pool, pool_on
-        self.head = nn.Linear(backbone.out_channels, out_channels)
+        if pool_on == "outputs" and pool.out_channels != out_channels:
+            raise InputError(
+                f"the pool makes {pool.out_channels} numbers of the {out_channels} that are predicted for every point; "
+                "use pool_on=features, where the head comes after the pool."
+            )
+        self.head = nn.Linear(backbone.out_channels if pool_on == "outputs" else pool.out_channels, out_channels)
 
     def forward(self, cloud: PointCloud) -> Tensor:
         """(B, N, ...) cloud -> (B, out_channels)."""

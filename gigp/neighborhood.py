@@ -1,7 +1,8 @@
 """The neighbors that a convolution sums over: farthest points, balls, and the sum of kernel x feature over them.
 
 Clouds of equal size are handled together, so that nothing is padded: tables of pairs have shape (g, n, m) for g clouds
-of n points (the neighbors) and m queries (the points that a layer keeps).
+of n points (the neighbors) and m queries (the points that a layer keeps). Where balls are sampled, neighbors are
+gathered instead, the same number for every query of the batch.
 """
 
 import math
@@ -13,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ALL = slice(None)
-SPARSE = 8  # gather neighbors, rather than multiply with zeros, where points outnumber neighbors by more than this
 
 
 def farthest_points(distance: Tensor, num: int) -> Tensor:
@@ -49,18 +49,19 @@ def choose_neighbors(distance: Tensor, radius: Tensor, num: int, random: bool) -
         random: draw at random (from torch's global generator).
 
     Returns:
-        Indices of the neighbors (g, P, m), and which of them lie in the ball (g, P, m); those come first.
+        Indices of the neighbors (g, m, P), and which of them lie in the ball (g, m, P); those come first.
     """
-    num = min(num, distance.shape[1])
-    inside = distance <= radius  # (g, n, m)
+    distance = distance.mT                                                         # (g, m, n)
+    num = min(num, distance.shape[2])
+    inside = distance <= radius
     if random:
-        key, index = torch.where(inside, torch.rand_like(distance), 2.0).topk(num, dim=1, largest=False)
+        key, index = torch.where(inside, torch.rand(inside.shape, device=inside.device), 2.0).topk(num, largest=False)
         return index, key < 2
-    order = torch.where(inside, distance, torch.inf).argsort(dim=1, stable=True)  # (g, n, m), the ball first
-    count = inside.sum(1, keepdim=True)                                           # (g, 1, m)
-    rank = torch.arange(num, device=distance.device)[:, None]                     # (P, 1)
-    spread = ((2 * rank + 1) * count) // (2 * num)                                # (g, P, m), even over the ball
-    return order.gather(1, torch.where(count > num, spread, rank)), rank < count
+    order = torch.where(inside, distance, torch.inf).argsort(stable=True)          # (g, m, n), the ball first
+    count = inside.sum(2, keepdim=True)                                            # (g, m, 1)
+    rank = torch.arange(num, device=distance.device)                               # (P,)
+    spread = ((2 * rank + 1) * count) // (2 * num)                                 # (g, m, P), even over the ball
+    return order.gather(2, torch.where(count > num, spread, rank)), rank < count
 
 
 @dataclass
@@ -69,16 +70,16 @@ class Neighborhood:
 
     Attributes:
         pairs: kernel inputs [log(v_j^-1 u_i), q_i, q_j] of the pairs that count, (E, a).
-        slots: where each pair lies in the concatenated tables, (E,); None where the pairs fill them.
-        shapes: (g, n, m) of the tables, one for each group of clouds of equal size.
-        index: neighbors of each query, (m, P), where they are few among many points of a single cloud. Its only
-            table is then (m, P, 1): gathering the neighbors costs less than multiplying with zeros.
+        shapes: (g, n, m) of the tables that the pairs fill, one for each group of clouds of equal size.
+        index: where neighbors are gathered, the rows of P neighbors of every query, (Q, P); there is one table then,
+            (Q, P, 1), instead of those of `shapes`.
+        slots: which places of that table the pairs take, (E,); None for all.
     """
 
     pairs: Tensor
-    slots: Tensor | None
     shapes: list[tuple[int, int, int]]
     index: Tensor | None = None
+    slots: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.table_shapes = self.shapes if self.index is None else [(*self.index.shape, 1)]
@@ -142,35 +143,31 @@ def concatenate(tensors: list[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
-def join(tables: list[Tensor], chosen: list[tuple[Tensor, Tensor] | None]) -> Neighborhood:
-    """Join the pairs of all groups of clouds into one neighborhood.
+def whole(tables: list[Tensor]) -> Neighborhood:
+    """Every point of a cloud is a neighbor: kernel inputs of all pairs, (g, n, m, a) for each group of clouds."""
+    shapes = [tuple(t.shape[:3]) for t in tables]
+    return Neighborhood(concatenate([t.flatten(0, 2) for t in tables]), shapes)
+
+
+def sampled(tables: list[Tensor], chosen: list[tuple[Tensor, Tensor]]) -> Neighborhood:
+    """Gather the chosen neighbors.
 
     Args:
-        tables: kernel inputs of all pairs, (g, n, m, a) for each group.
-        chosen: for each group the indices of neighbors, (g, P, m), and which of them count, as positions in the
-            flattened (g * P * m,) indices; None: every pair counts.
+        tables: kernel inputs of all pairs, (g, n, m, a) for each group of clouds of equal size.
+        chosen: for each group the indices of P neighbors, (g, m, P), and which of them count, as positions in the
+            flattened (g * m * P,) indices. Small clouds may have fewer than others.
     """
-    shapes = [tuple(t.shape[:3]) for t in tables]
-    if all(c is None for c in chosen):
-        return Neighborhood(concatenate([t.flatten(0, 2) for t in tables]), None, shapes)
-    if len(tables) == 1 and shapes[0][0] == 1 and shapes[0][1] > SPARSE * chosen[0][0].shape[1]:
-        return _sparse(tables[0][0], chosen[0][0][0], chosen[0][1])
-    pairs, slots, start = [], [], 0
-    for table, choice in zip(tables, chosen, strict=True):
+    num = max(index.shape[2] for index, _ in chosen)
+    pairs, rows, slots, row, place = [], [], [], 0, 0
+    for table, (index, kept) in zip(tables, chosen, strict=True):
         g, n, m, _ = table.shape
-        slot = torch.arange(g * n * m, device=table.device)
-        if choice is not None:
-            index, kept = choice
-            slot = slot.view(g, n, m).gather(1, index).flatten()[kept]
-        pairs.append(table.flatten(0, 2).index_select(0, slot))
-        slots.append(slot + start)
-        start += g * n * m
-    return Neighborhood(concatenate(pairs), concatenate(slots), shapes)
-
-
-def _sparse(table: Tensor, index: Tensor, kept: Tensor) -> Neighborhood:
-    """Neighborhood of a single large cloud: table (n, m, a), index (P, m), kept positions in (P * m,)."""
-    num, m = index.shape
-    rank, query = kept // m, kept % m
-    pairs = table[index.flatten()[kept], query]
-    return Neighborhood(pairs, query * num + rank, [(1, *table.shape[:2])], index.T)
+        own = index.shape[2]
+        first = n * torch.arange(g, device=index.device)[:, None, None]            # row of each cloud
+        index = index + first                                                      # (g, m, P)
+        pair = (index * m + torch.arange(m, device=index.device)[:, None]).flatten()[kept]
+        pairs.append(table.flatten(0, 2).index_select(0, pair))
+        rows.append(F.pad(index + row, (0, num - own)).flatten(0, 1))
+        slots.append(place + (kept if own == num else kept // own * num + kept % own))
+        row, place = row + g * n, place + g * m * num
+    shapes = [tuple(t.shape[:3]) for t in tables]
+    return Neighborhood(concatenate(pairs), shapes, concatenate(rows), concatenate(slots))

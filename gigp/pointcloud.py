@@ -25,6 +25,22 @@ class PointCloud(NamedTuple):
     mask: Tensor
     packing: "Packing | None" = None
 
+    @classmethod
+    def from_pyg(cls, data: Any) -> "PointCloud":
+        """Pad a graph or a batch of graphs of PyTorch Geometric: its `pos`, its `x` (or no channels), its `batch`.
+
+        Raises:
+            InputError: it has no positions.
+        """
+        from torch_geometric.utils import to_dense_batch  # only here: it takes a second to import
+
+        if data.pos is None:
+            raise InputError(f"{data} has no positions; a point cloud needs data.pos, (N, d).")
+        batch, num = getattr(data, "batch", None), getattr(data, "num_graphs", 1)
+        feat = data.pos[:, :0] if data.x is None else data.x
+        pos, mask = to_dense_batch(data.pos, batch, batch_size=num)
+        return cls(pos, to_dense_batch(feat, batch, batch_size=num)[0], mask)
+
 
 def masked(x: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
     """x where the mask is True, `fill` elsewhere: what padding holds, NaN included, never leaks.

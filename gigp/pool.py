@@ -9,7 +9,8 @@ arXiv 2305.19207) pools orbit by orbit:
 
 m_ik is the membership of point i in orbit k, c_k the orbit's center (`gigp.orbits`). With hat memberships an orbit
 that holds a share s_k = n_k < 1 of a point has the say of that share, z_k = s_k phi([h_k / s_k, c_k]), so that y is
-continuous when a point enters an orbit.
+continuous when a point enters an orbit. Smooth memberships say s_k = 1 - exp(-n_k) instead, and y has no kink either
+where phi has none (`activation=silu`): twice continuously differentiable in the positions, as forces ask for.
 """
 
 from collections.abc import Iterable
@@ -17,16 +18,20 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gigp.errors import InputError, check_choice
 from gigp.groups import Group
+from gigp.linear import Linear
 from gigp.orbits import Membership, Orbits
 from gigp.pointcloud import PointCloud, center_points, masked
 
 Aggregation = Literal["weighted", "sum", "mean"]
 Init = Literal["mean", "sum", "random"]
 Center = Literal["centroid", "origin"]
+Activation = Literal["relu", "silu"]
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
 class Pool(nn.Module):
@@ -99,6 +104,7 @@ class GIGP(Pool):
             MLP. `mean` and `random` divide by the number of points.
         hidden_layers, hidden_channels: of phi; the identity that `mean` and `sum` start from needs at least 2c
             channels, the default is max(64, 2c).
+        activation: of phi; `relu`, or `silu`, which has no kink.
 
     Raises:
         InputError: a group with one orbit (without orbits to tell apart GIGP is DeepSets) or with an orbit space of
@@ -120,9 +126,11 @@ class GIGP(Pool):
         init: Init = "mean",
         hidden_layers: int = 2,
         hidden_channels: int | None = None,
+        activation: Activation = "relu",
     ) -> None:
         super().__init__(channels)
         check_choice("center", center, Center)
+        check_choice("activation", activation, Activation)
         check_choice("aggregation", aggregation, Aggregation)
         check_choice("init", init, Init)
         if aggregation == "mean" and init != "random":
@@ -134,11 +142,25 @@ class GIGP(Pool):
         self.group, self.center, self.feed_center = group, center, feed_center
         self.aggregation, self.init = aggregation, init
         self.orbits = Orbits(orbits, membership, delta, normalize, group.period)
-        self.phi = mlp(channels + feed_center, channels, hidden_layers, hidden_channels or max(64, 2 * channels))
-        if init != "random":
-            start_as_identity(self.phi, channels)
+        width = hidden_channels or max(64, 2 * channels)
+        self.phi = mlp(channels + feed_center, channels, hidden_layers, width, activation)
         if aggregation == "weighted":
-            self.weight = nn.Parameter(torch.ones(orbits))
+            self.weight = nn.Parameter(torch.empty(orbits))
+        self._start()
+
+    def reset_parameters(self) -> None:
+        """Draw phi anew and go back to the start; the orbit centers stay."""
+        for layer in self.phi:
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
+        self._start()
+
+    def _start(self) -> None:
+        """Make a freshly drawn pool start as `init` says."""
+        if self.init != "random":
+            start_as_identity(self.phi, self.channels)
+        if self.aggregation == "weighted":
+            nn.init.ones_(self.weight)
 
     def coordinate(self, pos: Tensor, mask: Tensor) -> Tensor:
         """Orbit coordinates q, (B, N), of positions (B, N, d)."""
@@ -173,16 +195,23 @@ class GIGP(Pool):
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
         m = self.orbits(self.coordinate(pos, mask), mask).to(feat.dtype)  # (B, N, K)
         h = m.transpose(-1, -2) @ masked(feat, mask)                      # (B, K, c)
-        n = m.sum(-2)                                                     # (B, K)
+        return self.combine(h, m.sum(-2))
+
+    def combine(self, h: Tensor, n: Tensor) -> Tensor:
+        """y, (B, c), from the sum of the features in every orbit, (B, K, c), and how many points it holds, (B, K)."""
         s = self.orbits.occupancy(n)                                      # (B, K), 0 for empty orbits
-        h = h / s.masked_fill(s == 0, 1).unsqueeze(-1)
+        if self.orbits.shares:
+            h = h / s.masked_fill(s == 0, 1).unsqueeze(-1)
         if self.feed_center:
             c = self.orbits.centers.to(h.dtype).expand(*h.shape[:2])      # (B, K)
             h = torch.cat([h, c.unsqueeze(-1)], -1)                       # (B, K, c + 1)
-        z = s.unsqueeze(-1) * self.phi(h)                                 # (B, K, c)
-        y = torch.einsum("k,bkc->bc", self.weight, z) if self.aggregation == "weighted" else z.sum(1)
+        say = s * self.weight if self.aggregation == "weighted" else s    # (B, K), w_k s_k
+        last = self.phi[-1]                                               # linear, so that the sum may go before it
+        hidden = say.unsqueeze(1) @ self.phi[:-1](h)                      # (B, 1, hidden)
+        y = F.linear(hidden.squeeze(1), last.weight) + say.sum(-1, keepdim=True) * last.bias  # (B, c)
         if self.aggregation == "mean":
-            return y / (n > 0).sum(-1, keepdim=True).clamp(min=1)
+            occupied = s.sum(-1, keepdim=True)
+            return y / occupied.masked_fill(occupied == 0, 1)
         return y if self.init == "sum" else y / n.sum(-1, keepdim=True).clamp(min=1)
 
     def extra_repr(self) -> str:
@@ -211,16 +240,19 @@ def check_orbit_space(group: Group) -> None:
         )
 
 
-def mlp(in_channels: int, out_channels: int, layers: int, width: int) -> nn.Sequential:
-    """ReLU MLP with `layers` hidden layers of `width` units."""
+def mlp(
+    in_channels: int, out_channels: int, layers: int, width: int, activation: Activation = "relu"
+) -> nn.Sequential:
+    """MLP with `layers` hidden layers of `width` units."""
     sizes = [in_channels, *[width] * layers]
-    hidden = [m for i, o in pairwise(sizes) for m in (nn.Linear(i, o), nn.ReLU())]
-    return nn.Sequential(*hidden, nn.Linear(sizes[-1], out_channels))
+    hidden = [m for i, o in pairwise(sizes) for m in (Linear(i, o), ACTIVATIONS[activation]())]
+    return nn.Sequential(*hidden, Linear(sizes[-1], out_channels))
 
 
 @torch.no_grad()
 def start_as_identity(phi: nn.Sequential, channels: int) -> None:
-    """Make an MLP return its first `channels` inputs, exactly, through pairs relu(x) - relu(-x).
+    """Make an MLP return its first `channels` inputs through pairs relu(x) - relu(-x) = x, exactly, or, to rounding,
+    silu(x) - silu(-x) = x.
 
     Units beyond those pairs keep their random inputs and start with no say in the output, so they can learn.
 
@@ -230,6 +262,8 @@ def start_as_identity(phi: nn.Sequential, channels: int) -> None:
     linears = [m for m in phi if isinstance(m, nn.Linear)]
     eye = torch.eye(channels)
     pairs = torch.cat([eye, -eye])  # (2c, c): x -> (x, -x)
+    # a rectified pair stays as it is in the next layer; another is put together and taken apart again
+    between = torch.eye(2 * channels) if any(isinstance(m, nn.ReLU) for m in phi) else pairs @ pairs.T
     for i, linear in enumerate(linears):
         rows = channels if i == len(linears) - 1 else 2 * channels
         if i < len(linears) - 1 and linear.out_features < rows:
@@ -238,7 +272,7 @@ def start_as_identity(phi: nn.Sequential, channels: int) -> None:
                 f"init=mean and init=sum start from; use at least {rows}, or init=random."
             )
         first, last = i == 0, i == len(linears) - 1
-        block = (eye if last else pairs) if first else (pairs.T if last else torch.eye(rows))
+        block = (eye if last else pairs) if first else (pairs.T if last else between)
         linear.weight[:rows] = 0
         linear.bias[:rows] = 0
         linear.weight[:rows, : block.shape[1]] = block

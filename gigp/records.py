@@ -1,6 +1,6 @@
 """A run's folder: its identity, its configuration, and what came of it.
 
-    <results_dir>/<name>/seed<k>/    config.yaml  metrics.csv  summary.json  checkpoints/{last,best}.ckpt
+    <results_dir>/<name>/seed<k>/    config.yaml  metrics.csv  summary.json  checkpoints/{last,best}.ckpt  replaced/
 
 The folder is a function of the configuration, without a timestamp: the same command finds the same folder again.
 """
@@ -25,6 +25,7 @@ from gigp.errors import InputError
 
 # what may differ between two commands that mean the same run
 NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale")
+RECORD_KEYS = {"name", "seed", "metrics", "data"}
 # on how many devices, and started how: the same run may go on elsewhere
 PLACE = ("trainer.devices", "trainer.num_nodes", "trainer.strategy", "launcher")
 IN_NAME_ALREADY = (
@@ -72,6 +73,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
         self.done = self.checkpoints / "done"  # written last; a clone brings records without checkpoints
+        self.replaced = self.path / "replaced"  # what overwrite=true is about to replace, until the new record is whole
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -90,6 +92,8 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(f"another process is at work on {self.path}; wait for it or change name=.") from None
+            with _writing(self.path):
+                self._settle()
             yield
 
     def summary(self) -> dict[str, Any] | None:
@@ -97,9 +101,12 @@ class RunFolder:
         if not self.record.exists():
             return None
         try:
-            return json.loads(self.record.read_text())
-        except ValueError as error:
+            record = json.loads(self.record.read_text())
+            if not isinstance(record, dict) or not record.keys() >= RECORD_KEYS:
+                raise ValueError("it is no record of a run")
+        except (OSError, ValueError) as error:
             raise InputError(f"{self.record} is damaged ({error}); delete it or run with overwrite=true.") from error
+        return record
 
     def finished(self) -> dict[str, Any] | None:
         """The record of a run that finished on this machine, so that its checkpoints are here too, else None."""
@@ -113,13 +120,10 @@ class RunFolder:
         """
         identity = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
         if overwrite:
-            for old in (self.checkpoints, self.path / "wandb"):
-                shutil.rmtree(old, ignore_errors=True)
-            for old in (self.record, self.metrics, self.config):
-                old.unlink(missing_ok=True)
+            with _writing(self.path):
+                self._set_aside()
         if self.config.exists() and self.checkpoints.exists():
-            held = yaml.safe_load(self.config.read_text()) or {}
-            held = {key: value for key, value in held.items() if key not in NOT_IDENTITY}
+            held = {key: value for key, value in self._held().items() if key not in NOT_IDENTITY}
             differences = sorted(_differences(held, identity))
             if differences:
                 raise InputError(
@@ -132,7 +136,69 @@ class RunFolder:
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the record; from now on the run counts as finished."""
         write_atomically(self.record, json.dumps(summary, indent=2) + "\n")
-        self.done.touch()
+        with _writing(self.done):
+            self.done.touch()
+            self._settle()
+
+    def _held(self) -> dict[str, Any]:
+        """The configuration that the folder holds."""
+        try:
+            held = yaml.safe_load(self.config.read_text())
+            if not isinstance(held, dict):
+                raise ValueError("it is no configuration")
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.config} is damaged ({reason}); start anew with overwrite=true.") from error
+        return held
+
+    def _files(self) -> list[Path]:
+        """All that one run writes here; without checkpoints the rest is unfinished, so they go first and come last."""
+        return [self.checkpoints, self.path / "wandb", self.metrics, self.config, self.record]
+
+    def _set_aside(self) -> None:
+        """Make room for a new run: a finished one moves to `replaced`, an unfinished one is deleted."""
+        if self.record.exists():
+            _delete(self.replaced)
+            self.replaced.mkdir()
+            for file in filter(Path.exists, self._files()):
+                os.replace(file, self.replaced / file.name)
+        for file in self._files():
+            _delete(file)
+
+    def _settle(self) -> None:
+        """Tidy up after a process that was killed, and drop what a finished run has replaced.
+
+        Where the successor of a finished run ended without a checkpoint, the old run is put back.
+        """
+        for temporary in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):
+            temporary.unlink()
+        if self.replaced.exists() and not self.last.exists():
+            for file in reversed(self._files()):
+                if (self.replaced / file.name).exists():
+                    _delete(file)
+                    os.replace(self.replaced / file.name, file)
+        if self.done.exists():
+            _delete(self.replaced)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or folder at once: interrupted, it is whole or has lost its name."""
+    if path.is_dir():
+        doomed = path.with_name(f".{path.name}.deleted")
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.replace(path, doomed)
+        shutil.rmtree(doomed)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say in one sentence that the disk is full or read-only."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}.") from error
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -142,16 +208,15 @@ def write_atomically(path: Path, text: str) -> None:
         InputError: the disk is full or read-only.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _writing(path):
+        try:
+            with open(temporary, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from gigp.callbacks import EpochSeed, History, ProgressLine, Recalibrate, StopOnNaN, Terminate
 from gigp.checkpoints import AtomicCheckpoints, load_backbone, load_checkpoint
-from gigp.config import instantiate
+from gigp.config import instantiate, load_config
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.loggers import build_logger
@@ -75,6 +75,9 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     started_with = environment()  # the code that runs, not what the checkout holds when it ends
     L.seed_everything(cfg.seed, verbose=False)
     data: PointCloudDataModule = instantiate(cfg.dataset)
+    resume = str(folder.last) if folder.last.exists() else None
+    if resume:
+        data.load_state_dict(load_checkpoint(folder.last).get(type(data).__qualname__, {}))
     data.prepare_data()
     data.setup()
     model = build_model(cfg, data)
@@ -90,7 +93,6 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     batch = min(data.batch_size, len(data.indices["train"]))
     if batch < trainer.world_size:
         raise InputError(f"{trainer.world_size} processes cannot share batches of {batch} clouds; use fewer devices.")
-    resume = str(folder.last) if folder.last.exists() and not cfg.overwrite else None
     if resume:
         console.print(f"Resuming {folder.path} from its last checkpoint.")
     try:
@@ -111,7 +113,7 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
         raise
     finally:
         if logger is not None:
-            logger.experiment.finish()
+            logger.close()
     summary = summarize(config, folder, data, task, history, results) | started_with
     summary["processes"] = trainer.world_size
     if logger is not None and logger.experiment.settings._offline:
@@ -119,25 +121,27 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     return summary
 
 
-def load_trained(folder: str | Path, **dataset: Any) -> tuple[DictConfig, PointCloudDataModule, Task]:
+def load_trained(
+    folder: str | Path, setup: bool = True, **dataset: Any
+) -> tuple[DictConfig, PointCloudDataModule, Task]:
     """The configuration, data, and best model of a finished run, in evaluation mode.
 
     Args:
         folder: of the run, with its checkpoints.
+        setup: read the data set; False leaves it alone, so that it need not be on disk.
         dataset: settings of the data set to use in place of the run's.
 
     Raises:
         InputError: there is no run, or no checkpoint, or it does not fit its configuration.
     """
     folder = Path(folder)
-    if not (folder / "config.yaml").exists():
-        raise InputError(f"there is no run in {folder}: config.yaml is missing.")
-    cfg = OmegaConf.load(folder / "config.yaml")
+    cfg = load_config(folder)
     state = load_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
     data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
-    data.prepare_data()
-    data.setup()
-    task = build_task(build_model(cfg, data), data, lr=cfg.lr)
+    if setup:
+        data.prepare_data()
+        data.setup()
+    task = build_task(build_model(cfg, data), data, fit=False, lr=cfg.lr)
     try:
         task.load_state_dict(state)
     except RuntimeError as error:

@@ -168,11 +168,16 @@ def cosine(progress: float, warmup: float) -> float:
     return rise * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
-def build_task(model: PointCloudModel, data: PointCloudDataModule, **options) -> Task:
-    """The task that fits a data module; statistics come from its training set."""
+def build_task(model: PointCloudModel, data: PointCloudDataModule, *, fit: bool = True, **options) -> Task:
+    """The task that fits a data module.
+
+    Args:
+        fit: take statistics from the training set; else from the state dict that is loaded next, and `data` needs no
+            `setup`.
+    """
     if data.kind == "classification":
         return Classification(model, {"error": "%"}, **options)
-    targets = data.train_targets().double()
     units = {target.name: target.unit for target in data.targets}
+    targets = data.train_targets().double() if fit else torch.full((2, len(units)), math.nan)
     mean, std = targets.mean(0).float(), targets.std(0).clamp(min=1e-12).float()
     return Regression(model, units, mean, std, [target.factor for target in data.targets], **options)

@@ -55,7 +55,8 @@ def configure(tmp_path):
         where = [f"results_dir={tmp_path}/runs", "logger=csv"]
         if not any(o.startswith(("dataset=orbits", "experiment=orbits")) for o in overrides):  # they need no files
             where += [f"dataset.cache={DATA}"]
-            where += [f"dataset.root={DATA}"] if "dataset=features" not in overrides else []
+            if not any(o.startswith("dataset.run=") or o == "dataset=features" for o in overrides):
+                where += [f"dataset.root={DATA}"]
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             chosen = {o.partition("=")[0] for o in overrides}

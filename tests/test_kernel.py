@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gigp import kernel
-from gigp.kernel import KernelMLP, RowsLinear
+from gigp.kernel import KernelMLP
 
 
 def plain(mlp: KernelMLP, x: torch.Tensor) -> torch.Tensor:
@@ -78,12 +78,3 @@ def test_keeps_a_third_of_the_memory(mlp):
 
     x = torch.randn(5000, 6).double()
     assert kept(lambda: mlp(x)) < 0.45 * kept(lambda: plain(mlp, x))
-
-
-def test_rows_linear_is_linear():
-    layer = RowsLinear(6, 32).double()
-    x = torch.randn(50, 6).double()
-    out, expected = layer(x), nn.functional.linear(x, layer.weight, layer.bias)
-    torch.testing.assert_close(out, expected)
-    mine, other = (torch.autograd.grad(y.square().sum(), layer.weight)[0] for y in (out, expected))
-    torch.testing.assert_close(mine, other)

@@ -5,15 +5,21 @@ import sys
 
 import pytest
 import torch
+from omegaconf import OmegaConf
+from torch_geometric.nn.aggr import MeanAggregation, Set2Set
 
+from gigp.config import instantiate
 from gigp.controls import MeanMLP, RadialDeepSets
 from gigp.errors import InputError
 from gigp.groups import SE3, SO2, SO3, T, Trivial
 from gigp.pointcloud import PointCloud
 from gigp.pool import GIGP, MaxPool, MeanPool, Pool, SumPool
+from gigp.readouts import Readout
 from gigp.testing import assert_invariant
+from tests.conftest import ROOT
 
-MEMBERSHIPS = ["ball", "nearest", "hat"]
+CONFIGS = ROOT / "configs" / "pool"
+MEMBERSHIPS = ["ball", "nearest", "hat", "smooth"]
 
 
 def cloud(sizes=(5, 9, 1), channels=4, dim=3, seed=0) -> PointCloud:
@@ -43,6 +49,13 @@ def trained(pool: Pool) -> Pool:
     return pool
 
 
+def readout(name: str, channels: int = 4) -> Readout:
+    """As its file in configs/pool says."""
+    return instantiate(OmegaConf.load(CONFIGS / f"{name}.yaml"), channels=channels)
+
+
+READOUTS = [path.stem for path in sorted(CONFIGS.glob("*.yaml")) if "readouts.Readout" in path.read_text()]
+
 POOLS = {
     "mean": lambda: MeanPool(4),
     "sum": lambda: SumPool(4),
@@ -50,9 +63,11 @@ POOLS = {
     **{m: (lambda m=m: gigp(membership=m)) for m in MEMBERSHIPS},
     "random-mean": lambda: gigp(aggregation="mean", init="random"),
     "sum-no-center": lambda: gigp(aggregation="sum", init="sum", feed_center=False),
+    "smooth silu": lambda: gigp(membership="smooth", activation="silu"),
     "raw balls": lambda: gigp(normalize=False),
     "mean_mlp": lambda: trained(MeanMLP(4)),
     "radial_deepsets": lambda: trained(RadialDeepSets(4, SO3())),
+    **{name: (lambda name=name: trained(readout(name))) for name in READOUTS},
 }
 
 
@@ -84,6 +99,17 @@ def test_equations_by_loops():
 def test_starts_as_mean_pooling(membership, aggregation, sizes):
     pos, feat, mask, _ = cloud(sizes)
     pool = gigp(membership=membership, aggregation=aggregation, trained=False)
+    torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("hidden_layers", [0, 1, 2, 4])
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+def test_starts_as_mean_pooling_with_any_mlp(activation, hidden_layers):
+    pos, feat, mask, _ = cloud()
+    pool = gigp(activation=activation, hidden_layers=hidden_layers, trained=False)
+    torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12)
+    pool = gigp(activation=activation, hidden_layers=hidden_layers)
+    pool.reset_parameters()
     torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12)
 
 
@@ -238,8 +264,8 @@ def test_one_orbit_is_deepsets():
 
 
 def test_gradients_are_finite(pool):
-    pos, feat, mask, _ = cloud()
-    pos = pos.clone()
+    pos, feat, mask, _ = cloud((5, 9, 1, 9))
+    mask[3] = False
     pos[2, 0] = 0  # a single point lies on its centroid, where the radius has no gradient
     leaves = [x.requires_grad_() for x in (pos, feat)]
     pool(feat, pos, mask).square().sum().backward()
@@ -282,10 +308,11 @@ def test_memory_is_not_points_times_orbits_times_channels():
         ({"group": SE3()}, "DeepSets"),
         ({"group": T(3)}, "DeepSets"),
         ({"group": Trivial(3)}, "3-dimensional"),
-        ({"membership": "soft"}, "ball, nearest, hat"),
+        ({"membership": "soft"}, "ball, nearest, hat, smooth"),
         ({"aggregation": "max"}, "weighted, sum, mean"),
         ({"center": "mass"}, "centroid, origin"),
         ({"init": "zero"}, "mean, sum, random"),
+        ({"activation": "gelu"}, "relu, silu"),
         ({"aggregation": "mean"}, "init=random"),
         ({"orbits": 0}, "at least 1"),
         ({"delta": 0.0}, "positive"),
@@ -312,3 +339,22 @@ def test_learned_is_flat_at_the_start_and_follows_the_weights():
         pool.weight[3] = 2.0
     assert pool.learned()["response"][3] == pytest.approx(2.0, rel=1e-3)
     assert MeanPool(4).learned() == {}
+
+
+def test_readouts_state_how_many_channels_they_return():
+    factors = {name: readout(name, 6).out_channels / 6 for name in READOUTS}
+    assert factors == {name: {"set2set": 2, "quantiles": 3, "multi": 4}.get(name, 1) for name in READOUTS}
+    assert len(READOUTS) == 8
+
+
+def test_readouts_are_what_pyg_computes_on_each_cloud():
+    pos, feat, mask, _ = cloud()
+    aggregation = Set2Set(4, processing_steps=2).double()
+    pool = Readout(4, lambda channels: Set2Set(channels, processing_steps=2)).double()
+    pool.aggregation.load_state_dict(aggregation.state_dict())
+    expected = torch.cat([aggregation(f[m], torch.zeros_like(m[m], dtype=torch.long)) for f, m in zip(feat, mask)])  # noqa: B905
+    torch.testing.assert_close(pool(feat, pos, mask), expected)
+    torch.testing.assert_close(Readout(4, MeanAggregation())(feat, pos, mask), MeanPool(4)(feat, pos, mask))
+    assert (pool(feat, pos, torch.zeros_like(mask)) == 0).all()
+    with pytest.raises(InputError, match="cannot pool 5 channels"):
+        Readout(5, Set2Set(4, processing_steps=2))

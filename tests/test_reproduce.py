@@ -1,11 +1,17 @@
-"""`scripts/reproduce.py` knows which runs its tables lack."""
+"""`scripts/reproduce.py` knows which runs its tables lack and what must run before them, and carries that out."""
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from gigp.errors import InputError
+from gigp.study.experiments import base_of, compose_config, parse_choices, read_experiment, read_experiments
+from gigp.study.plan import carry_out, plan
 from tests.conftest import ROOT
+
+EXPERIMENTS = read_experiments()
 
 
 def reproduce(*arguments: str) -> subprocess.CompletedProcess:
@@ -13,24 +19,101 @@ def reproduce(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(("table", "runs"), [("orbits", 4 * 7 * 5), ("ablation", 2 * 3 * 4 * 3)])
-def test_lists_every_run_that_is_missing(table, runs, tmp_path):
-    done = reproduce("--table", table, "--dry-run", f"results_dir={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    assert f"{runs} runs, 0 with a record, {runs} missing." in done.stdout
-    assert done.stdout.count("python train.py experiment=") == runs
-
-
-def test_runs_with_a_record_are_left_out(tmp_path):
-    folder = tmp_path / "orbits_parity_SO2_max_small_experiment=orbits_pools" / "seed3"
+def test_lists_what_is_missing_and_what_runs_before(tmp_path):
+    """Of fourteen heads for one seed one has a record; their backbone comes first."""
+    folder = tmp_path / "features_T3_gigp_small_pool_on=outputs_experiment=qm9_heads" / "seed3"
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text("{}")
-    done = reproduce("--table", "orbits", "--dry-run", f"results_dir={tmp_path}")
-    assert "140 runs, 1 with a record, 139 missing." in done.stdout
-    assert "target=parity pool=max\n" in done.stdout.replace("seed=3 ", "")
+    done = reproduce("--table", "heads", "--only", "seed=3", "--dry-run", f"results_dir={tmp_path}", "logger=csv")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "14 runs, 1 with a record, 13 missing, 1 to run before them."
+    assert f"experiment=qm9_pools scale=small results_dir={tmp_path} logger=csv seed=3 pool=mean" in lines[1]
+    assert len(lines) == 15
 
 
 def test_unknown_table_names_the_tables():
     done = reproduce("--table", "qm8")
     assert done.returncode == 2
     assert "orbits" in done.stderr
+
+
+@pytest.mark.parametrize("experiment", [name for name, e in EXPERIMENTS.items() if e.sweeps])
+def test_cells_are_named_as_their_runs(experiment):
+    """What is told of a cell without composing its configuration is what the configuration says."""
+    from gigp.records import run_name
+
+    cell = EXPERIMENTS[experiment].cells("small")[-1]
+    cfg = compose_config(cell.overrides)
+    config = {"name": cfg.name, "choices": dict(cfg.choices), "target": base_of(cell.overrides).target}
+    assert (cell.name, cell.seed) == (run_name(config, list(cell.overrides)), cfg.seed)
+    assert (cell.pool_on, cell.choices) == (cfg.pool_on, dict(cfg.choices))
+
+
+def test_a_checkpoint_that_is_here_is_not_made_again(tmp_path):
+    cells = [cell for cell in EXPERIMENTS["qm9_heads"].cells("small") if cell.seed == 0]
+    jobs = plan(cells, EXPERIMENTS, tmp_path)
+    assert jobs[0].cell.name == "qm9_all_T3_mean_small_experiment=qm9_pools"
+    assert {job.after for job in jobs[1:]} == {jobs[0].cell.key}
+    best = tmp_path / jobs[0].cell.name / "seed0" / "checkpoints" / "best.ckpt"
+    best.parent.mkdir(parents=True)
+    best.touch()
+    assert [job.cell for job in plan(cells, EXPERIMENTS, tmp_path)] == cells
+
+
+def test_a_start_that_no_experiment_makes_is_named(tmp_path):
+    cells = EXPERIMENTS["qm9_heads"].cells("small", ["dataset.run=results/runs/elsewhere/seed0"])
+    with pytest.raises(InputError, match="elsewhere/seed0, which is no run of experiment=qm9_pools"):
+        plan(cells[:1], EXPERIMENTS, tmp_path)
+
+
+def test_failures_stop_what_needs_them_and_nothing_else(tmp_path):
+    """Backbones of seeds 0 and 1; the first fails. What needs it is not tried; the others run, two at a time."""
+    cells = [cell for cell in EXPERIMENTS["qm9_heads"].cells("small") if cell.seed < 2]
+    jobs, order, lock, most, now = plan(cells, EXPERIMENTS, tmp_path), [], threading.Lock(), 0, 0
+    meet = threading.Barrier(2, timeout=20)
+
+    def start(cell) -> str:
+        nonlocal most, now
+        with lock:
+            now += 1
+            most = max(most, now)
+            order.append(cell.key)
+        if cell.choices["dataset"] == "qm9":
+            meet.wait()  # both backbones are under way at once
+        with lock:
+            now -= 1
+        return "broken" if cell.choices["dataset"] == "qm9" and cell.seed == 0 else ""
+
+    failed = carry_out(jobs, 2, start)
+    backbones = [job.cell.key for job in jobs if job.after is None]
+    assert most == 2
+    assert set(order[:2]) == set(backbones)
+    assert len(order) == 2 + len(cells) // 2
+    assert failed.pop(backbones[0]) == "broken"
+    assert len(failed) == len(cells) // 2
+    assert all("what it starts from failed" in problem for problem in failed.values())
+
+
+def test_sweeps_are_read_as_hydra_reads_them(tmp_path):
+    assert parse_choices("seed", "range(3)") == ["0", "1", "2"]
+    assert parse_choices("target", "homo,[r2,mu]") == ["homo", "[r2,mu]"]
+    assert parse_choices("pool.feed_center", "true,false") == ["true", "false"]
+    path = tmp_path / "it.yaml"
+    path.write_text("# Table t: one\n# two\n# Headline: homo, r2\n# Also: seed=0,1 pool=max\n# python train.py it\n"
+                    "hydra: {sweeper: {params: {seed: 0}}}\n")  # fmt: skip
+    it = read_experiment(path)
+    assert (it.table, it.title, it.headline) == ("t", "one two", ("homo", "r2"))
+    assert it.sweeps == ({"seed": ["0"]}, {"seed": ["0", "1"], "pool": ["max"]})
+
+
+@pytest.mark.slow
+def test_runs_backbone_then_heads_side_by_side(tmp_path, qm9):
+    """For real, at debug scale; a second time there is nothing left to do."""
+    command = ["--table", "heads", "--scale", "debug", "--jobs", "2", "--only", "seed=0", "--only", "pool=gigp,mean",
+               "--only", "pool_on=features", f"results_dir={tmp_path}", "logger=csv"]  # fmt: skip
+    done = reproduce(*command)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs, 0 with a record, 2 missing, 1 to run before them." in done.stdout
+    assert len(list(tmp_path.glob("*/seed0/summary.json"))) == 3
+    assert "2 runs, 2 with a record, 0 missing." in reproduce(*command).stdout

@@ -29,14 +29,15 @@ def load_or_build(path: Path, version: str, build: Callable[[], Arrays]) -> Arra
         build: makes the arrays.
 
     Raises:
-        InputError: the disk is full or read-only.
+        InputError: the disk is full or read-only, or an array holds NaN or infinity.
     """
     if path.exists():
         try:
             return read(path, version)
-        except CacheError as error:
+        except (CacheError, OSError) as error:
             log.warning("%s %s; it is built again.", path, error)
     arrays = build()
+    check_finite(arrays)
     try:
         write(path, version, arrays)
     except OSError as error:
@@ -87,6 +88,30 @@ def read(path: Path, version: str) -> Arrays:
 
 def _header(version: str, body: memoryview | bytes) -> bytes:
     return f"gigp {version} {hashlib.sha256(body).hexdigest()}\n".encode()
+
+
+def check_finite(arrays: Arrays) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        InputError: naming the array, the value and where it is.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+            place = tuple(np.argwhere(~finite)[0].tolist())
+            raise InputError(
+                f"{name}[{', '.join(map(str, place))}] of the data is {array[place]}, and so are {(~finite).sum() - 1} "
+                "more values; every number must be finite. Fetch the source again."
+            )
+
+
+def digest_of(arrays: Arrays) -> str:
+    """SHA-256 of what arrays hold, whatever file they came from, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def sha256_of(path: Path) -> str:

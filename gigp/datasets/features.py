@@ -49,23 +49,28 @@ class BackboneFeatures(PointCloudDataModule):
     ) -> None:
         super().__init__(batch_size, eval_batch_size, augment=False, seed=seed)
         self.run, self.cache = Path(run), Path(cache)
+        from gigp.run import load_trained  # which itself imports the data sets
+
         sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
         self.changes = {f"{part}_size": size for part, size in sizes.items() if size is not None} | dict(changes or {})
+        _, self.source, self.trained = load_trained(self.run, setup=False, **self.changes)
+        if self.source.grid is not None:
+            raise InputError(f"{self.run} is a run on images; dataset=features takes runs on qm9 or orbits.")
+        self.kind, self.dim, self.out_dim = self.source.kind, self.source.dim, self.source.out_dim
+        self.targets, self.in_channels = self.source.targets, self.trained.model.backbone.out_channels
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
             return
-        from gigp.run import load_trained  # which itself imports the data sets
-
-        _, data, task = load_trained(self.run, **self.changes)
-        if data.grid is not None:
-            raise InputError(f"{self.run} is a run on images; dataset=features takes runs on qm9 or orbits.")
+        data, backbone = self.source, self.trained.model.backbone
+        data.prepare_data()
+        data.setup()
         checkpoint = sha256_of(self.run / "checkpoints" / "best.ckpt")[:12]
         clouds = f"{hash_of(data.indices)} {json.dumps(self.changes, sort_keys=True)}"
         clouds = hashlib.sha256(clouds.encode()).hexdigest()[:12]
         version = f"features-{checkpoint}-{clouds}-{FORMAT}"
         path = self.cache / f"features-{self.run.parent.name}-{self.run.name}-{clouds}.cache"
-        arrays = load_or_build(path, version, lambda: compute_features(data, task.model.backbone))
+        arrays = load_or_build(path, version, lambda: compute_features(data, backbone))
         sizes = torch.from_numpy(arrays["sizes"]).long()                           # (M,)
         self.mask = torch.arange(int(sizes.max())) < sizes[:, None]                # (M, N)
         self.starts = sizes.cumsum(0) - sizes
@@ -73,10 +78,8 @@ class BackboneFeatures(PointCloudDataModule):
         self.values = torch.from_numpy(arrays["targets"])                          # (M, T)
         parts = torch.arange(len(sizes)).split([len(indices) for indices in data.indices.values()])
         self.indices = dict(zip(data.indices, parts, strict=True))
-        self.kind, self.dim, self.targets, self.out_dim = data.kind, data.dim, data.targets, data.out_dim
-        self.in_channels = self.features.shape[1]
-        backbone = str(task.model.backbone.group)
-        source = {"run": f"{self.run.parent.name}/{self.run.name}", "backbone": backbone, "checkpoint": checkpoint}
+        source = {"run": f"{self.run.parent.name}/{self.run.name}", "backbone": str(backbone.group)}
+        source["checkpoint"] = checkpoint
         self.description = {**data.description, "features_of": source}
 
     def train_targets(self) -> Tensor:

@@ -14,6 +14,7 @@ from gigp.errors import InputError
 from gigp.pointcloud import PointCloud
 
 Part = Literal["train", "val", "test"]
+IDENTITY = ("dataset", "source", "sha256", "split_hash", "features_of")  # of the data, within their description
 
 
 class BatchSampler(Sampler[Tensor]):
@@ -56,7 +57,31 @@ class Samples(Dataset):
         return len(self.indices)
 
     def __getitem__(self, batch: Tensor) -> Any:
-        return self.module.fetch(self.indices[batch])
+        indices = self.indices[batch]
+        fetched = self.module.fetch(indices)
+        if isinstance(fetched[0], PointCloud):
+            check_finite(fetched[0], indices)
+        return fetched
+
+
+def check_finite(cloud: PointCloud, samples: Tensor) -> None:
+    """Refuse NaN and infinity in real points, where data enter; padding may hold anything.
+
+    Args:
+        cloud: a batch, on the host.
+        samples: what to call the clouds of the batch, (B,).
+
+    Raises:
+        InputError: naming the sample, the point, the coordinate or channel, and the value.
+    """
+    for what, values in (("position", cloud.pos), ("feature", cloud.feat)):
+        if not bool(values.isfinite().all()):
+            values, mask = torch.broadcast_tensors(values, cloud.mask.unsqueeze(-1))
+            for i, point, channel in (~values.isfinite() & mask).nonzero()[:1].tolist():
+                raise InputError(
+                    f"{what} {channel} of point {point} in sample {int(samples[i])} is {values[i, point, channel]}; "
+                    "every number must be finite. Leave the sample out, or mend it."
+                )
 
 
 class PointCloudDataModule(L.LightningDataModule):
@@ -69,7 +94,7 @@ class PointCloudDataModule(L.LightningDataModule):
         dim: of the positions.
         grid: positions that all clouds share, (N, d), or None.
         indices: of the samples of each part in the order of the source, (n,).
-        description: what a record says about the data.
+        description: what a record says about the data, their `source` and the `sha256` of their arrays included.
     """
 
     kind: Literal["regression", "classification"]
@@ -99,6 +124,25 @@ class PointCloudDataModule(L.LightningDataModule):
             return self.finish(batch, augment=False)
         finished = self.finish(batch, self.augment and self.trainer.training)
         return self.trainer.precision_plugin.convert_input(finished)  # what was whole numbers until here too
+
+    def state_dict(self) -> dict[str, Any]:
+        """What names the data; it travels in checkpoints."""
+        return {key: self.description[key] for key in IDENTITY if key in self.description}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Refuse to go on with other data than the run was started with.
+
+        Raises:
+            InputError: listing what differs.
+        """
+        if not hasattr(self, "description"):
+            return
+        now = self.state_dict()
+        if differences := [f"{k}: {state[k]} there, {now.get(k)} now" for k in state if state[k] != now.get(k)]:
+            raise InputError(
+                "the data are not those that this run was started with:\n  " + "\n  ".join(differences)
+                + "\nBring them back, or start anew with overwrite=true."
+            )  # fmt: skip
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", self.batch_size, shuffle=True)

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gigp.datasets.cache import digest_of
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of
 from gigp.datasets.targets import Target
 from gigp.errors import InputError, check_choice
@@ -85,9 +86,11 @@ class OrbitClouds(PointCloudDataModule):
         parts = torch.arange(len(orbit)).split(list(self.sizes.values()))
         self.indices = dict(zip(self.sizes, parts, strict=True))
         test = self.indices["test"]
+        arrays = {"positions": self.positions.numpy(), "x": self.x.numpy(), "values": self.values.numpy()}
         self.description = {
             "dataset": "orbits",
             "source": "synthetic",
+            "sha256": digest_of(arrays),
             "split": "seeded draw",
             "split_hash": hash_of(self.indices),
             "sizes": self.sizes,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gigp.datasets.cache import load_or_build
+from gigp.datasets.cache import digest_of, load_or_build
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of, take
 from gigp.datasets.qm9_sources import ELEMENTS, NUM_MOLECULES, read_qm9
 from gigp.datasets.targets import TARGETS, parse_targets
@@ -108,7 +108,7 @@ class QM9(PointCloudDataModule):
         self.positions_std = self.positions[train][self.mask[train]].std().item()
         if self.scale_positions:
             self.positions /= self.positions_std
-        self.description = self._describe()
+        self.description = self._describe(digest_of(arrays))
 
     def train_targets(self) -> Tensor:
         """Targets of the training set in internal units, atom references subtracted, (n, T)."""
@@ -156,10 +156,11 @@ class QM9(PointCloudDataModule):
         references = np.add.reduceat(per_atom, starts)                             # (M, T)
         return arrays["targets"][:, columns] - references * [target.referenced for target in self.targets]
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self, digest: str) -> dict[str, Any]:
         return {
             "dataset": "qm9",
             "source": self.source,
+            "sha256": digest,
             "split": self.split,
             "split_hash": hash_of(self.indices),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
@@ -184,3 +185,8 @@ def atom_features() -> Tensor:
         z = charge / 9
         table[charge, i] = torch.tensor([1.0, z, z * z])
     return table.flatten(1)
+
+
+def charges_of(feat: Tensor) -> Tensor:
+    """Nuclear charges that features say, (..., 15) -> (...,): the second of an element's three channels is z / 9."""
+    return (9 * feat[..., 1::3].sum(-1)).round().long()

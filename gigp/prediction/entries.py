@@ -1,0 +1,80 @@
+"""What an input file holds, one entry after the other: what is right is read, what is wrong is named."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gigp.errors import InputError
+
+
+class Entry(NamedTuple):
+    """One molecule or image.
+
+    Attributes:
+        file: that it comes from.
+        number: its place in the file, from 1; 0 where the file as a whole is wrong.
+        name: what the file calls it.
+        content: the molecule or image; None where there is an error.
+        error: what is wrong with it, or nothing.
+    """
+
+    file: str
+    number: int
+    name: str
+    content: Any
+    error: str = ""
+
+
+Found = tuple[str, Any]  # a name, and a molecule, an image, or the InputError that says why there is none
+Reader = Callable[[Path], Iterator[Found]]
+
+
+def read_entries(path: Path, readers: dict[str, Reader]) -> list[Entry]:
+    """All entries of a file, or of all files in a folder that have a reader, in alphabetical order.
+
+    Args:
+        path: file or folder.
+        readers: by the ending of the file's name.
+
+    Raises:
+        InputError: there is no such file, nothing reads it, or it holds nothing.
+    """
+    endings = ", ".join(readers)
+    if path.is_dir():
+        files = [file for file in sorted(path.iterdir()) if file.is_file() and _ending(file, readers)]
+        if not files:
+            raise InputError(f"input={path} holds no file that ends in {endings}; these are what this run can read.")
+    elif not path.exists():
+        raise InputError(f"there is no input={path}; give a file that ends in {endings}, or a folder of such files.")
+    elif not _ending(path, readers):
+        raise InputError(f"input={path} cannot be read for this run: give a file that ends in {endings}, or a folder.")
+    else:
+        files = [path]
+    if len(files) == 1:
+        return list(_entries(files[0], readers))
+    entries: list[Entry] = []
+    for file in files:
+        try:
+            entries += _entries(file, readers)
+        except InputError as error:
+            entries.append(Entry(str(file), 0, "", None, str(error)))
+    return entries
+
+
+def _entries(file: Path, readers: dict[str, Reader]) -> Iterator[Entry]:
+    number = 0
+    try:
+        for number, (name, content) in enumerate(readers[_ending(file, readers)](file), 1):
+            if isinstance(content, InputError):
+                yield Entry(str(file), number, name, None, str(content))
+            else:
+                yield Entry(str(file), number, name, content)
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}.") from error
+    if number == 0:
+        raise InputError(f"{file} is empty: it holds nothing to predict.")
+
+
+def _ending(file: Path, readers: dict[str, Reader]) -> str:
+    """The ending that a reader is known for, or nothing."""
+    return next((ending for ending in readers if file.name.lower().endswith(ending)), "")

@@ -1,0 +1,1 @@
+"""Figures from run records, small SVG files whose text is text, readable in grey."""

@@ -1,0 +1,45 @@
+"""The benchmark's record as tables."""
+
+from typing import Any
+
+import pandas as pd
+
+from gigp.study.formatting import to_markdown
+from gigp.study.runs import MISSING
+
+
+def speed_report(record: dict[str, Any]) -> str:
+    """The benchmark's record as Markdown; ratios are to the reference in the same run."""
+    speed, bounds = [], []
+    for case, result in record["cases"].items():
+        other = result["sides"].get("reference")
+        for side, entry in result["sides"].items():
+            if side == "reference":
+                continue
+            name = case + (", bf16" if "bf16" in side else "")
+            row: dict[str, str] = {"case": name}
+            for what, key in (("train/s", "train"), ("eval/s", "eval"), ("peak MB", "peak_mb")):
+                row[what] = f"{entry[key]:.4g}"
+                row[f"reference {what}"] = f"{other[key]:.4g}" if other else MISSING
+                row[f"{what} ratio"] = f"{entry[key] / other[key]:.2f}x" if other else MISSING
+            speed.append(row)
+            shares = sorted(entry["time_shares"].items(), key=lambda item: -item[1])[:4]
+            bounds.append({
+                "case": name, "step, ms": f"{1e3 * entry['step_seconds']:.4g}",
+                "arithmetic at the matrix rate, ms": f"{1e3 * entry['arithmetic_seconds']:.4g}",
+                "share": f"{entry['share_of_matrix_rate']:.0%}",
+                "bytes at the copy rate, ms": f"{1e3 * entry['traffic_seconds']:.4g}",
+                "where the time goes": ", ".join(f"{kind} {share:.0%}" for kind, share in shares),
+            })  # fmt: skip
+    parts = [f"{record['threads']} threads, torch {record['versions']['torch']}, medians of {record['repeats']} turns.",
+             to_markdown(pd.DataFrame(speed)), to_markdown(pd.DataFrame(bounds))]  # fmt: skip
+    if "parity" in record:
+        rows = [(of, f"{difference:.1e}") for of, difference in record["parity"].items()]
+        parts.append(to_markdown(pd.DataFrame(rows, columns=["parity with the reference", "relative difference"])))
+    for rows in (*record.get("pool_growth", {}).values(), record.get("mixed_sizes", [])):
+        if rows:
+            parts.append(to_markdown(pd.DataFrame(rows)))
+    if "training_overhead" in record:
+        share = record["training_overhead"]["overhead"]
+        parts.append(f"Loader, callbacks, logging and Lightning take {share:.1%} of a training epoch at scale=small.\n")
+    return "\n".join(part if part.endswith("\n") else part + "\n" for part in parts)

@@ -1,0 +1,123 @@
+"""kill -9, anywhere: the same command goes on, and what comes of it is what would have come without."""
+
+import random
+
+import pytest
+from omegaconf import OmegaConf
+
+from gigp.run import run
+from tests.faults.harness import REFUSED, Killable, assert_same_run, die_at, finish, left
+
+FEW = (3, 9, 14, 21)  # of the calls that change the disk, in the fast tests
+
+
+def calls(log) -> list[str]:
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def kill_and_go_on(cfg, whole, event: int, log) -> str | None:
+    """Kill a run at an event, then finish it; the name of the event, None where the run was over before it."""
+    killed = Killable(cfg, die_at, (event, log))
+    if killed.wait() == 0:
+        return None
+    assert killed.process.exitcode == -9, killed.says
+    finish(cfg)
+    assert_same_run(cfg, whole)
+    return calls(log)[-1]
+
+
+@pytest.mark.parametrize("event", FEW)
+def test_killed_before_the_disk_changes(clouds, tmp_path, event):
+    finish(whole := clouds("whole"))
+    assert kill_and_go_on(clouds("killed"), whole, event, tmp_path / "log")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_before_every_change_of_the_disk(clouds, tmp_path):
+    """All of them: configuration, history, half of a checkpoint, a whole one without its name, record, end mark."""
+    finish(whole := clouds("whole"))
+    events = []
+    while event := kill_and_go_on(clouds(f"killed{len(events)}"), whole, len(events), tmp_path / f"log{len(events)}"):
+        events.append(event)
+    for part in ("config.yaml", "metrics.csv", "best.ckpt", "last.ckpt", "summary.json", "touch done", "half of a"):
+        assert any(part in event for event in events), part
+    assert len(events) >= 20
+    print(f"{len(events)} kills: {events}")
+
+
+def overwrite_killed(cfg, old, event: int, log) -> bool:
+    """Kill the successor of a finished run at an event; whether it came to the event. A record is there always."""
+    folder = left(cfg)
+    before = folder.record.read_text()
+    killed = Killable(cfg, die_at, (event, log))
+    if killed.wait() == 0:
+        return False
+    assert killed.process.exitcode == -9, killed.says
+    records = [path.read_text() for path in (folder.record, folder.replaced / "summary.json") if path.exists()]
+    assert records
+    if not folder.last.exists() or (folder.record.exists() and folder.record.read_text() == before):
+        assert before in records  # the old run is the one that counts: the command that made it finds it finished
+        finish(old)
+        assert folder.record.read_text() == before
+        assert folder.best.exists()
+    else:  # the new one goes on, also where it is not said again that it may overwrite
+        finish(OmegaConf.merge(cfg, {"overwrite": False}))
+    return True
+
+
+@pytest.mark.parametrize("event", [2, 6, 16])
+def test_overwriting_loses_no_record(clouds, tmp_path, event):
+    finish(old := clouds("it"))
+    finish(new := clouds("new", "lr=0.01"))
+    again = clouds("it", "lr=0.01", "overwrite=true")
+    assert overwrite_killed(again, old, event, tmp_path / "log")
+    finish(again)
+    assert_same_run(again, new)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_overwriting_loses_no_record_wherever_it_is_killed(clouds, tmp_path):
+    finish(new := clouds("new", "lr=0.01"))
+    for event in range(200):
+        finish(old := clouds(f"it{event}"))
+        again = clouds(f"it{event}", "lr=0.01", "overwrite=true")
+        if not overwrite_killed(again, old, event, tmp_path / f"log{event}"):
+            break
+        finish(again)
+        assert_same_run(again, new)
+    assert event >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_at_random_moments(molecules):
+    """On real molecules with the whole network, again and again until 20 kills have hit a run at work."""
+    finish(whole := molecules("whole"))
+    moments, kills, runs = random.Random(0), 0, 0
+    while kills < 20:
+        cfg = molecules(f"it{runs}")
+        while Killable(cfg).kill(moments.uniform(0.2, 6)):
+            kills += 1
+        finish(cfg)
+        assert_same_run(cfg, whole)
+        runs += 1
+    print(f"{kills} kills of {runs} runs")
+
+
+def _together(barrier) -> None:
+    barrier.wait(60)
+
+
+def test_two_processes_for_one_run(clouds, tmp_path):
+    """One does it, the other says so and leaves."""
+    from tests.faults.harness import FORK
+
+    finish(whole := clouds("whole"))
+    cfg, barrier = clouds("it", "trainer.max_epochs=2"), FORK.Barrier(2)
+    pair = [Killable(cfg, _together, barrier) for _ in range(2)]
+    assert sorted(process.wait() for process in pair) == [0, REFUSED], pair[0].says
+    assert "another process is at work" in pair[0].says
+    assert_same_run(cfg, whole)
+    assert run(clouds("it"))["epochs"] == 2
