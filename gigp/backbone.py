@@ -41,7 +41,7 @@ class Bottleneck(nn.Module):
         h = self.reduce(feat.flatten(0, 1))                                  # (R * S, i)
         h = self.conv(h.view(rows, signals, -1), neighborhood)               # (Q, S, o)
         h = self.expand(h.flatten(0, 1)).view(h.shape[0], signals, -1)       # (Q, S, out_channels)
-        skip = feat if query_rows is None else feat[query_rows]
+        skip = feat if query_rows is None else feat.index_select(0, query_rows)
         return h + F.pad(skip, (0, self.grow))
 
 
@@ -194,10 +194,12 @@ class LieResNet(nn.Module):
         return self.lift_table[index].to(like.dtype).expand(g, -1, -1, -1, -1)
 
     def _layout_of_grid(self) -> tuple[Packing, list[Level]]:
-        """Packing and levels of the grid, made anew only after the net moved or was loaded."""
+        """Packing and levels of the grid, made anew only after the net moved or was loaded; torch.export, which sees
+        stand-ins for buffers, takes those of the call before."""
         table = self.grid if self.lift_table is None else self.lift_table
         key = (self.grid.device, self.grid.dtype, table._version, self.geometry.radius._version)
-        if self._grid_layout is None or self._grid_layout[0] != key:
+        stale = self._grid_layout is None or (self._grid_layout[0] != key and not torch.compiler.is_exporting())
+        if stale:
             with torch.no_grad():
                 packing = Packing(torch.ones_like(self.grid[..., 0], dtype=torch.bool))
                 self._grid_layout = (key, (packing, self._lay_out_grid()))

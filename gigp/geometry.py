@@ -133,7 +133,7 @@ class Geometry(nn.Module):
         for i, level in enumerate(levels):
             all_count = self.fill[i] == 1 and all(p.distance.shape[1] <= self.nbhd for p in level.pairs)
             repeat = i > 0 and level is levels[i - 1] and self.fill[i] == self.fill[i - 1]
-            if repeat and (all_count or not self.training):
+            if repeat:
                 chosen.append(chosen[-1])
                 continue
             tables = [p.inputs for p in level.pairs]

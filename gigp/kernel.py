@@ -23,8 +23,8 @@ def norm_swish(channels: int, norm: bool = True) -> list[nn.Module]:
 class KernelMLP(nn.Sequential):
     """MLP with a norm and a swish after every layer, the last included.
 
-    Where there are so many rows that memory decides the speed, training on a CPU works through them block by block
-    (`Blockwise`): the same numbers up to rounding, in a third of the memory.
+    On a CPU, evaluation works through the rows block by block, and so does training where they are so many that memory
+    decides the speed (`Blockwise`): the same numbers up to rounding, in a third of the memory.
 
     Args:
         sizes: channels of the input and of every layer.
@@ -39,13 +39,14 @@ class KernelMLP(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(E, sizes[0]) -> (E, sizes[-1])."""
-        large = len(x) > 4 * BLOCK and works_by_itself(x)
-        if large and not self.training and not torch.is_grad_enabled():
-            return torch.cat([super(KernelMLP, self).forward(rows) for rows in x.split(BLOCK)])
-        learns = self.training and torch.is_grad_enabled() and not x.requires_grad
-        if not (large and learns and self.norm) or world_size() > 1:  # whose numbers of rows may ask for different ways
+        if not (self.norm and works_by_itself(x)):
             return super().forward(x)
         layers = list(zip(list(self)[0::3], list(self)[1::3], strict=True))
+        if not (self.training or torch.is_grad_enabled()):
+            return evaluate(x, layers)
+        learns = self.training and torch.is_grad_enabled() and not x.requires_grad
+        if not (learns and len(x) > 4 * BLOCK) or world_size() > 1:  # whose numbers of rows may ask for different ways
+            return super().forward(x)
         parameters = [p for linear, norm in layers for p in (linear.weight, norm.weight, norm.bias)]
         out, *statistics = Blockwise.apply(x, self[1].eps, *parameters)
         with torch.no_grad():
@@ -54,6 +55,20 @@ class KernelMLP(nn.Sequential):
                 norm.running_mean.lerp_(mean + linear.bias, norm.momentum)
                 norm.running_var.lerp_(var * len(x) / (len(x) - 1), norm.momentum)
         return out
+
+
+def evaluate(x: Tensor, layers: list[tuple[nn.Linear, nn.BatchNorm1d]]) -> Tensor:
+    """The kernel MLP in evaluation, block by block, with every batch norm taken into the linear layer before it."""
+    folded = []
+    for linear, norm in layers:
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        folded.append((linear.weight * scale[:, None], (linear.bias - norm.running_mean) * scale + norm.bias))
+    out = []
+    for rows in x.split(BLOCK):
+        for weight, bias in folded:
+            rows = F.silu(product(rows, weight, bias), inplace=True)
+        out.append(rows)
+    return torch.cat(out)
 
 
 class Blockwise(torch.autograd.Function):

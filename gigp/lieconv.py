@@ -58,7 +58,7 @@ class LieConv(nn.Module):
         """
         kernel = self.kernel(neighborhood.pairs)                   # (E, k)
         rows = len(neighborhood.count) * feat.shape[1]             # Q * S
-        if rows > MANY and works_by_itself(feat) and not neighborhood.pairs.requires_grad:
+        if works_by_itself(feat) and rows > MANY and not neighborhood.pairs.requires_grad:
             out = Convolution.apply(kernel, feat, self.linear.weight, self.linear.bias, neighborhood)
         else:
             out = self.linear(neighborhood.sum(kernel, feat))      # (Q, S, k * c_in) -> (Q, S, c_out)

