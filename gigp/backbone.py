@@ -13,6 +13,7 @@ from gigp.kernel import norm_swish
 from gigp.lieconv import KernelNorm, LieConv
 from gigp.linear import Linear
 from gigp.neighborhood import Neighborhood
+from gigp.norm import BatchNorm
 from gigp.pointcloud import Packing, PointCloud
 
 LIFT_TABLE = 128  # points that have lifts of their own in evaluation; larger clouds use them again
@@ -107,6 +108,8 @@ class LieResNet(nn.Module):
         self.register_buffer("grid", None if grid is None else grid[None], persistent=False)
         points = LIFT_TABLE if grid is None else len(grid)
         self.register_buffer("lift_table", None if group.free else draw_lifts(group, points, liftsamples))
+        for module in (m for block in self.blocks for m in block.conv.kernel if isinstance(m, BatchNorm)):
+            module.same_rows = grid is not None
         self._grid_layout: tuple[object, tuple[Packing, list[Level]]] | None = None
         if grid is not None:
             with torch.no_grad():

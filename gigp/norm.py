@@ -11,11 +11,17 @@ class BatchNorm(nn.BatchNorm1d):
 
     Works on every device and in double precision (torch's SyncBatchNorm needs a GPU). With one process, and in
     evaluation, it is `nn.BatchNorm1d` to the bit.
+
+    Attributes:
+        same_rows: all processes hold the same rows, as those of a kernel on a grid that all images share; they count
+            once.
     """
+
+    same_rows = False
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, channels) -> (rows, channels); the processes may have different numbers of rows, but each has one."""
-        if not self.training or world_size() == 1:
+        if not self.training or self.same_rows or world_size() == 1:
             return super().forward(x)
         wide = x.to(self.weight.dtype)
         var, mean = (s.double() for s in torch.var_mean(wide, 0, correction=0))   # (c,) of this process

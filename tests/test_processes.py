@@ -55,7 +55,7 @@ def assert_same_run(a, b) -> None:
     weights = [torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for f in (a, b)]
     assert weights[0].keys() == weights[1].keys()
     for key in weights[0]:
-        torch.testing.assert_close(weights[1][key], weights[0][key], rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(weights[1][key], weights[0][key], rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("data", [QM9, pytest.param(DIGITS, marks=pytest.mark.slow)])
@@ -121,21 +121,23 @@ def test_killed_processes_resume(configure, tmp_path, how):
 
 @pytest.mark.slow
 def test_sweep_of_runs_in_two_processes_with_one_wandb_run_each(tmp_path):
-    line = ["-m", "pool=mean,gigp", TWO, "logger=wandb", f"results_dir={tmp_path}/${{choices.pool}}"]
+    line = ["hydra.mode=MULTIRUN", "pool=mean,gigp", TWO, "logger=wandb", f"results_dir={tmp_path}/runs"]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {"HOME": str(tmp_path)}
-    done = subprocess.run(command(*line), cwd=ROOT, capture_output=True, text=True, env=clean)
+    done = subprocess.run(command(*line, name="null"), cwd=ROOT, capture_output=True, text=True, env=clean)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 3/3") == 2  # one process speaks
-    for pool in ("mean", "gigp"):
-        assert json.loads((tmp_path / pool / "it" / "seed0" / "summary.json").read_text())["processes"] == 2
-        assert len(list((tmp_path / pool / "it" / "seed0" / "wandb").glob("offline-run-*"))) == 1
+    folders = list((tmp_path / "runs").glob("*/seed0"))
+    assert len(folders) == 2
+    for folder in folders:
+        assert json.loads((folder / "summary.json").read_text())["processes"] == 2
+        assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
 
 
 @pytest.mark.slow
 def test_torchrun_starts_the_processes(configure, tmp_path):
     run(configure(*UNEVEN, "name=whole"))
     line = command("logger=csv", f"results_dir={tmp_path}/runs", TWO)[1:]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     for outcome in ("epoch 3/3", "skipped"):
         done = subprocess.run([*torchrun, *line], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

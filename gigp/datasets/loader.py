@@ -124,7 +124,10 @@ class PointCloudDataModule(L.LightningDataModule):
         """Clouds and targets of a raw batch, on its device, randomly moved if `augment`."""
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[PointCloud, Tensor]:
-        return self.finish(batch, self.augment and self.trainer is not None and self.trainer.training)
+        if self.trainer is None:
+            return self.finish(batch, augment=False)
+        finished = self.finish(batch, self.augment and self.trainer.training)
+        return self.trainer.precision_plugin.convert_input(finished)  # what was whole numbers until here too
 
     def state_dict(self) -> dict[str, Any]:
         """What names the data; it travels in checkpoints."""
