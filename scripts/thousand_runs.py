@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -150,7 +150,7 @@ def read_diaries(root: Path) -> dict[str, int]:
     whole = {name: sorted(s for s in all_spans if s) for name, all_spans in spans.items()}
     return {
         "twice": sum(count > 1 for count in ends.values()),
-        "overlaps": sum(a[1] > b[0] for s in whole.values() for a, b in zip(s, s[1:], strict=False)),
+        "overlaps": sum(a[1] > b[0] for s in whole.values() for a, b in pairwise(s)),
         "rescued": sum(None in all_spans and bool(whole[name]) for name, all_spans in spans.items()),
         "busy": busy,
     }

@@ -198,6 +198,7 @@ def test_names(configure):
     assert name("pool.orbits=1", "lr=0.1") == "qm9_homo_T3_gigp_small_lr=0.1_pool.orbits=1"
     assert name("lr=0.1", "pool.orbits=1") == name("pool.orbits=1", "lr=0.1")
     assert name("dataset=rotmnist", "scale=debug") == "rotmnist_SO2_gigp_debug"
+    assert name("dataset.root=/mnt/data", "trainer.devices=2") == name()
     assert name("name=x", "lr=0.1") == "x"
 
 
@@ -319,3 +320,12 @@ def test_full_disk_keeps_the_last_checkpoint(configure, tmp_path, monkeypatch):
 def test_bad_input(configure, overrides, message):
     with pytest.raises(InputError, match=message):
         run(configure(*TINY, *overrides))
+
+
+def test_a_run_goes_on_where_data_lie_elsewhere(configure, tmp_path, qm9):
+    """Folders of data are no part of a run's identity."""
+    run(configure(*TINY, "name=it"))
+    elsewhere = configure(*TINY, "name=it", f"dataset.root={tmp_path}/elsewhere", f"dataset.cache={tmp_path}/elsewhere")
+    before = (tmp_path / "runs" / "it" / "seed0" / "summary.json").read_bytes()
+    run(elsewhere)  # finished: nothing is read
+    assert (tmp_path / "runs" / "it" / "seed0" / "summary.json").read_bytes() == before
