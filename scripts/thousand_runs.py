@@ -1,4 +1,4 @@
-"""How a study of 1,000 runs behaves: `python scripts/thousand_runs.py`, some minutes; writes results/studies/thousand_runs.md.
+"""How a study of 1,000 runs behaves: `python scripts/thousand_runs.py`; writes results/studies/thousand_runs.md.
 
 Several processes go through the same 1,000 cells, each in an order of its own, as the jobs of a sweep that was started
 several times over would. The cells go through the folders, locks and records of real runs; training is replaced by
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,9 +23,9 @@ POOLS = ["gigp", "mean", "sum", "max", "one_orbit"]
 REAL = 2  # seeds of one cell in each pool that train for real
 REPORT = """# A study of 1,000 runs
 
-Made by `python scripts/thousand_runs.py`: {workers} processes go through the same {num:,} cells ({real} of them trained for
-real at `scale=debug`), each in an order of its own; one is killed with SIGKILL at a random moment {kills} times and starts
-again.
+Made by `python scripts/thousand_runs.py`: {workers} processes go through the same {num:,} cells ({real} of them
+trained for real at `scale=debug`), each in an order of its own; one is killed with SIGKILL at a random moment {kills}
+times and starts again.
 
 | what | result |
 | --- | --- |
@@ -150,7 +150,7 @@ def read_diaries(root: Path) -> dict[str, int]:
     whole = {name: sorted(s for s in all_spans if s) for name, all_spans in spans.items()}
     return {
         "twice": sum(count > 1 for count in ends.values()),
-        "overlaps": sum(a[1] > b[0] for s in whole.values() for a, b in zip(s, s[1:], strict=False)),
+        "overlaps": sum(a[1] > b[0] for s in whole.values() for a, b in pairwise(s)),
         "rescued": sum(None in all_spans and bool(whole[name]) for name, all_spans in spans.items()),
         "busy": busy,
     }
