@@ -1,4 +1,4 @@
-"""How a study of 1,000 runs behaves: `python scripts/thousand_runs.py`, some minutes; writes results/studies/thousand_runs.md.
+"""How a study of 1,000 runs behaves: `python scripts/thousand_runs.py`; writes results/studies/thousand_runs.md.
 
 Several processes go through the same 1,000 cells, each in an order of its own, as the jobs of a sweep that was started
 several times over would. The cells go through the folders, locks and records of real runs; training is replaced by
@@ -23,9 +23,9 @@ POOLS = ["gigp", "mean", "sum", "max", "one_orbit"]
 REAL = 2  # seeds of one cell in each pool that train for real
 REPORT = """# A study of 1,000 runs
 
-Made by `python scripts/thousand_runs.py`: {workers} processes go through the same {num:,} cells ({real} of them trained for
-real at `scale=debug`), each in an order of its own; one is killed with SIGKILL at a random moment {kills} times and starts
-again.
+Made by `python scripts/thousand_runs.py`: {workers} processes go through the same {num:,} cells ({real} of them
+trained for real at `scale=debug`), each in an order of its own; one is killed with SIGKILL at a random moment {kills}
+times and starts again.
 
 | what | result |
 | --- | --- |

@@ -68,7 +68,8 @@ def start(*arguments: str, **env: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, text=True, env={**os.environ, **env}, **pipes)
 
 
-@pytest.mark.parametrize("launcher", ["joblib", pytest.param("local", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "local"])
 def test_outcomes_of_other_processes_are_reported(tmp_path, launcher):
     done = start("pool=mean,sum", "lr=0.01,-1", f"launcher={launcher}", f"results_dir={tmp_path}", OMP_NUM_THREADS="")
     out, errors = done.communicate()
