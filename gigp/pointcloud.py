@@ -108,7 +108,7 @@ class Packing:
 
     def rows_of(self, x: Tensor) -> Tensor:
         """Values of S signals on each of G clouds, (G * S, N, c), where G or S is 1 -> (R, S, c)."""
-        signals = len(x) // self.shape[0] if self.shape[0] else 1
+        signals = x.shape[0] // self.shape[0] if self.shape[0] else 1
         x = x.unflatten(0, (self.shape[0], signals)).transpose(1, 2)  # (G, N, S, c)
         return x.flatten(0, 1)[self.rows]
 
