@@ -237,7 +237,7 @@ def environment() -> dict[str, Any]:
             **{package: version(package) for package in ("gigp", "torch", "lightning", "torch-geometric", "numpy")},
         },
         "git_commit": commit,
-        "git_dirty": None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "git_dirty": None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no", ":!results")),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
     }
