@@ -60,10 +60,14 @@ class InvariantNet(nn.Module):
     Raises:
         InputError: other features than those of molecules, or a group whose configuration rescales positions, so that
             the cutoff would not be in Angstrom.
+
+    Attributes:
+        group: under which the network is invariant, whatever the configuration says.
     """
 
     name: str
     out_channels: int
+    group: Group = SE3()
 
     def __init__(self, in_channels: int, group: Group, grid: Tensor | None = None, **unused: object) -> None:
         super().__init__()
@@ -77,7 +81,6 @@ class InvariantNet(nn.Module):
                 f"backbone={self.name} is invariant under SE(3) by itself and takes positions in Angstrom; "
                 f"{group} is a setting of LieConv that rescales them. Use group=T3."
             )
-        self.group = SE3()
 
     def features(self, charges: Tensor, pos: Tensor, batch: Tensor) -> Tensor:
         """Features (R, out_channels) of R atoms: charges (R,), positions (R, 3), molecule (R,)."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from gigp.config import instantiate
@@ -17,7 +19,7 @@ from gigp.errors import InputError
 from gigp.records import further_overrides
 from gigp.study.experiments import CONFIGS, Cell, Experiment, in_order, protocol_of
 
-POOLS = ["gigp", "mean", "sum", "max", "one_orbit", "mean_mlp", "radial_deepsets"]
+POOLS = ["gigp", "mean", "sum", "max", "one_orbit", "mean_mlp", "radial_deepsets"]  # then readouts, by name
 # what makes two results comparable: all but pool and seed
 SETTING = ["experiment", "data set", "backbone", "pooled", "protocol", "backbone run", "scale", "variant", "train",
            "split", "source", "target", "unit", "kind"]  # fmt: skip
@@ -89,7 +91,7 @@ def rows_of(record: dict[str, Any], experiments: dict[str, Experiment]) -> Itera
         }  # fmt: skip
 
 
-def pairs(overrides: list[str]) -> dict[str, str]:
+def pairs(overrides: Iterable[str]) -> dict[str, str]:
     """Overrides KEY=VALUE as a dictionary."""
     return dict(override.split("=", 1) for override in overrides)
 
@@ -189,7 +191,7 @@ def known_of(cell: Cell, experiment: Experiment) -> dict[str, Any]:
         known["backbone run"] = run_of(overrides.get("dataset.run", overrides.get("init_from")))
     if dataset == "features":  # then these are of the run that it starts from
         return known
-    return known | {"data set": dataset, "backbone": group_name(cell.choices["group"])}
+    return known | {"data set": dataset, "backbone": symmetry_of(cell.choices["group"], overrides.get("backbone"))}
 
 
 def unit_of(target: str) -> dict[str, str]:
@@ -197,6 +199,17 @@ def unit_of(target: str) -> dict[str, str]:
     if target in TARGETS:
         return {"unit": TARGETS[target].unit, "kind": TARGETS[target].kind}
     return {"unit": "%", "kind": "classification"} if target == "error" else {"unit": "1", "kind": "intensive"}
+
+
+def symmetry_of(group: str, backbone: str | None) -> str:
+    """How records write the symmetry of a backbone: its own where it has one, else that of the group."""
+    if backbone:
+        node = OmegaConf.load(CONFIGS / "backbone" / f"{backbone}.yaml")
+        with warnings.catch_warnings(action="ignore"):  # of PyTorch Geometric, when it is first imported
+            own = getattr(get_class(node.get("backbone", node)["_target_"]), "group", None)
+        if own is not None:
+            return str(own)
+    return group_name(group)
 
 
 @cache

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gigp.records import further_overrides
 from gigp.study.experiments import Cell
-from gigp.study.runs import group_name, pool_defaults, unit_of
+from gigp.study.runs import pairs, pool_defaults, symmetry_of, unit_of
 
 EPOCHS = 20
 
@@ -27,7 +27,8 @@ def write_run(runs: Path, cell: Cell, value: Callable[[Cell, str], float], **cha
     record = {
         "name": cell.name, "seed": cell.seed, "choices": cell.choices,
         "metrics": {t: {"unit": u, "test": value(cell, t), "val": value(cell, t)} for t, u in units.items()},
-        "best_epoch": EPOCHS - 1, "data": data, "backbone_group": group_name(cell.choices["group"]), "pool_group": None,
+        "best_epoch": EPOCHS - 1, "data": data, "pool_group": None,
+        "backbone_group": symmetry_of(cell.choices["group"], pairs(cell.overrides).get("backbone")),
         "pool": {k: v for k, v in pool_defaults(cell.choices["pool"]).items() if k != "_target_"}, "learned": learned,
         "pool_on": cell.pool_on, "init_from": None if cell.protocol == "from scratch" else "backbone/seed0",
         "frozen_backbone": cell.protocol == "frozen backbone", "epochs": EPOCHS, "seconds": 120.0,

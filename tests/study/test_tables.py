@@ -7,7 +7,7 @@ from gigp.errors import InputError
 from gigp.study.experiments import read_experiments
 from gigp.study.published import read_published
 from gigp.study.report import family
-from gigp.study.runs import read_records
+from gigp.study.runs import read_records, symmetry_of
 from gigp.study.tables import comparisons, paired_table, results, results_table
 from tests.conftest import ROOT
 from tests.study.synthetic import write_run, write_runs
@@ -78,6 +78,34 @@ def test_many_pools_are_rows_and_defaults_are_not_named(tmp_path):
     assert list(shown["pool"])[:2] == ["gigp", "gigp, membership=hat"]
     assert list(shown["pool"]).index("gigp, orbits=5") < list(shown["pool"]).index("gigp, orbits=10")
     assert set(shown["parity, 1"]) == {"1 ± 0 (3)"}
+
+
+def test_every_readout_has_a_row_and_is_compared(tmp_path):
+    """All pools of configs/pool but the plain and the other controls; on features, from the backbone's run."""
+    cells = cells_of("qm9_readouts")
+    readouts = {path.stem for path in (ROOT / "configs" / "pool").glob("*.yaml") if "Readout" in path.read_text()}
+    assert len(readouts) == 8
+    assert {c.choices["pool"] for c in cells} == {"gigp", "mean", "one_orbit", "mean_mlp"} | readouts
+    assert {(c.pool_on, c.protocol, len(c.targets)) for c in cells} == {("features", "frozen backbone", 12)}
+    write_runs(tmp_path, [c for c in cells if c.choices["pool"] != "median"], lambda cell, target: 1.0)
+    shown = table(tmp_path, "qm9_readouts").shown.set_index("pool")["homo, meV"]
+    assert list(shown.index) == ["gigp", "mean", "one_orbit", "mean_mlp", *sorted(readouts)]
+    assert (shown["set2set"], shown["median"]) == ("1 ± 0 (3)", "missing")
+    numbers = comparisons(family(read_records(tmp_path, EXPERIMENTS), ["qm9_readouts"], EXPERIMENTS))
+    assert set(numbers["minus"]) == {"mean", "one_orbit", "mean_mlp"} | readouts
+
+
+def test_invariant_backbones_are_rows_of_their_own_symmetry(tmp_path):
+    """SE(3) in records and in what is missing, though group=T3; no figure of LieConv is put beside them."""
+    cells = [c for c in cells_of("qm9_schnet") if c.choices["pool"] in ("gigp", "mean")]
+    write_runs(tmp_path, cells, lambda cell, target: 1.0 + cell.seed)
+    it = table(tmp_path, "qm9_schnet")
+    shown = it.shown.set_index("variant")
+    assert list(shown.index) == ["backbone=schnet", "backbone=visnet"]  # missing pools are in the rows of the others
+    assert list(shown.loc["backbone=visnet", ["gigp", "sum"]]) == ["2.0 ± 1.0 (3)", "missing"]
+    assert "backbone: SE(3)" in it.markdown()
+    assert "published" not in shown
+    assert (symmetry_of("SO3", "lieconv"), symmetry_of("SO3", None)) == ("SO(3)", "SO(3)")
 
 
 def test_pairs_are_of_the_same_seed(tmp_path):
