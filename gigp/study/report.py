@@ -1,8 +1,8 @@
 """Every generated text: tables, the block of the README, and the report, whose numbers come from the tables alone.
 
 A template holds lines `<!-- table: NAME -->`, which a table follows in the report, and places `{{NAME | word | ...}}`:
-the cell of that table whose row holds all the words, which becomes its text and unit with a link to the table. In
-tables that are text alone (verdicts, headline) the last word is the column.
+the cell of that table whose row holds all the words, which becomes its text and unit with a link to the table; a word
+may name its column, as pool=mean. In tables that are text alone (verdicts, headline) the last word is the column.
 """
 
 import json
@@ -131,9 +131,11 @@ def cite(table: Table, words: list[str], where: str) -> str:
         frame, column = table.numbers, "text"
     else:
         words = words[:-1]
-    rows = frame[[set(words) <= set(map(str, row)) for row in frame.astype(object).to_numpy()]]
+    cells = [{*map(str, row.values()), *(f"{k}={v}" for k, v in row.items())} for row in frame.to_dict("records")]
+    rows = frame[[set(words) <= found for found in cells]]
     if column not in frame or len(rows) != 1:
         cited = " | ".join([table.name, *words])
         raise InputError(f"{where}: {{{{{cited}}}}} fits {len(rows)} cells; it must fit one.")
     row = rows.iloc[0]
-    return f"{row[column]} {row['unit']}" if column == "text" and row[column] != "missing" else str(row[column])
+    with_unit = column == "text" and row[column] != "missing" and row["unit"] != "1"
+    return f"{row[column]} {row['unit']}" if with_unit else str(row[column])

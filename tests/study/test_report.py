@@ -84,7 +84,7 @@ def tables(tmp_path):
 
 
 def test_places_cite_one_cell_with_its_unit(tables):
-    template = "GIGP: {{pools | qm9 | homo | gigp}}; {{pools_verdicts | qm9_pools | against mean}}."
+    template = "GIGP: {{pools | qm9 | homo | pool=gigp}}; {{pools_verdicts | qm9_pools | against mean}}."
     text = fill_template(template, tables, "it")
     assert text == "GIGP: [12.0 ± 1.6 (5) meV](tables/pools.md); [12 missing](tables/pools_verdicts.md)."
 
