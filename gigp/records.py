@@ -32,6 +32,9 @@ IN_NAME_ALREADY = (
     "dataset", "group", "pool", "scale", "target", "seed", "logger", "experiment", *PLACE, *NOT_IDENTITY
 )  # fmt: skip
 
+# what git says of changed files; records under results/ are no code, and a run that is done again writes its own
+CHANGED = ("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)results")
+
 
 def run_name(config: dict[str, Any], overrides: list[str]) -> str:
     """Name of a run: its choices, then every other override of the command line, in alphabetical order.
@@ -237,7 +240,7 @@ def environment() -> dict[str, Any]:
             **{package: version(package) for package in ("gigp", "torch", "lightning", "torch-geometric", "numpy")},
         },
         "git_commit": commit,
-        "git_dirty": None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "git_dirty": None if commit is None else bool(_git(*CHANGED)),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
     }

@@ -21,14 +21,14 @@ def reproduce(*arguments: str) -> subprocess.CompletedProcess:
 
 def test_lists_what_is_missing_and_what_runs_before(tmp_path):
     """Of fourteen heads for one seed one has a record; their backbone comes first."""
-    folder = tmp_path / "features_T3_gigp_small_pool_on=outputs_experiment=qm9_heads" / "seed3"
+    folder = tmp_path / "features_T3_gigp_small_pool_on=outputs_experiment=qm9_heads" / "seed2"
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text("{}")
-    done = reproduce("--table", "heads", "--only", "seed=3", "--dry-run", f"results_dir={tmp_path}", "logger=csv")
+    done = reproduce("--table", "heads", "--only", "seed=2", "--dry-run", f"results_dir={tmp_path}", "logger=csv")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "14 runs, 1 with a record, 13 missing, 1 to run before them."
-    assert f"experiment=qm9_pools scale=small results_dir={tmp_path} logger=csv seed=3 pool=mean" in lines[1]
+    assert f"experiment=qm9_pools scale=small results_dir={tmp_path} logger=csv seed=2 pool=mean" in lines[1]
     assert len(lines) == 15
 
 

@@ -95,10 +95,13 @@ def sign_flip_p(difference: np.ndarray) -> float:
 
 
 def with_error(mean: float, std: float) -> str:
-    """A mean to two digits of its standard deviation, or to four digits where there is none."""
+    """A mean to two digits of its standard deviation, but to five of its own at most; to four where there is none."""
     if math.isnan(std):
         return f"{mean:.4g}"
     if std == 0:
         return f"{mean:.4g} ± 0"
-    decimals = max(0, 1 - math.floor(math.log10(std)))
+    decimals = 1 - math.floor(math.log10(std))
+    if mean:
+        decimals = min(decimals, 4 - math.floor(math.log10(abs(mean))))
+    decimals = max(0, decimals)
     return f"{mean:.{decimals}f} ± {std:.{decimals}f}"

@@ -47,3 +47,4 @@ def test_text_of_a_cell():
     assert str(spread([np.nan])) == "missing"
     assert with_error(0.083456, 0.00123) == "0.0835 ± 0.0012"
     assert with_error(1234.5, 120.0) == "1234 ± 120"
+    assert with_error(5.3876001, 2.8e-7) == "5.3876 ± 0.0000"  # runs that agree to rounding

@@ -97,9 +97,9 @@ def test_every_readout_has_a_row_and_is_compared(tmp_path):
 
 def test_invariant_backbones_are_rows_of_their_own_symmetry(tmp_path):
     """SE(3) in records and in what is missing, though group=T3; no figure of LieConv is put beside them."""
-    cells = [c for c in cells_of("qm9_schnet") if c.choices["pool"] in ("gigp", "mean")]
+    cells = [c for c in cells_of("qm9_backbones") if c.choices["pool"] in ("gigp", "mean")]
     write_runs(tmp_path, cells, lambda cell, target: 1.0 + cell.seed)
-    it = table(tmp_path, "qm9_schnet")
+    it = table(tmp_path, "qm9_backbones")
     shown = it.shown.set_index("variant")
     assert list(shown.index) == ["backbone=schnet", "backbone=visnet"]  # missing pools are in the rows of the others
     assert list(shown.loc["backbone=visnet", ["gigp", "sum"]]) == ["2.0 ± 1.0 (3)", "missing"]
