@@ -31,8 +31,8 @@ REPORT = """# A study of 1,000 runs
 
 Made by `python scripts/thousand_runs.py`: {workers} processes go through the same {num:,} cells, each in an order of
 its own; {real} of them train for real at `scale=debug`, the others do all that a run does with its folder, without
-training. A process is killed with SIGKILL at a random moment {kills} times, and another starts. Times are of the CPU, which
-does not count what else the machine was doing; those of commands include the start of Python and imports.
+training. A process is killed with SIGKILL at a random moment {kills} times, and another starts. Times are of the CPU,
+which does not count what else the machine was doing; they include the start of Python and imports.
 
 | what | result |
 | --- | --- |
