@@ -73,19 +73,20 @@ class GIGPAggregation(Aggregation):
             (B, c); 0 for a graph without points.
 
         Raises:
-            InputError: neither or both of `pos` and `q`, or of another length or number of channels than expected.
+            InputError: neither or both of `pos` and `q`, or of another length or number of channels than expected, or
+                an `index` that does not name a graph for each point.
         """
         self.assert_two_dimensional_input(x, dim)
         if index is None:
             index = torch.repeat_interleave(ptr.diff(), output_size=len(x))
-        self._check(x, pos, q)
+        self._check(x, index, pos, q)
         if q is None:
             q = self._coordinate(pos, index, dim_size)
         m = self.pool.orbits(q[None], torch.ones_like(q[None], dtype=torch.bool))[0].to(x.dtype)    # (N, K)
         n = m.new_zeros(dim_size, m.shape[1]).index_add(0, index, m)                                # (B, K)
         return self.pool.combine(sum_of_products(m, x, index, dim_size), n)
 
-    def _check(self, x: Tensor, pos: Tensor | None, q: Tensor | None) -> None:
+    def _check(self, x: Tensor, index: Tensor, pos: Tensor | None, q: Tensor | None) -> None:
         """Refuse points without a place, and arguments that do not fit together."""
         channels, dim = self.pool.channels, self.pool.group.dim
         if (pos is None) == (q is None):
@@ -99,6 +100,11 @@ class GIGPAggregation(Aggregation):
                 f"x {tuple(x.shape)} and {'q' if pos is None else 'pos'} {tuple(place.shape)} do not fit; "
                 f"expected {(len(x), channels)} and {shape}."
             )
+        if index.shape != (len(x),) or index.dtype != torch.long:
+            raise InputError(
+                f"index {tuple(index.shape)} of {index.dtype} does not name the graph of each of {len(x)} points; "
+                f"expected {(len(x),)} of torch.int64."
+            )
 
     def _coordinate(self, pos: Tensor, index: Tensor, num: int) -> Tensor:
         """Orbit coordinates, (N,), of positions (N, d) about the centroid of each graph or about the origin."""
@@ -107,9 +113,11 @@ class GIGPAggregation(Aggregation):
             pos = pos - (pos.new_zeros(num, pos.shape[1]).index_add(0, index, pos) / count)[index]
         return coordinate(self.pool.group, "origin", pos[None], torch.ones_like(pos[None, :, 0], dtype=torch.bool))[0]
 
+    def extra_repr(self) -> str:
+        return f"{self.pool.channels}, {self.pool.group}, orbits={self.pool.orbits.num}"
+
     def __repr__(self) -> str:
-        pool = self.pool
-        return f"{type(self).__name__}({pool.channels}, {pool.group}, orbits={pool.orbits.num})"
+        return f"{type(self).__name__}({self.extra_repr()})"
 
 
 def sum_of_products(m: Tensor, x: Tensor, index: Tensor, num: int) -> Tensor:

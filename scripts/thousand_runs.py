@@ -1,15 +1,17 @@
 """How a study of 1,000 runs behaves: `python scripts/thousand_runs.py`; writes results/studies/thousand_runs.md.
 
-Several processes go through the same 1,000 cells, each in an order of its own, as the jobs of a sweep that was started
-several times over would. The cells go through the folders, locks and records of real runs; training is replaced by
-writing what it writes, but for a sample that trains for real. Processes are killed at random moments and start again.
+Several processes go through the same 1,000 cells, each in an order of its own, as if a sweep had been started several
+times over. The cells go through the folders, locks and records of real runs; training is replaced by writing what it
+writes, but for some cells that train for real. Processes are killed at random moments, and others start.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
-import signal
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,195 +21,225 @@ from itertools import pairwise, product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+FORK = multiprocessing.get_context("forkserver")  # which has imported everything, so that processes start at once
 POOLS = ["gigp", "mean", "sum", "max", "one_orbit"]
-REAL = 2  # seeds of one cell in each pool that train for real
+TARGETS = ["mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "H", "Cv"]
+REAL = ("homo", 2)  # target and number of seeds that train for real
+EPOCHS = 3
 REPORT = """# A study of 1,000 runs
 
-Made by `python scripts/thousand_runs.py`: {workers} processes go through the same {num:,} cells ({real} of them
-trained for real at `scale=debug`), each in an order of its own; one is killed with SIGKILL at a random moment {kills}
-times and starts again.
+Made by `python scripts/thousand_runs.py`: {workers} processes go through the same {num:,} cells, each in an order of
+its own; {real} of them train for real at `scale=debug`, the others do all that a run does with its folder, without
+training. A process is killed with SIGKILL at a random moment {kills} times, and another starts. Times are of the CPU,
+which does not count what else the machine was doing; they include the start of Python and imports.
 
 | what | result |
 | --- | --- |
-| records | {records:,} of {num:,}, {damaged} damaged |
-| runs finished by two processes | {twice} |
+| records | {records:,} of {num:,} |
+| records lost or damaged | {lost} |
+| runs done twice | {twice} |
 | moments with two processes in one folder | {overlaps} |
-| runs whose process was killed within, finished by another | {rescued} |
-| folder found busy and left to the other process | {busy:,} |
-| one process going through all {num:,} finished runs | {skip:.1f} s |
-| the same by `python train.py -m`, for each run | {sweep:.0f} ms |
-| tables over {num:,} records (`scripts/make_tables.py`) | {tables:.1f} s |
+| runs whose process was killed within, done by another | {rescued} of {hit} |
+| times that a folder was busy and left to the other process | {busy:,} |
+| another process goes through all {num:,} runs when they are finished | {skip:.1f} s |
+| `python train.py -m`, for each further run that is finished, with its configuration | {sweep:.2f} s |
+| tables over {tabled:,} records (`scripts/make_tables.py`) | {tables:.1f} s |
 """
 
 
-def cells(num: int) -> list[tuple[str, int]]:
-    """Pools and seeds of the study."""
-    return list(product(POOLS, range(num // len(POOLS))))
+def cells(num: int) -> list[tuple[str, str, int]]:
+    """Targets, pools and seeds of the study."""
+    return list(product(TARGETS, POOLS, range(num // len(POOLS) // len(TARGETS))))
 
 
-def overrides(pool: str, seed: int, root: Path) -> list[str]:
-    """Command line of a cell that trains for real, or would."""
+def overrides(target: str, pool: str, seed: int, root: Path) -> list[str]:
+    """Command line of a cell."""
     sizes = [f"dataset.{part}_size={size}" for part, size in (("train", 75), ("val", 20), ("test", 20))]
-    return [f"pool={pool}", f"seed={seed}", "scale=debug", "logger=csv", "trainer.max_epochs=1",
-            "trainer.accelerator=cpu", f"results_dir={root}/results/runs", *sizes]  # fmt: skip
-
-
-def compose(arguments: list[str]):
-    """The configuration of a command line, as train.py sees it."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import open_dict
-
-    with hydra.initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        cfg = hydra.compose("config", arguments, return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg.copy())
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg
+    places = [f"dataset.{key}={ROOT / 'data'}" for key in ("root", "cache")]
+    return [f"target={target}", f"pool={pool}", f"seed={seed}", "scale=debug", "logger=csv", "trainer.max_epochs=1",
+            "trainer.accelerator=cpu", f"results_dir={root}/results/runs", *places, *sizes]  # fmt: skip
 
 
 def work(root: Path, num: int, order: int) -> None:
-    """Go through all cells, as `gigp.run.run` does, and keep a diary of what was begun and finished."""
+    """Go through all cells, as `gigp.run.run` does; every process keeps a diary of when it was in which folder."""
     from omegaconf import OmegaConf
 
+    import gigp.run
     from gigp.errors import InputError
     from gigp.records import RunFolder, run_name, write_atomically
-    from gigp.run import run
+    from gigp.study.experiments import compose_config
 
+    os.chdir(ROOT)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    gigp.run.console.quiet = True
+    diary = open(root / f"diary-{os.getpid()}.txt", "a", buffering=1)  # noqa: SIM115
+
+    class Watched(RunFolder):
+        """A run's folder that tells the diary who is in it."""
+
+        def lock(self):
+            return Watch(super().lock(), diary, f"{self.name} {self.seed}")
+
+        def finish(self, summary: dict) -> None:
+            super().finish(summary)
+            diary.write(f"{time.time()} finish {self.name} {self.seed}\n")
+
+    gigp.run.RunFolder = Watched
     record = json.loads((root / "record.json").read_text())
-    config = OmegaConf.to_container(compose(overrides("gigp", 0, root)), resolve=True)
+    config = OmegaConf.to_container(compose_config(overrides("homo", "gigp", 0, root)), resolve=True)
     todo = cells(num)
     random.Random(order).shuffle(todo)
-    diary = open(root / f"diary-{os.getpid()}.txt", "a", buffering=1)  # noqa: SIM115
-    for pool, seed in todo:
-        line = overrides(pool, seed, root)
-        mine = config | {"seed": seed, "choices": config["choices"] | {"pool": pool}}
-        folder = RunFolder(root / "results" / "runs", run_name(mine, line), seed)
+    for target, pool, seed in todo:
+        line = overrides(target, pool, seed, root)
+        choices = config["choices"] | {"pool": pool}
+        mine = config | {"seed": seed, "target": target, "choices": choices}
+        folder = Watched(root / "results" / "runs", run_name(mine, line), seed)
         try:
-            if seed < REAL:
-                if folder.finished() is None:
-                    diary.write(f"{time.time()} begin {pool} {seed}\n")
-                    run(compose(line), line)
-                    diary.write(f"{time.time()} end {pool} {seed}\n")
+            if target == REAL[0] and seed < REAL[1]:
+                gigp.run.run(compose_config(line), line)
                 continue
             with folder.lock():
                 if folder.finished() is None:
-                    diary.write(f"{time.time()} begin {pool} {seed}\n")
                     folder.open(mine)
                     folder.checkpoints.mkdir(exist_ok=True)
-                    for epoch in range(3):
-                        write_atomically(folder.metrics, "epoch\n" + "".join(f"{e}\n" for e in range(epoch + 1)))
+                    for epoch in range(EPOCHS):
+                        write_atomically(folder.metrics, "val/loss\n" + "1\n" * (epoch + 1))
                         write_atomically(folder.last, f"epoch {epoch}")
-                        time.sleep(0.01)
-                    choices = mine["choices"] | {"scale": "small"}  # debug runs are in no table
-                    folder.finish(record | {"name": folder.name, "seed": seed, "choices": choices})
-                    diary.write(f"{time.time()} end {pool} {seed}\n")
+                        time.sleep(0.02)
+                    own = {"name": folder.name, "seed": seed, "choices": choices | {"scale": "small"}}  # else: no table
+                    folder.finish(record | own | {"metrics": {target: record["metrics"]["homo"]}})
         except InputError as error:
             if "another process" not in str(error):
                 raise
-            diary.write(f"{time.time()} busy {pool} {seed}\n")
+            diary.write(f"{time.time()} busy {folder.name} {seed}\n")
+
+
+class Watch:
+    """A lock, with lines in a diary when it is had and before it is given up."""
+
+    def __init__(self, lock, diary, name: str) -> None:
+        self.lock, self.diary, self.name = lock, diary, name
+
+    def __enter__(self) -> None:
+        self.lock.__enter__()
+        self.diary.write(f"{time.time()} enter {self.name}\n")
+
+    def __exit__(self, *error: object) -> bool | None:
+        self.diary.write(f"{time.time()} leave {self.name}\n")
+        return self.lock.__exit__(*error)
 
 
 def compete(root: Path, num: int, workers: int, kills: int) -> None:
-    """Let several processes work, kill some, start them again, until all have seen every cell."""
+    """Let several processes work, kill some and start others, until all have seen every cell."""
     chance = random.Random(0)
 
-    def start(order: int) -> subprocess.Popen:
-        line = [sys.executable, __file__, "--work", str(order), "--root", str(root), "--num", str(num)]
-        return subprocess.Popen(line, stdout=subprocess.DEVNULL)
+    def start(order: int) -> FORK.Process:
+        process = FORK.Process(target=work, args=(root, num, order))
+        process.start()
+        return process
 
-    processes = {order: start(order) for order in range(workers)}
-    while any(process.poll() is None for process in processes.values()):
-        time.sleep(chance.uniform(0.5, 4))
+    processes, left = [start(order) for order in range(workers)], kills
+    while any(process.is_alive() for process in processes):
+        time.sleep(chance.uniform(0.1, 1.5))
         order = chance.randrange(workers)
-        if kills and processes[order].poll() is None and list(root.glob(f"diary-{processes[order].pid}.txt")):
-            processes[order].send_signal(signal.SIGKILL)
-            processes[order].wait()
-            processes[order] = start(order)
-            kills -= 1
-    start(workers).wait()  # what was busy everywhere, or begun by a process that was killed last
-    if kills:
-        sys.exit(f"the processes ended before {kills} more could be killed; use more runs.")
+        diary = root / f"diary-{processes[order].pid}.txt"
+        if left and processes[order].is_alive() and diary.exists():
+            processes[order].kill()
+            processes[order].join()
+            with open(diary, "a") as file:
+                file.write(f"\n{time.time()} killed\n")
+            left -= 1
+            processes[order] = start(workers + kills - left)
+    if left or any(process.exitcode for process in processes):
+        codes = [process.exitcode for process in processes]
+        sys.exit(f"Error: {left} kills were left when all was done, exit codes {codes}; give a larger --num.")
+    start(2 * workers + kills).join()  # for what was busy everywhere
 
 
 def read_diaries(root: Path) -> dict[str, int]:
     """Count what must not happen, and what did."""
-    ends, busy, spans = Counter(), 0, {}
+    finished, busy, spans, hit = Counter(), 0, {}, set()
     for path in root.glob("diary-*.txt"):
-        begun: dict[str, float] = {}
-        for line in path.read_text().splitlines():
+        entered: dict[str, float] = {}
+        for line in filter(None, path.read_text().splitlines()):
             moment, what, *cell = line.split(" ")
             name = " ".join(cell)
-            if what == "begin":
-                begun[name] = float(moment)
-            elif what == "end":
-                ends[name] += 1
-                spans.setdefault(name, []).append((begun.pop(name), float(moment)))
-            else:
-                busy += 1
-        for name in begun:  # the process was killed within, or the folder of a run that trains was busy
-            spans.setdefault(name, []).append(None)
-    whole = {name: sorted(s for s in all_spans if s) for name, all_spans in spans.items()}
+            busy += what == "busy"
+            finished[name] += what == "finish"
+            if what == "enter":
+                entered[name] = float(moment)
+            elif what == "leave":
+                spans.setdefault(name, []).append((entered.pop(name), float(moment)))
+            elif what == "killed":
+                hit |= entered.keys()
+                for within in entered:
+                    spans.setdefault(within, []).append((entered[within], float(moment)))
     return {
-        "twice": sum(count > 1 for count in ends.values()),
-        "overlaps": sum(a[1] > b[0] for s in whole.values() for a, b in pairwise(s)),
-        "rescued": sum(None in all_spans and bool(whole[name]) for name, all_spans in spans.items()),
-        "busy": busy,
-    }
+        "twice": sum(count > 1 for count in finished.values()), "busy": busy, "hit": len(hit),
+        "rescued": sum(finished[name] == 1 for name in hit),
+        "overlaps": sum(a[1] > b[0] for mine in spans.values() for a, b in pairwise(sorted(mine))),
+    }  # fmt: skip
 
 
 def seconds(command: list[str]) -> float:
-    """Wall time of a command."""
-    start = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    """CPU time of a command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"Error: {' '.join(command)} failed:\n{done.stderr}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def study(root: Path, num: int, workers: int, kills: int) -> dict[str, object]:
+    """Everything that the report says, by name."""
+    seconds(["train.py", *overrides("homo", "gigp", 0, root / "first"), "name=first"])
+    shutil.copy(root / "first" / "results" / "runs" / "first" / "seed0" / "summary.json", root / "record.json")
+    compete(root, num, workers, kills)
+    counts, found = read_diaries(root), list((root / "results" / "runs").glob("*/seed*/summary.json"))
+    whole = [path for path in found if is_whole(path)]
+    shutil.copytree(ROOT / "docs", root / "docs")
+    for name in ("README.md", "results/published.yaml"):
+        shutil.copy(ROOT / name, root / name)
+    real = [part for part in overrides("homo", "gigp", 0, root) if not part.startswith(("pool=", "seed="))]
+    one, all_real = (seconds(["train.py", "-m", f"pool={pools}", f"seed=range({seeds})", *real])
+                     for pools, seeds in ((POOLS[0], 1), (",".join(POOLS), REAL[1])))  # fmt: skip
+    trained = len(POOLS) * REAL[1]
+    return {
+        "num": num, "workers": workers, "kills": kills, "real": trained, "records": len(found),
+        "lost": num - len(whole), **counts, "sweep": (all_real - one) / (trained - 1),
+        "skip": seconds([__file__, "--skip", str(root), "--num", str(num)]), "tabled": len(found) - trained,
+        "tables": seconds(["scripts/make_tables.py", "--root", str(root)]),
+    }  # fmt: skip
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a record can be read and is that of its folder."""
+    try:
+        record = json.loads(path.read_text())
+    except ValueError:
+        return False
+    return (record["name"], f"seed{record['seed']}") == (path.parent.parent.name, path.parent.name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--num", type=int, default=1000, help="runs")
-    parser.add_argument("--workers", type=int, default=6, help="processes")
+    parser.add_argument("--num", type=int, default=1000, help="runs, a multiple of 50")
+    parser.add_argument("--workers", type=int, default=4, help="processes")
     parser.add_argument("--kills", type=int, default=20, help="processes killed")
     parser.add_argument("--report", type=Path, default=ROOT / "results" / "studies" / "thousand_runs.md")
-    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--work", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--skip", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.work is not None:
-        work(arguments.root, arguments.num, arguments.work)
+    if arguments.skip:
+        work(arguments.skip, arguments.num, 0)
         return
+    FORK.set_forkserver_preload(["gigp.run", "gigp.datasets.qm9", "gigp.study.experiments", "torchmetrics"])
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        numbers = study(root, arguments.num, arguments.workers, arguments.kills)
+        numbers = study(Path(folder), arguments.num, arguments.workers, arguments.kills)
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     arguments.report.write_text(REPORT.format(**numbers))
     print(arguments.report.read_text())
-
-
-def study(root: Path, num: int, workers: int, kills: int) -> dict[str, float]:
-    """Everything that the report says, by name."""
-    train = [sys.executable, str(ROOT / "train.py")]
-    seconds([*train, *overrides("gigp", 0, root / "first"), "name=first"])
-    record = next((root / "first").glob("results/runs/*/seed0/summary.json"))
-    (root / "record.json").write_text(record.read_text())
-    compete(root, num, workers, kills)
-    paths = list((root / "results" / "runs").glob("*/seed*/summary.json"))
-    damaged = 0
-    for path in paths:
-        try:
-            damaged += json.loads(path.read_text())["seed"] != int(path.parent.name.removeprefix("seed"))
-        except ValueError:
-            damaged += 1
-    counts = read_diaries(root)
-    again = [sys.executable, __file__, "--root", str(root), "--num", str(num), "--work", str(workers + 1)]
-    skip = seconds(again)
-    line = [part for part in overrides("gigp", 0, root) if not part.startswith(("pool=", "seed="))]
-    several = [seconds([*train, "-m", "pool=gigp", f"seed=range({n})", *line]) for n in (2, 42)]
-    (root / "README.md").write_text("<!-- results: make_tables.py -->\n<!-- end of results -->\n")
-    tables = seconds([sys.executable, "scripts/make_tables.py", "--root", str(root)])
-    return {
-        "num": num, "workers": workers, "kills": kills, "real": REAL * len(POOLS), "records": len(paths),
-        "damaged": damaged, **counts, "skip": skip, "sweep": 1000 * (several[1] - several[0]) / 40, "tables": tables,
-    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -160,6 +160,8 @@ def test_fits_on_graphs_as_on_clouds(qm9):
         ({"pos": torch.ones(4, 3)}, r"pos \(4, 3\)"),
         ({"x": torch.ones(5, 3)}, r"x \(5, 3\)"),
         ({"pos": None, "q": torch.ones(5, 1)}, r"q \(5, 1\)"),
+        ({"index": torch.zeros(4, dtype=torch.long)}, r"index \(4,\) of torch.int64 .* of 5 points; expected \(5,\)"),
+        ({"index": torch.zeros(5)}, r"of torch.float32 .* expected \(5,\) of torch.int64"),
         ({"x": torch.ones(2, 5, 4)}, "two-dimensional"),
         ({"dim": 1}, "first dimension"),
         ({"dim": 7}, "invalid dimension"),
@@ -176,6 +178,7 @@ def test_bad_arguments(change, message):
 def test_conventions():
     aggr = aggregation(group=SO2())
     assert repr(aggr) == "GIGPAggregation(4, SO(2), orbits=12)"
+    assert aggr.extra_repr() == "4, SO(2), orbits=12"
     with pytest.raises(InputError, match="DeepSets"):
         GIGPAggregation(4, SE3())
     with pytest.raises(InputError, match="not set"):

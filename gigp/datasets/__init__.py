@@ -1,8 +1,20 @@
 """The data sets: real molecules, real digits, synthetic clouds with known answers, and features of a backbone."""
 
-from gigp.datasets.features import BackboneFeatures
-from gigp.datasets.orbits import OrbitClouds
-from gigp.datasets.qm9 import QM9
-from gigp.datasets.rotmnist import RotMNIST
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gigp.datasets.features import BackboneFeatures
+    from gigp.datasets.orbits import OrbitClouds
+    from gigp.datasets.qm9 import QM9
+    from gigp.datasets.rotmnist import RotMNIST
 
 __all__ = ["QM9", "BackboneFeatures", "OrbitClouds", "RotMNIST"]
+HOMES = {"QM9": "qm9", "BackboneFeatures": "features", "OrbitClouds": "orbits", "RotMNIST": "rotmnist"}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for at the first use; who wants the units of targets alone need not wait for Lightning."""
+    if name not in HOMES:
+        raise AttributeError(f"module 'gigp.datasets' has no attribute {name!r}")
+    return getattr(import_module(f"gigp.datasets.{HOMES[name]}"), name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from gigp.study.experiments import base_of, compose_config
+from gigp.study.experiments import base_of, composed
 from gigp.study.formatting import Section, Table
 from gigp.study.tables import BUDGET, NOT_ASKED
 
@@ -57,7 +57,7 @@ def told(run: dict[str, Any]) -> str:
 @cache
 def budget_of(overrides: tuple[str, ...]) -> tuple[int, int, int]:
     """Sizes of training and validation set, and epochs."""
-    cfg = compose_config(overrides)
+    cfg = composed(overrides)
     return cfg.dataset.train_size, cfg.dataset.val_size, cfg.trainer.max_epochs
 
 

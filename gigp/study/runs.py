@@ -10,10 +10,9 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from hydra.utils import get_class
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from gigp.config import instantiate
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
 from gigp.records import further_overrides
@@ -172,6 +171,7 @@ def with_missing(records: pd.DataFrame, cells: list[Cell], experiments: dict[str
             rows.append(row | {"train": same["train"] if same else MISSING})
     missing = pd.DataFrame(rows, columns=COLUMNS).astype(TYPES)
     both = pd.concat([part for part in (records, missing) if len(part)] or [records], ignore_index=True)
+    both = both.drop_duplicates([*SETTING, "pool", "seed"], ignore_index=True)  # run under another name
     keys = {key: both[key].map(natural) for key in ("backbone", "protocol", "variant", "train")}
     pooled = both["pooled"].map(["outputs", "features"].index)
     keys = pd.DataFrame({"experiment": both["experiment"], "scale": both["scale"], "pooled": pooled, **keys})

@@ -1,5 +1,7 @@
 """Tables say what records hold: means, spreads, pairs, budgets, units, and what is missing."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -141,6 +143,15 @@ def test_two_records_of_one_cell_are_refused(tmp_path):
     (tmp_path / f"{cell.name}_again" / "seed0" / "summary.json").write_text((folder / "summary.json").read_text())
     with pytest.raises(InputError, match="one cell"):
         read_records(tmp_path, EXPERIMENTS)
+
+
+def test_a_run_under_another_name_is_not_missing(tmp_path):
+    """As by `pool.orbits=50`, which is the default and so no other pool: one cell, not two."""
+    cells = cells_of("rotmnist_pools", pool="gigp")
+    write_run(tmp_path, cells[1], lambda cell, target: 4.0)  # tells split, source and budget
+    renamed = replace(cells[0], name=f"{cells[0].name}_pool.orbits=50")
+    write_run(tmp_path, renamed, lambda cell, target: 2.0, overrides=["pool.orbits=50"])
+    assert table(tmp_path, "rotmnist_pools").shown["gigp"][0] == "3.0 ± 1.4 (2 of 3)"
 
 
 def test_debug_runs_stay_out(tmp_path):
