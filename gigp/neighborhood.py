@@ -103,9 +103,13 @@ class Neighborhood:
 
     def tables(self, x: Tensor) -> list[Tensor]:
         """Values of the pairs (E, k) as dense tables (g, n, m, k), 0 where a pair does not count."""
-        if self.slots is not None:
-            x = x.new_zeros(self.places, x.shape[1]).index_copy_(0, self.slots, x)
-        return self.split(x)
+        return self.split(self.placed(x))
+
+    def placed(self, x: Tensor) -> Tensor:
+        """Values of the pairs (E, k) at their places in the concatenated tables, (places, k)."""
+        if self.slots is None:
+            return x
+        return x.new_zeros(self.places, x.shape[1]).index_copy_(0, self.slots, x)
 
     def split(self, x: Tensor) -> list[Tensor]:
         """Concatenated tables (places, k) one by one, (g, n, m, k)."""
