@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gigp.linear import input_gradient, product, weight_gradient
-from gigp.neighborhood import ALL, Neighborhood, concatenate, outer_sum
+from gigp.neighborhood import ALL, Neighborhood, outer_sums
 
 BLOCK = 2**20  # numbers in the outer products of a block, 4 MB
 
@@ -103,8 +103,5 @@ def _rows(block: list[Part]) -> slice:
 
 def _sums(block: list[Part], tables: list[Tensor], feat: Tensor, neighborhood: Neighborhood) -> Tensor:
     """Sums over the neighbors of a block's queries, (rows * S, k * c)."""
-    sums = [
-        outer_sum(tables[table][clouds, :, queries], neighborhood.values(feat, table, clouds)).flatten(0, 1)
-        for table, clouds, queries, _ in block
-    ]
-    return concatenate(sums)
+    parts = [tables[table][clouds, :, queries] for table, clouds, queries, _ in block]
+    return outer_sums(parts, [neighborhood.values(feat, part.table, part.clouds) for part in block]).flatten(0, 1)
