@@ -26,7 +26,7 @@ class KernelMLP(nn.Sequential):
     """MLP with a norm and a swish after every layer, the last included.
 
     On a CPU, evaluation works through the rows block by block, and training keeps little of what it computes and does
-    without the first norm (`Lean`): the same numbers up to rounding, in a third of the memory.
+    without a pass for the first norm (`Lean`): the same numbers up to rounding, in a quarter of the memory.
 
     Args:
         sizes: channels of the input and of every layer.
