@@ -112,10 +112,10 @@ class Lean(torch.autograd.Function):
         z = _norm(*later[-1][1:]) if later else product(x, folded)
         for i in reversed(range(len(later))):
             weight, gamma, _, h, mean, inverse = later[i]
-            dz = silu_backward(grad, z)
+            grad, z = silu_backward(grad, z), None                                 # what is done with makes room
             saved = None, None, mean, inverse, True, ctx.eps, [True] * 3
-            dh, dgamma, dbeta = torch.ops.aten.native_batch_norm_backward(dz, h, gamma, *saved)
-            z = _norm(*later[i - 1][1:]) if i else product(x, folded)
+            dh, dgamma, dbeta = torch.ops.aten.native_batch_norm_backward(grad, h, gamma, *saved)
+            grad, z = None, _norm(*later[i - 1][1:]) if i else product(x, folded)
             a = F.silu(z)
             gradients = [weight_gradient(dh, a, weight), dgamma, dbeta, *gradients]
             grad = input_gradient(dh, a, weight)
