@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gigp.linear import input_gradient, product, weight_gradient
-from gigp.neighborhood import ALL, Neighborhood, concatenate, outer_sum
+from gigp.neighborhood import ALL, Neighborhood, outer_sums
 
-BLOCK = 2**19  # numbers in the outer products of a block, 2 MB
+BLOCK = 2**20  # numbers in the outer products of a block, 4 MB
 
 
 class Part(NamedTuple):
@@ -65,8 +65,9 @@ class Convolution(torch.autograd.Function):
     def forward(
         ctx: Any, kernel: Tensor, feat: Tensor, weight: Tensor, bias: Tensor, neighborhood: Neighborhood
     ) -> Tensor:
-        ctx.save_for_backward(kernel, feat, weight)
-        ctx.neighborhood, tables = neighborhood, neighborhood.tables(kernel)
+        placed = neighborhood.placed(kernel)
+        ctx.save_for_backward(placed, feat, weight)
+        ctx.neighborhood, tables = neighborhood, neighborhood.split(placed)
         out = feat.new_empty(len(neighborhood.count), feat.shape[1], len(weight))
         for block in cut(neighborhood.table_shapes, weight.shape[1] * feat.shape[1]):
             sums = _sums(block, tables, feat, neighborhood)
@@ -76,15 +77,15 @@ class Convolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (kernel, feat, weight), neighborhood = ctx.saved_tensors, ctx.neighborhood
+        (placed, feat, weight), neighborhood = ctx.saved_tensors, ctx.neighborhood
         grad, (_, signals, channels) = grad.contiguous(), feat.shape
-        tables, dflat = neighborhood.tables(kernel), kernel.new_empty(neighborhood.places, kernel.shape[1])
-        dtables, dfeat, dweight = neighborhood.split(dflat), torch.zeros_like(feat), torch.zeros_like(weight)
+        tables, dplaced = neighborhood.split(placed), torch.empty_like(placed)
+        dtables, dfeat, dweight = neighborhood.split(dplaced), torch.zeros_like(feat), torch.zeros_like(weight)
         for block in cut(neighborhood.table_shapes, weight.shape[1] * signals):
             dout = grad[_rows(block)].flatten(0, 1)                                # (rows * S, o)
             sums = _sums(block, tables, feat, neighborhood)
             dweight += weight_gradient(dout, sums, weight)
-            dsums = input_gradient(dout, sums, weight).view(-1, signals, kernel.shape[1], channels)   # (rows, S, k, c)
+            dsums = input_gradient(dout, sums, weight).view(-1, signals, placed.shape[1], channels)   # (rows, S, k, c)
             for part, ds in zip(block, dsums.split([part.rows.stop - part.rows.start for part in block]), strict=True):
                 at = part.clouds, ALL, part.queries
                 table = tables[part.table][at].flatten(2)                          # (b, n, m * k)
@@ -92,7 +93,7 @@ class Convolution(torch.autograd.Function):
                 ds = ds.transpose(1, 2).reshape(len(table), table.shape[2], -1)    # (b, m * k, S * c)
                 dtables[part.table][at] = (values @ ds.mT).view_as(dtables[part.table][at])
                 neighborhood.add_values(table @ ds, dfeat, part.table, part.clouds)
-        dkernel = dflat if neighborhood.slots is None else dflat.index_select(0, neighborhood.slots)
+        dkernel = dplaced if neighborhood.slots is None else dplaced.index_select(0, neighborhood.slots)
         return dkernel, dfeat, dweight, grad.sum((0, 1)), None
 
 
@@ -102,8 +103,5 @@ def _rows(block: list[Part]) -> slice:
 
 def _sums(block: list[Part], tables: list[Tensor], feat: Tensor, neighborhood: Neighborhood) -> Tensor:
     """Sums over the neighbors of a block's queries, (rows * S, k * c)."""
-    sums = [
-        outer_sum(tables[table][clouds, :, queries], neighborhood.values(feat, table, clouds)).flatten(0, 1)
-        for table, clouds, queries, _ in block
-    ]
-    return concatenate(sums)
+    parts = [tables[table][clouds, :, queries] for table, clouds, queries, _ in block]
+    return outer_sums(parts, [neighborhood.values(feat, part.table, part.clouds) for part in block]).flatten(0, 1)

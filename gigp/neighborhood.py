@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gigp.linear import works_by_itself
+
 ALL = slice(None)
 
 
@@ -98,14 +100,18 @@ class Neighborhood:
         Returns:
             (Q, S, k * c) for all Q queries.
         """
-        tables = enumerate(self.tables(kernel))
-        return concatenate([outer_sum(table, self.values(feat, i)) for i, table in tables])
+        tables = self.tables(kernel)
+        return outer_sums(tables, [self.values(feat, i) for i in range(len(tables))])
 
     def tables(self, x: Tensor) -> list[Tensor]:
         """Values of the pairs (E, k) as dense tables (g, n, m, k), 0 where a pair does not count."""
-        if self.slots is not None:
-            x = x.new_zeros(self.places, x.shape[1]).index_copy_(0, self.slots, x)
-        return self.split(x)
+        return self.split(self.placed(x))
+
+    def placed(self, x: Tensor) -> Tensor:
+        """Values of the pairs (E, k) at their places in the concatenated tables, (places, k)."""
+        if self.slots is None:
+            return x
+        return x.new_zeros(self.places, x.shape[1]).index_copy_(0, self.slots, x)
 
     def split(self, x: Tensor) -> list[Tensor]:
         """Concatenated tables (places, k) one by one, (g, n, m, k)."""
@@ -136,6 +142,21 @@ def outer_sum(table: Tensor, values: Tensor) -> Tensor:
     g, _, m, k = table.shape
     sums = table.flatten(2).transpose(1, 2) @ values.flatten(2)                    # (g, m * k, S * c)
     return sums.view(g * m, k, *values.shape[2:]).transpose(1, 2).flatten(2)
+
+
+def outer_sums(tables: list[Tensor], values: list[Tensor]) -> Tensor:
+    """`outer_sum` of several tables one below the other, (Q, S, k * c).
+
+    Without gradients the products of a single signal go where they belong, which saves a copy.
+    """
+    _, _, signals, channels = values[0].shape
+    if len(tables) == 1 or signals > 1 or torch.is_grad_enabled() or not works_by_itself(values[0]):
+        return concatenate([outer_sum(t, v) for t, v in zip(tables, values, strict=True)])
+    sizes = [t.shape[0] * t.shape[2] for t in tables]
+    out = values[0].new_empty(sum(sizes), 1, tables[0].shape[3] * channels)
+    for table, value, part in zip(tables, values, out.split(sizes), strict=True):
+        torch.bmm(table.flatten(2).mT, value.flatten(2), out=part.view(len(table), -1, channels))
+    return out
 
 
 def concatenate(tensors: list[Tensor]) -> Tensor:

@@ -59,8 +59,12 @@ CASES: dict[str, list[str]] = {
 BF16 = ("QM9 T(3), k 1536",)  # cases that also run in mixed precision
 POOL = "GIGP layer, 64 clouds x 128 points x 64 channels, K 50"
 KINDS = {  # operations by what they spend their time on
-    "matrix products": ("mm", "addmm", "bmm", "baddbmm"),
+    "matrix products": ("mm", "addmm", "bmm", "baddbmm", "mkldnn_convolution", "convolution_backward"),
     "batch norm": ("native_batch_norm", "native_batch_norm_backward", "var_mean"),
+    "sums and products by element": (
+        "sum", "mean", "add", "add_", "sub", "mul", "mul_", "div", "addcmul", "addcmul_", "square", "pow", "sqrt",
+        "rsqrt", "atan2", "neg", "reciprocal", "mse_loss", "abs",
+    ),
     "swish": ("silu", "silu_", "silu_backward"),
     "copies and gathers": (
         "copy_", "cat", "index", "index_select", "index_copy_", "index_add_", "_index_put_impl_", "fill_", "zero_",
