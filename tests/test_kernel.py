@@ -1,11 +1,10 @@
-"""The kernel MLP: computed again rather than kept, or block by block, it is what the plain modules are."""
+"""The kernel MLP: block by block it is what the plain modules are."""
 
 import copy
 
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gigp import kernel
 from gigp.kernel import KernelMLP
@@ -19,7 +18,6 @@ def plain(mlp: KernelMLP, x: torch.Tensor) -> torch.Tensor:
 def mlp(monkeypatch) -> KernelMLP:
     """A kernel MLP in double precision that calls more than 40 rows many; norms that do something."""
     monkeypatch.setattr(kernel, "BLOCK", 10)
-    monkeypatch.setattr(kernel, "MANY", 40)
     mlp = KernelMLP([6, 32, 32, 16]).double()
     for norm in list(mlp)[1::3]:
         nn.init.normal_(norm.weight)
@@ -27,11 +25,11 @@ def mlp(monkeypatch) -> KernelMLP:
     return mlp
 
 
-def test_lean_equals_plain_modules_in_training(mlp):
+def test_blocks_equal_plain_modules_in_training(mlp):
     other = copy.deepcopy(mlp)
     x, grad = torch.randn(57, 6).double(), torch.randn(57, 16).double()
     out, expected = mlp(x), plain(other, x)
-    assert "Lean" in type(out.grad_fn).__name__
+    assert "Blockwise" in type(out.grad_fn).__name__
     torch.testing.assert_close(out, expected)
     out.backward(grad)
     expected.backward(grad)
@@ -54,44 +52,19 @@ def test_blocks_equal_plain_modules_in_evaluation(mlp):
 
 
 @pytest.mark.parametrize("case", ["few rows", "gradient of positions", "no norm", "mixed precision"])
-def test_plain_modules_where_lean_does_not_serve(mlp, case):
+def test_plain_modules_where_blocks_do_not_serve(mlp, case):
     x = torch.randn(20 if case == "few rows" else 57, 6).double()
     if case == "no norm":
         mlp = KernelMLP([6, 32, 16], norm=False).double()
     x.requires_grad_(case == "gradient of positions")
     with torch.autocast("cpu", torch.bfloat16, enabled=case == "mixed precision"):
         out = mlp(x)
-    assert "Lean" not in type(out.grad_fn).__name__
+    assert "Blockwise" not in type(out.grad_fn).__name__
     out.sum().backward()
     assert x.grad is None or x.grad.isfinite().all()
 
 
-def test_inputs_far_from_zero(mlp):
-    """The first norm, which is taken from the covariance of the inputs, loses no digits to their mean."""
-    x, grad = 100 + torch.randn(500, 6).double(), torch.randn(500, 16).double()
-    single, wide = copy.deepcopy(mlp).float(), copy.deepcopy(mlp)
-    single(x.float()).backward(grad.float())
-    plain(wide, x.float().double()).backward(grad)
-    for p, q in zip(single.parameters(), wide.parameters(), strict=True):
-        if p.grad is not None:
-            assert (p.grad - q.grad).norm() < 1e-4 * q.grad.norm()
-
-
-def test_first_norm_takes_no_pass_over_the_rows(mlp):
-    calls = []
-
-    class Calls(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            calls.append(func.name())
-            return func(*args, **(kwargs or {}))
-
-    with Calls():
-        mlp(torch.randn(57, 6).double()).sum().backward()
-    assert calls.count("aten::native_batch_norm") == 2
-    assert calls.count("aten::native_batch_norm_backward") == 2
-
-
-def test_keeps_a_quarter_of_the_memory(mlp):
+def test_keeps_a_third_of_the_memory(mlp):
     """Bytes that the forward pass keeps for the backward pass, for each row."""
 
     def kept(function) -> float:
@@ -104,4 +77,4 @@ def test_keeps_a_quarter_of_the_memory(mlp):
         return sum(sizes.values())
 
     x = torch.randn(5000, 6).double()
-    assert kept(lambda: mlp(x)) < 0.3 * kept(lambda: plain(mlp, x))
+    assert kept(lambda: mlp(x)) < 0.45 * kept(lambda: plain(mlp, x))
