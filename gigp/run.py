@@ -18,7 +18,7 @@ from rich.table import Table
 
 from gigp.callbacks import EpochSeed, History, ProgressLine, Recalibrate, StopOnNaN, Terminate
 from gigp.checkpoints import AtomicCheckpoints, load_backbone, load_checkpoint
-from gigp.config import instantiate, load_config
+from gigp.config import check_config, instantiate, load_config
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.loggers import build_logger
@@ -41,6 +41,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         InputError: something the user can mend.
     """
+    check_config(cfg, overrides)
     config = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.results_dir, run_name(config, list(overrides)), cfg.seed)
     if rank_zero_only.rank > 0:  # of several processes; the first one has the folder

@@ -7,6 +7,7 @@ from gigp.config import instantiate, load_config
 from gigp.errors import InputError
 from gigp.groups import SO2, SO3
 from gigp.pool import GIGP
+from gigp.run import run
 
 
 def test_builds_trusted_classes_at_any_depth():
@@ -96,3 +97,8 @@ def test_every_class_of_our_configurations_is_trusted(configure):
     assert len(set(named)) > 25
     for target in named:
         check_targets({"_target_": target}, "it")
+
+
+def test_a_data_set_without_its_run_is_refused(configure):
+    with pytest.raises(InputError, match=r"dataset\.run is missing: give dataset\.run=\.\.\."):
+        run(configure("dataset=features"))

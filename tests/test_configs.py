@@ -55,7 +55,8 @@ def test_pools_that_widen_need_the_head_after_them(configure, pool):
 def test_every_experiment_takes_a_step(configure, experiment, tmp_path):
     start, text = [], (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
     for key in ("init_from", "dataset.run"):  # of a run that has to be there
-        if f"\n{key}: " in text or (key == "dataset.run" and "/dataset: features" in text):
+        sign = "/dataset: features" if key == "dataset.run" else "freeze_backbone: true"
+        if f"\n{key}: " in text or sign in text:
             target = "all" if "target: all" in text else "homo"
             run(configure("pool=mean", f"target={target}", *ONE_STEP, "name=start"))
             start = [f"{key}={tmp_path}/runs/start/seed0"]

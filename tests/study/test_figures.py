@@ -50,8 +50,7 @@ def test_effects_name_both_sides(runs, tmp_path):
     path = tmp_path / "effects.svg"
     assert draw_effects(records(runs, "ablation_orbits"), path)
     text = drawn(path)
-    assert text.index("orbits=5 minus gigp (outputs)") < text.index("orbits=10 minus gigp (outputs)")
-    assert "orbits=5 minus gigp (features)" in text
+    assert text.index("orbits=5 minus gigp") < text.index("orbits=15 minus gigp")
 
 
 def test_cost(runs, tmp_path):
