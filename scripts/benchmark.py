@@ -34,6 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from gigp.config import instantiate
+from gigp.errors import InputError
 from gigp.groups import SO3
 from gigp.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
 from gigp.model import build_model
@@ -436,6 +437,10 @@ def main() -> None:
     titles = [title for title in (*CASES, POOL) if arguments.cases in title]
     if not titles:
         parser.error(f"no case contains {arguments.cases!r}; the cases are: {', '.join((*CASES, POOL))}")
+    try:
+        reference.check(paths)
+    except InputError as error:
+        parser.error(str(error))
     torch.set_num_threads(arguments.threads)
     record: dict[str, Any] = environment() | {"threads": arguments.threads, "repeats": arguments.repeats, "cases": {}}
     if "lieconv" in paths:
@@ -447,6 +452,7 @@ def main() -> None:
         sides = ["gigp", *(["gigp bf16"] if title in BF16 else []), *beside]
         record["cases"][title] = compare(title, sides, arguments.threads, arguments.repeats, paths)
         show(title, record["cases"][title])
+        save(record, arguments.out)  # what has been measured is kept, whatever comes after it
     if not arguments.cases:
         record["pool_growth"] = pool_growth(arguments.threads)
         record["mixed_sizes"] = mixed_sizes(arguments.threads, arguments.repeats)
@@ -457,9 +463,13 @@ def main() -> None:
             for row in rows:
                 table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
             console.print(table)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.out, json.dumps(rounded(record), indent=1) + "\n")
+    save(record, arguments.out)
     console.print(f"record: {arguments.out}")
+
+
+def save(record: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(rounded(record), indent=1) + "\n")
 
 
 def rounded(x: Any) -> Any:

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from gigp.backbone import LieResNet
+from gigp.errors import InputError
 from gigp.groups import SO2, T
 from gigp.model import PointCloudModel
 from gigp.pointcloud import Packing, PointCloud
 from gigp.pool import MeanPool
+
+MODULES = {"lieconv": "lie_conv.lieConv", "gigp": "architectures.baselines"}  # what is run of each checkout
 
 
 class ReferenceNet(nn.Module):
@@ -43,6 +46,26 @@ def load(path: str, module: str) -> Any:
     if path not in sys.path:
         sys.path.insert(0, path)
     return importlib.import_module(module)
+
+
+def check(paths: dict[str, str]) -> None:
+    """Import all that is needed of the checkouts.
+
+    Raises:
+        InputError: a path is no such checkout, or a package that the reference needs is not installed.
+    """
+    for name, module in MODULES.items():
+        if name not in paths:
+            continue
+        try:
+            load(paths[name], module)
+        except ModuleNotFoundError as error:
+            if module.startswith(str(error.name)):
+                raise InputError(f"--{name} {paths[name]}: no such checkout; {module} is not there.") from None
+            raise InputError(
+                f"the reference in {paths[name]} needs the package {error.name}, which is not part of this "
+                f"environment: pip install {error.name}, or leave --{name} out."
+            ) from None
 
 
 def build_net(path: str, cfg: Any, data: Any) -> ReferenceNet:
