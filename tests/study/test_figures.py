@@ -20,7 +20,7 @@ EXPERIMENTS = read_experiments()
 def runs(tmp_path_factory):
     """Records of QM9 from scratch, of digits, and of an ablation."""
     folder = tmp_path_factory.mktemp("runs")
-    for name in ("qm9_pools", "rotmnist_pools", "ablation_orbits", "orbits_pools"):
+    for name in ("qm9_controls", "rotmnist_pools", "ablation_orbits", "orbits_pools"):
         noise = np.random.default_rng(0)
         write_runs(folder, EXPERIMENTS[name].cells("small"), lambda c, t, n=noise: 1 + n.random() / 10)
     return folder
@@ -40,9 +40,9 @@ def drawn(path) -> str:
 
 def test_curves_have_a_panel_for_every_setting_and_target(runs, tmp_path):
     path = tmp_path / "curves.svg"
-    assert draw_curves(records(runs, "qm9_pools", "orbits_pools"), runs, path)
+    assert draw_curves(records(runs, "qm9_controls", "orbits_pools"), runs, path)
     text = drawn(path)
-    for title in ("qm9_pools, 1,000 x 20<", "orbits_pools, 1,000 x 20, parity<", "gigp (5)", "validation loss"):
+    for title in ("qm9_controls, 1,000 x 20<", "orbits_pools, 1,000 x 20, parity<", "gigp (5)", "validation loss"):
         assert title in text
 
 
@@ -55,7 +55,7 @@ def test_effects_name_both_sides(runs, tmp_path):
 
 def test_cost(runs, tmp_path):
     path = tmp_path / "cost.svg"
-    assert draw_cost(records(runs, "qm9_pools", "rotmnist_pools"), path)
+    assert draw_cost(records(runs, "qm9_controls", "rotmnist_pools"), path)
     assert "rotmnist_pools" in drawn(path)
 
 

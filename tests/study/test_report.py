@@ -41,7 +41,7 @@ def test_check_notices_a_changed_record(committed, monkeypatch):
 def test_headline_stands_in_the_readme(blank):
     """With the best control of those that ran, and the paired difference in percent."""
     values = {"gigp": 10.0, "mean": 20.0, "one_orbit": 12.0, "mean_mlp": 11.0}
-    for name in ("qm9_pools", "rotmnist_pools"):
+    for name in ("qm9_controls", "rotmnist_pools"):
         cells = [c for c in read_experiments()[name].cells("small") if c.choices["pool"] in values]
         write_runs(blank / "results" / "runs", cells, lambda c, t: values[c.choices["pool"]] * (1 + 0.001 * c.seed))
     lines = make(blank)[blank / "README.md"].splitlines()
@@ -76,21 +76,21 @@ def test_every_number_of_the_text_is_a_cell_of_a_table(template):
 def tables(tmp_path):
     """Results and verdicts of QM9 from scratch."""
     experiments = read_experiments()
-    cells = [c for c in experiments["qm9_pools"].cells("small") if c.choices["pool"] == "gigp"]
+    cells = [c for c in experiments["qm9_controls"].cells("small") if c.choices["pool"] == "gigp"]
     write_runs(tmp_path, cells, lambda cell, target: 10.0 + cell.seed)
-    records = family(read_records(tmp_path, experiments), ["qm9_pools"], experiments)
+    records = family(read_records(tmp_path, experiments), ["qm9_controls"], experiments)
     pools = results_table("pools", results(records, {}), experiments, {})
     return {"pools": pools, "pools_verdicts": verdict_table("pools", comparisons(records), records)}
 
 
 def test_places_cite_one_cell_with_its_unit(tables):
-    template = "GIGP: {{pools | qm9 | homo | pool=gigp}}; {{pools_verdicts | qm9_pools | against mean}}."
+    template = "GIGP: {{pools | qm9 | homo | pool=gigp}}; {{pools_verdicts | qm9_controls | against mean}}."
     text = fill_template(template, tables, "it")
     assert text == "GIGP: [12.0 ± 1.6 (5) meV](tables/pools.md); [12 missing](tables/pools_verdicts.md)."
 
 
 @pytest.mark.parametrize(
-    ("place", "message"), [("{{nowhere | homo}}", "nowhere"), ("{{pools | qm9_pools | homo}}", "fits 7")]
+    ("place", "message"), [("{{nowhere | homo}}", "nowhere"), ("{{pools | qm9_controls | homo}}", "fits 7")]
 )
 def test_places_that_cite_nothing_or_too_much_are_refused(tables, place, message):
     with pytest.raises(InputError, match=message):

@@ -30,9 +30,9 @@ def table(runs, experiment: str):
 
 def test_mean_spread_and_seeds_with_unit_and_kind(tmp_path):
     """Seeds 0 to 4 give 10 to 14: mean 12, standard deviation 1.58; one seed less is counted as missing."""
-    write_runs(tmp_path, cells_of("qm9_pools", pool="gigp"), lambda cell, target: 10.0 + cell.seed)
-    write_runs(tmp_path, cells_of("qm9_pools", pool="mean")[:4], lambda cell, target: 10.0 + cell.seed)
-    shown = table(tmp_path, "qm9_pools").shown.set_index("target")
+    write_runs(tmp_path, cells_of("qm9_controls", pool="gigp"), lambda cell, target: 10.0 + cell.seed)
+    write_runs(tmp_path, cells_of("qm9_controls", pool="mean")[:4], lambda cell, target: 10.0 + cell.seed)
+    shown = table(tmp_path, "qm9_controls").shown.set_index("target")
     assert list(shown.index) == ["mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv"]
     homo = shown.loc["homo"]
     assert (homo["unit"], homo["kind"]) == ("meV", "intensive")
@@ -44,16 +44,16 @@ def test_mean_spread_and_seeds_with_unit_and_kind(tmp_path):
 
 
 def test_what_is_the_same_in_all_rows_is_said_once(tmp_path):
-    write_runs(tmp_path, cells_of("qm9_pools", pool="gigp"), lambda cell, target: 1.0)
-    it = table(tmp_path, "qm9_pools")
+    write_runs(tmp_path, cells_of("qm9_controls", pool="gigp"), lambda cell, target: 1.0)
+    it = table(tmp_path, "qm9_controls")
     assert "split" not in it.shown
     assert "train size x epochs: 1,000 x 20; split: seeded draw; source: synthetic" in it.markdown()
     assert "protocol: from scratch" in it.markdown()
 
 
 def test_published_figures_stand_beside_with_their_budget(tmp_path):
-    write_runs(tmp_path, cells_of("qm9_pools", pool="gigp"), lambda cell, target: 1.0)
-    it = table(tmp_path, "qm9_pools")
+    write_runs(tmp_path, cells_of("qm9_controls", pool="gigp"), lambda cell, target: 1.0)
+    it = table(tmp_path, "qm9_controls")
     shown = it.shown.set_index("target")["published mean"]
     assert (shown["homo"], shown["r2"]) == ("30", "0.800")
     assert "arXiv 2002.12880" in it.markdown()
@@ -66,10 +66,10 @@ def test_limit_of_sums_stands_beside(tmp_path):
 
 
 def test_runs_of_another_source_or_budget_are_another_row(tmp_path):
-    cells = cells_of("qm9_pools", pool="gigp")
+    cells = cells_of("qm9_controls", pool="gigp")
     write_runs(tmp_path, cells[:2], lambda cell, target: 1.0)
     write_runs(tmp_path, cells[2:], lambda cell, target: 9.0, epochs=40)
-    shown = table(tmp_path, "qm9_pools").shown.set_index(["target", "train size x epochs"])["gigp"]
+    shown = table(tmp_path, "qm9_controls").shown.set_index(["target", "train size x epochs"])["gigp"]
     assert shown["homo", "1,000 x 20"] == "1 ± 0 (2)"
     assert shown["homo", "1,000 x 40"] == "9 ± 0 (3)"
 
@@ -112,12 +112,12 @@ def test_invariant_backbones_are_rows_of_their_own_symmetry(tmp_path):
 
 def test_pairs_are_of_the_same_seed(tmp_path):
     """Differences 1, 2, 3 over three common seeds; a fourth seed that only one pool has does not count."""
-    ours, theirs = (cells_of("qm9_pools", pool=pool) for pool in ("gigp", "mean"))
+    ours, theirs = (cells_of("qm9_controls", pool=pool) for pool in ("gigp", "mean"))
     for i, (a, b) in enumerate(((11.0, 10.0), (22.0, 20.0), (33.0, 30.0))):
         write_run(tmp_path, ours[i], lambda cell, target, a=a: a)
         write_run(tmp_path, theirs[i], lambda cell, target, b=b: b)
     write_run(tmp_path, theirs[3], lambda cell, target: 1000.0)
-    numbers = comparisons(family(read_records(tmp_path, EXPERIMENTS), ["qm9_pools"], EXPERIMENTS))
+    numbers = comparisons(family(read_records(tmp_path, EXPERIMENTS), ["qm9_controls"], EXPERIMENTS))
     row = numbers.set_index(["minus", "target"]).loc["mean", "homo"]
     half = 4.3027 / 3**0.5  # 97.5% quantile of t with two degrees of freedom, standard deviation 1
     assert (row["difference"], row["pairs"], row["p"]) == (2.0, 3, 0.25)
@@ -130,8 +130,8 @@ def test_pairs_are_of_the_same_seed(tmp_path):
 
 
 def test_every_control_is_compared(tmp_path):
-    write_runs(tmp_path, cells_of("qm9_pools"), lambda cell, target: 1.0 + cell.seed)
-    numbers = comparisons(family(read_records(tmp_path, EXPERIMENTS), ["qm9_pools"], EXPERIMENTS))
+    write_runs(tmp_path, cells_of("qm9_controls"), lambda cell, target: 1.0 + cell.seed)
+    numbers = comparisons(family(read_records(tmp_path, EXPERIMENTS), ["qm9_controls"], EXPERIMENTS))
     assert set(numbers["minus"]) == {"mean", "sum", "max", "one_orbit", "mean_mlp", "radial_deepsets"}
     assert len(numbers) == 6 * 12
 
@@ -161,8 +161,8 @@ def test_debug_runs_stay_out(tmp_path):
 
 
 def test_csv_holds_numbers_and_latex_is_escaped(tmp_path):
-    write_runs(tmp_path, cells_of("qm9_pools", pool="gigp"), lambda cell, target: 10.0 + cell.seed)
-    files = table(tmp_path, "qm9_pools").files()
+    write_runs(tmp_path, cells_of("qm9_controls", pool="gigp"), lambda cell, target: 10.0 + cell.seed)
+    files = table(tmp_path, "qm9_controls").files()
     (tmp_path / "it.csv").write_text(files["csv"])
     rows = pd.read_csv(tmp_path / "it.csv").set_index(["target", "pool"])
     assert rows.loc[("homo", "gigp"), "mean"] == 12.0
