@@ -43,6 +43,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         InputError: something the user can mend.
     """
+    quiet()
     check_settings(cfg, overrides)
     config = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.results_dir, run_name(config, list(overrides)), cfg.seed)
@@ -63,6 +64,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 def join() -> None:
     """What the other processes of a run execute: the same, without a record. The configuration is on standard input."""
+    quiet()
     config = yaml.safe_load(sys.stdin)
     cfg = OmegaConf.create(config)
     try:
@@ -72,7 +74,6 @@ def join() -> None:
 
 
 def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
-    quiet()
     keep_freed_memory()
     reset_peak_memory()
     started_with = environment()  # the code that runs, not what the checkout holds when it ends
