@@ -1,9 +1,11 @@
 """Train and test one model, or sweep over many: `python train.py --help`."""
 
+import os
 import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -41,8 +43,14 @@ def main(cfg: DictConfig) -> str:
 if __name__ == "__main__":
     from gigp.sweep import report
 
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra would print its errors in its own words, and cut tracebacks short
     try:
         main()
+    except (ConfigCompositionException, OverrideParseException) as error:
+        from gigp.settings import explain
+
+        print(f"\nError: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
     finally:
         failed = report()
     sys.exit(int(failed))

@@ -74,9 +74,11 @@ class GIGPAggregation(Aggregation):
 
         Raises:
             InputError: neither or both of `pos` and `q`, or of another length or number of channels than expected, or
-                an `index` that does not name a graph for each point.
+                an `index` or `ptr` that does not name a graph for each point.
         """
         self.assert_two_dimensional_input(x, dim)
+        if ptr is not None:
+            check_ptr(ptr, index, len(x))
         if index is None:
             index = torch.repeat_interleave(ptr.diff(), output_size=len(x))
         self._check(x, index, pos, q)
@@ -100,11 +102,16 @@ class GIGPAggregation(Aggregation):
                 f"x {tuple(x.shape)} and {'q' if pos is None else 'pos'} {tuple(place.shape)} do not fit; "
                 f"expected {(len(x), channels)} and {shape}."
             )
+        if not x.is_floating_point():
+            raise InputError(f"x is of {x.dtype}, which cannot hold shares of points; pass x.float().")
         if index.shape != (len(x),) or index.dtype != torch.long:
             raise InputError(
                 f"index {tuple(index.shape)} of {index.dtype} does not name the graph of each of {len(x)} points; "
                 f"expected {(len(x),)} of torch.int64."
             )
+        if readable(index) and bool((index < 0).any()):
+            point = int((index < 0).nonzero()[0])
+            raise InputError(f"index[{point}] is {int(index[point])}; graphs are numbered from 0.")
 
     def _coordinate(self, pos: Tensor, index: Tensor, num: int) -> Tensor:
         """Orbit coordinates, (N,), of positions (N, d) about the centroid of each graph or about the origin."""
@@ -118,6 +125,28 @@ class GIGPAggregation(Aggregation):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
+
+
+def readable(x: Tensor) -> bool:
+    """Whether values can be looked at for nothing: on a CPU, outside of graphs; elsewhere the host would wait."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def check_ptr(ptr: Tensor, index: Tensor | None, points: int) -> None:
+    """Refuse a `ptr` (B + 1,) that does not cut the points into graphs, or not into those that `index` (N,) names.
+
+    Raises:
+        InputError: with what it holds.
+    """
+    if ptr.dtype != torch.long or ptr.dim() != 1 or not len(ptr):
+        raise InputError(f"ptr {tuple(ptr.shape)} of {ptr.dtype} should be (graphs + 1,) of torch.int64.")
+    if not readable(ptr):
+        return
+    count = ptr.diff()
+    if ptr[0] != 0 or ptr[-1] != points or (count < 0).any():
+        raise InputError(f"ptr {ptr.tolist()} should rise from 0 to the number of points, {points}.")
+    if index is not None and not torch.equal(torch.arange(len(count)).repeat_interleave(count), index):
+        raise InputError(f"index and ptr {ptr.tolist()} name other graphs; pass one of them.")
 
 
 def sum_of_products(m: Tensor, x: Tensor, index: Tensor, num: int) -> Tensor:

@@ -1,8 +1,6 @@
 """From a node of the configuration to the object it describes."""
 
-from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -43,44 +41,6 @@ def instantiate(node: DictConfig, **arguments: Any) -> Any:
         if cause is None:
             raise
         raise cause from None
-
-
-def check_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
-    """Refuse what would fail later in words of a library, or do something else than the user thinks.
-
-    Args:
-        cfg: composed configuration.
-        overrides: of the command line, as KEY=VALUE.
-
-    Raises:
-        InputError: a setting without a value, a number that is none, a frozen backbone that nobody trained, or an
-            override that the backbone does not know.
-    """
-    if missing := sorted(_missing(OmegaConf.to_container(cfg))):
-        raise InputError(f"{missing[0]} is missing: give {missing[0]}=...; configs/dataset says what it is.")
-    for key, least in (("seed", 0), ("trainer.max_epochs", 1)):
-        value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{key}={value}: it must be a whole number, {least} or larger.")
-    if cfg.freeze_backbone and not cfg.init_from:
-        raise InputError(
-            "freeze_backbone=true without init_from would freeze a backbone that was never trained; name the run to "
-            "start from, as init_from=results/runs/NAME/seed0, or set freeze_backbone=false."
-        )
-    known = signature(hydra.utils.get_class(cfg.backbone._target_)).parameters
-    given = [override.lstrip("+~").partition("=")[0].partition(".") for override in overrides]
-    for key in (name for section, _, name in given if section == "backbone" and name):
-        if key != "_target_" and key.partition(".")[0] not in known:
-            settings = ", ".join(sorted(cfg.backbone.keys() & known.keys())) or "none"
-            raise InputError(f"backbone.{key} is no setting of this backbone, which has: {settings}.")
-
-
-def _missing(node: Any, path: str = "") -> Iterator[str]:
-    """Keys whose value is ???; OmegaConf's own search fails where another value refers to one."""
-    if node == "???":
-        yield path
-    for key, child in node.items() if isinstance(node, dict) else ():
-        yield from _missing(child, f"{path}.{key}" if path else str(key))
 
 
 def load_config(folder: Path) -> DictConfig:

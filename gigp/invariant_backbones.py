@@ -2,7 +2,7 @@
 
 The networks are the library's own, up to the features of the atoms; the pool and the head of this project follow.
 Neighbor lists are made here, in plain PyTorch: the library's need an extension that has to be compiled, and stop at 32
-neighbors. DimeNet++ is not here: its triplets need such an extension (torch_sparse).
+neighbors. DimeNet++, which needs triplets, too, is in `gigp.dimenet`.
 """
 
 import torch

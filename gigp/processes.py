@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ from gigp.pointcloud import PointCloud
 JOIN = "from gigp.run import join; join()"  # what another process executes
 StrategyName = Literal["auto", "ddp"]
 PATIENCE = 60  # seconds that the other processes may take to end after the first
+READY = "GIGP_READY"  # names the pipe through which another process tells the first that it is there
 _alone = False
 
 
@@ -124,11 +125,13 @@ def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
         config: resolved configuration.
 
     Raises:
-        InputError: several machines, or a process ended with an error of its own.
+        InputError: several machines, or a process ended with an error of its own, be it before it met the first one,
+            which would wait for half an hour.
     """
     strategy = trainer.strategy
     environment = getattr(strategy, "cluster_environment", None)
     if not isinstance(strategy, DDPStrategy) or environment.creates_processes_externally:
+        _tell_first()
         yield
         return
     if trainer.num_nodes > 1:
@@ -140,8 +143,12 @@ def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
     world |= {"NODE_RANK": "0", "LOCAL_RANK": "0"}
     before = dict(os.environ)
     os.environ.update(world)
-    others = [_start(rank, config) for rank in range(1, trainer.world_size)]
+    started = [_start(rank, config) for rank in range(1, trainer.world_size)]
+    others, pipes = [process for process, _ in started], [pipe for _, pipe in started]
     try:
+        for rank, pipe in enumerate(pipes, 1):
+            if not os.read(pipe, 1):
+                raise InputError(f"process {rank} of the run ended before it began; its message is above.")
         yield
         codes = [process.wait(PATIENCE) for process in others]
         if any(codes):
@@ -152,6 +159,8 @@ def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
             raise
         raise InputError(f"process {ended[0]} of the run ended; its message is above.") from error
     finally:
+        for pipe in pipes:
+            os.close(pipe)
         for process in others:
             process.kill()
             process.wait()
@@ -162,17 +171,31 @@ def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
         os.environ.update({key: before[key] for key in world if key in before})
 
 
-def _start(rank: int, config: dict[str, Any]) -> subprocess.Popen:
+def _start(rank: int, config: dict[str, Any]) -> tuple[subprocess.Popen, int]:
     """Start a process that reads its configuration from standard input; in a session of its own, so that Ctrl-C
-    interrupts the first process alone, which ends it."""
+    interrupts the first process alone, which ends it.
+
+    Returns:
+        The process, and the end of a pipe that a byte comes out of when it is ready, or nothing where it has ended.
+    """
     package = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path}
+    ready, told = os.pipe()
+    env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path, READY: str(told)}
     command = [sys.executable, "-c", JOIN]
-    process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, text=True, start_new_session=True)
-    with process.stdin as file:
+    options = {"stdin": subprocess.PIPE, "text": True, "start_new_session": True, "pass_fds": (told,)}
+    process = subprocess.Popen(command, env=env, **options)
+    os.close(told)
+    with suppress(BrokenPipeError), process.stdin as file:  # it may have ended already
         yaml.safe_dump(config, file)
-    return process
+    return process, ready
+
+
+def _tell_first() -> None:
+    """Say that this process is about to meet the first one, if that one has started it."""
+    if pipe := os.environ.pop(READY, None):
+        os.write(int(pipe), b"1")
+        os.close(int(pipe))
 
 
 def _ends(process: subprocess.Popen) -> bool:

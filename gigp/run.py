@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import yaml
+from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +19,7 @@ from rich.table import Table
 
 from gigp.callbacks import EpochSeed, History, ProgressLine, Recalibrate, StopOnNaN, Terminate
 from gigp.checkpoints import AtomicCheckpoints, load_backbone, load_checkpoint
-from gigp.config import check_config, instantiate, load_config
+from gigp.config import instantiate, load_config
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.loggers import build_logger
@@ -26,6 +27,7 @@ from gigp.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
 from gigp.model import build_model
 from gigp.processes import choose_environment, choose_strategy, companions
 from gigp.records import RunFolder, environment, further_overrides, run_name
+from gigp.settings import check_settings
 from gigp.task import Task, build_task
 
 console = Console(soft_wrap=True, quiet=rank_zero_only.rank > 0)  # of several processes the first one speaks
@@ -41,7 +43,8 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         InputError: something the user can mend.
     """
-    check_config(cfg, overrides)
+    quiet()
+    check_settings(cfg, overrides)
     config = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.results_dir, run_name(config, list(overrides)), cfg.seed)
     if rank_zero_only.rank > 0:  # of several processes; the first one has the folder
@@ -61,6 +64,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 def join() -> None:
     """What the other processes of a run execute: the same, without a record. The configuration is on standard input."""
+    quiet()
     config = yaml.safe_load(sys.stdin)
     cfg = OmegaConf.create(config)
     try:
@@ -70,7 +74,6 @@ def join() -> None:
 
 
 def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
-    quiet()
     keep_freed_memory()
     reset_peak_memory()
     started_with = environment()  # the code that runs, not what the checkout holds when it ends
@@ -158,7 +161,11 @@ def load_trained(
 
 
 def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: Any) -> L.Trainer:
-    """Lightning's trainer with this project's callbacks."""
+    """Lightning's trainer with this project's callbacks.
+
+    Raises:
+        InputError: Lightning refuses its settings, or there is no such device.
+    """
     checkpoints = ModelCheckpoint(
         dirpath=folder.checkpoints,
         filename="best",
@@ -168,17 +175,20 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
         enable_version_counter=False,
     )
     first = [EpochSeed(cfg.seed), Terminate(), StopOnNaN(), Recalibrate(cfg.recalibrate)]
-    return instantiate(
-        cfg.trainer,
-        callbacks=[*first, history, ProgressLine(console), checkpoints],
-        plugins=[AtomicCheckpoints(), *choose_environment()],
-        strategy=choose_strategy(cfg.trainer.strategy, cfg.trainer.devices, cfg.trainer.get("num_nodes", 1)),
-        use_distributed_sampler=False,  # the batches are shared, not the samples
-        logger=logger or False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
+    try:
+        return instantiate(
+            cfg.trainer,
+            callbacks=[*first, history, ProgressLine(console), checkpoints],
+            plugins=[AtomicCheckpoints(), *choose_environment()],
+            strategy=choose_strategy(cfg.trainer.strategy, cfg.trainer.devices, cfg.trainer.get("num_nodes", 1)),
+            use_distributed_sampler=False,  # the batches are shared, not the samples
+            logger=logger or False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+    except InstantiationException as error:
+        raise InputError(f"Lightning refuses these settings of trainer: {error.__cause__}") from error
 
 
 def summarize(

@@ -33,7 +33,8 @@ class Sweep(Callback):
         self._write(config, UNKNOWN)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        self._write(config, str(job_return.return_value))
+        if config.hydra.mode == RunMode.MULTIRUN:  # the value of a single run that has failed raises its error
+            self._write(config, str(job_return.return_value))
 
     def _write(self, config: DictConfig, outcome: str) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:

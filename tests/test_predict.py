@@ -28,9 +28,11 @@ RUNS = {
     "mass": ("target=U0", "group=SO3", "dataset.center=mass", "orbits.center=origin", "backbone.blocks=1", *SMALL),
     "schnet": ("target=[homo,U0]", "backbone=schnet", "backbone.channels=16", "backbone.layers=2", *SMALL),
     "visnet": ("target=[homo,U0]", "backbone=visnet", "backbone.channels=16", "backbone.layers=2", *SMALL),
+    "dimenet": ("target=[homo,U0]", "backbone=dimenet", "backbone.channels=16", "backbone.layers=1",
+                "backbone.spherical=3", "backbone.radial=3", *SMALL),
     "images": ("dataset=rotmnist", *tiny(epochs=1, train=100, val=20, test=60)),
-}
-MOLECULES = ["T3", "SE3", "mass", "schnet", "visnet"]
+}  # fmt: skip
+MOLECULES = ["T3", "SE3", "mass", "schnet", "visnet", "dimenet"]
 METHANE = "5\nmethane\nC 0 0 0\nH .63 .63 .63\nH -.63 -.63 .63\nH -.63 .63 -.63\nH .63 -.63 -.63\n"
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from gigp import processes
 from gigp.errors import InputError
 from gigp.run import run
 from gigp.task import Task
@@ -92,6 +93,14 @@ def test_more_processes_than_clouds_in_a_batch_are_refused(configure):
         run(configure(*UNEVEN, "trainer.strategy=fsdp"))
     with pytest.raises(InputError, match="torchrun"):
         run(configure(*UNEVEN, TWO, "+trainer.num_nodes=2"))
+
+
+def test_process_that_ends_at_once_is_not_waited_for(configure, monkeypatch):
+    """PyTorch would wait for it for half an hour."""
+    monkeypatch.setattr(processes, "JOIN", "import sys; sys.exit(3)")
+    with pytest.raises(InputError, match="process 1 of the run ended before it began"):
+        run(configure(*UNEVEN, TWO))
+    assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & os.environ.keys()
 
 
 def command(*arguments: str, name: str = "it") -> list[str]:

@@ -1,7 +1,7 @@
 """Properties of groups, pools, and the data boundary on whatever clouds Hypothesis thinks of: none or many points,
 coincident ones, points at the origin, huge and tiny coordinates, any floating type, any memory layout."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -18,6 +18,8 @@ from gigp.groups import SE2, SE3, SO2, SO3, Rx, RxSO2, T, Trivial, Tx, Ty
 from gigp.pointcloud import Packing, PointCloud
 from gigp.pool import MaxPool, MeanPool, SumPool
 
+CUDA = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+anywhere = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=CUDA)])
 few = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 CHANNELS = 3
 # powers of ten that coordinates may have: their squares have to fit
@@ -58,6 +60,11 @@ class Case:
     mask: Tensor
     scale: float
     layout: str
+
+    def to(self, device: str) -> "Case":
+        """On another device, where it is laid out anew."""
+        pos, feat = (laid(x.to(device), self.layout) for x in (self.pos, self.feat))
+        return replace(self, pos=pos, feat=feat, mask=self.mask.to(device))
 
     def __repr__(self) -> str:
         shape, dtype = tuple(self.pos.shape), self.pos.dtype
@@ -106,7 +113,7 @@ def tolerance(dtype: torch.dtype) -> dict[str, float]:
 def trained(name: str, case: Case) -> torch.nn.Module:
     """A pool whose orbits are spaced over the case's own radii, in its floating type."""
     torch.manual_seed(0)
-    pool = POOLS[name]().to(case.pos.dtype)
+    pool = POOLS[name]().to(case.pos.device, case.pos.dtype)
     if isinstance(pool, GIGP):
         pool.orbits.delta = 0.2 * case.scale
         pool.orbits.fit(0.0, 3 * case.scale)
@@ -114,10 +121,12 @@ def trained(name: str, case: Case) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("name", POOLS)
+@anywhere
 @few
 @given(case=cases())
-def test_pools(name, case):
+def test_pools(name, case, device):
     """Finite, of the right shape and type; order, padding, memory layout and other clouds are of no consequence."""
+    case = case.to(device)
     pool = trained(name, case)
     pos, feat, mask = case.pos, case.feat, case.mask
     out = pool(feat, pos, mask)
@@ -135,15 +144,17 @@ def test_pools(name, case):
 
 
 @pytest.mark.parametrize("membership", ["ball", "hat", "smooth"])
+@anywhere
 @few
 @given(case=cases(dtypes=(torch.float32, torch.float64)))
-def test_aggregation_is_the_pool(membership, case):
+def test_aggregation_is_the_pool(membership, case, device):
     """On any list of points, sorted or not, with graphs without points and lists without graphs."""
+    case = case.to(device)
     torch.manual_seed(0)
     aggr = GIGPAggregation(CHANNELS, SO3(), orbits=5, membership=membership, delta=0.2 * case.scale)
-    aggr.to(case.pos.dtype).pool.orbits.fit(0.0, 3 * case.scale)
-    num, order = len(case.pos), torch.randperm(int(case.mask.sum()))
-    index = torch.arange(num)[:, None].expand(case.mask.shape)
+    aggr.to(device, case.pos.dtype).pool.orbits.fit(0.0, 3 * case.scale)
+    num, order = len(case.pos), torch.randperm(int(case.mask.sum())).to(device)
+    index = torch.arange(num, device=device)[:, None].expand(case.mask.shape)
     x, pos, index = (t[case.mask][order] for t in (case.feat, case.pos, index))
     out = aggr(x, index, dim_size=num, pos=pos)
     assert (out.shape, out.dtype) == ((num, CHANNELS), x.dtype)
@@ -151,11 +162,12 @@ def test_aggregation_is_the_pool(membership, case):
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=str)
+@anywhere
 @few
 @given(data=st.data())
-def test_groups(group, data):
+def test_groups(group, data, device):
     """Lifts reach their points; nothing is NaN, in values or gradients, at any scale and wherever points coincide."""
-    case = data.draw(cases(group.dim, (torch.float32, torch.float64)))
+    case = data.draw(cases(group.dim, (torch.float32, torch.float64))).to(device)
     x = case.pos.clone().requires_grad_()
     u, q = group.lift(x)[..., 0, :, :], group.orbit(x)
     assert u.shape == (*x.shape[:-1], group.rep_dim, group.rep_dim)

@@ -3,7 +3,6 @@
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -60,7 +59,9 @@ def read_npy(path: Path) -> Iterator[Found]:
         stack = np.load(path, allow_pickle=False)
         if not isinstance(stack, np.ndarray):
             raise ValueError("an archive of arrays")
-    except (ValueError, EOFError, BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # numpy has no error class for a broken file: those of tokens, zip, memory, values
         raise InputError(f"{path} is no whole .npy array of numbers ({str(error).splitlines()[0][:80]}).") from error
     yield from _images(path, stack[None] if stack.ndim == 2 else stack)
 

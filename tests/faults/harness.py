@@ -135,8 +135,8 @@ def assert_same_run(cfg: Any, other: Any) -> None:
         assert all(torch.equal(x[key], y[key]) for key in x)
     pd.testing.assert_frame_equal(*(pd.read_csv(f.metrics).drop(columns=COLUMNS) for f in (a, b)))
     x, y = (json.loads(f.record.read_text()) for f in (a, b))
-    drop = TIMES | {"name", "overrides"}  # how it was asked for
-    assert {k: v for k, v in x.items() if k not in drop} == {k: v for k, v in y.items() if k not in drop}
+    drop = TIMES | {"name", "overrides", "git_commit", "git_dirty"}  # how it was asked for, and by what checkout
+    assert {k: (x.get(k), y.get(k)) for k in (x.keys() | y.keys()) - drop if x.get(k) != y.get(k)} == {}
     names = {file.name for file in a.path.iterdir()} | {file.name for file in a.checkpoints.iterdir()}
     checkpoints = {"best.ckpt", "last.ckpt", "done"}
     assert names - {"wandb"} == {".lock", "config.yaml", "metrics.csv", "summary.json", "checkpoints", *checkpoints}

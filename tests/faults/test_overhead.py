@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+import gigp.run as running
 from gigp import config, records
 from gigp.datasets import cache, loader, qm9
 from gigp.run import run
@@ -17,6 +18,7 @@ CAREFUL = [
     (cache, "_header"),               # SHA-256 of the cache
     (qm9, "digest_of"),               # SHA-256 of the arrays
     (loader, "check_finite"),
+    (running, "check_settings"),
     (config, "check_targets"),
     (os, "fsync"),
     (os, "replace"),
