@@ -14,8 +14,8 @@ from torch import Tensor, nn
 # means nothing to a kernel of one pixel; without it PyTorch goes to oneDNN only where there are several threads
 OPTIONS = {"dilation": 2}
 LARGE = 20480  # images of no more numbers than that PyTorch does not give to oneDNN
-# oneDNN's weight gradient takes 2 to 3 times as long as MKL's product where vectors have 8 numbers, but for few channels
-NARROW = 16 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 2**31
+# from so many channels on MKL makes weight gradients: where vectors have 8 numbers oneDNN takes 2 to 3 times as long
+MANY = 16 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 2**31
 
 
 def works_by_itself(x: Tensor) -> bool:
@@ -72,7 +72,7 @@ def input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """grad' x, (R, o), (R, i), (o, i) of which only the shape counts -> (o, i)."""
     even = len(x) // 16 * 16  # oneDNN is several times slower on numbers of rows without factors
-    if x.shape[1] >= NARROW or not suits(x[:even]):
+    if x.shape[1] >= MANY or not suits(x[:even]):
         return grad.t() @ x
     out = _backward(grad[:even], x[:even], weight, 1).flatten(1)
     return out if even == len(x) else torch.addmm(out, grad[even:].t(), x[even:])

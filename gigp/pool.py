@@ -195,6 +195,8 @@ class GIGP(Pool):
         return {name: [float(f"{x:.4g}") for x in values.tolist()] for name, values in columns.items()}
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        if not feat.is_floating_point():
+            raise InputError(f"feat is of {feat.dtype}, which cannot hold shares of points; pass feat.float().")
         m = self.orbits(self.coordinate(pos, mask), mask).to(feat.dtype)  # (B, N, K)
         h = m.transpose(-1, -2) @ masked(feat, mask)                      # (B, K, c)
         return self.combine(h, m.sum(-2))

@@ -10,11 +10,12 @@ import json
 import math
 import multiprocessing
 import os
+import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -232,6 +233,15 @@ def inspect(subject: Contestant) -> dict[str, Any]:
     return {"gflop": flops.get_total_flops() / 1e9, "gbyte": traffic.moved / 1e9, "time_shares": shares}
 
 
+def processor() -> str:
+    """What the times depend on most: the processor, and the vectors that PyTorch uses of it."""
+    model = platform.machine()
+    with suppress(OSError, StopIteration):  # not on Linux
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return f"{model} with {torch.backends.cpu.get_cpu_capability()}"
+
+
 def measure_machine() -> dict[str, float]:
     """GFLOP/s of matrix products and GB/s of a copy, here and now."""
     a, big = torch.randn(2048, 2048), torch.randn(32 * 2**20)
@@ -442,7 +452,8 @@ def main() -> None:
     except InputError as error:
         parser.error(str(error))
     torch.set_num_threads(arguments.threads)
-    record: dict[str, Any] = environment() | {"threads": arguments.threads, "repeats": arguments.repeats, "cases": {}}
+    record: dict[str, Any] = environment() | {"threads": arguments.threads, "repeats": arguments.repeats}
+    record |= {"processor": processor(), "cases": {}}
     if "lieconv" in paths:
         record["parity"] = reference.parity(paths["lieconv"])
         for name, difference in record["parity"].items():

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gigp.linear import LARGE, Linear, linear
+from gigp.linear import LARGE, Linear, linear, weight_gradient
 
 
 def relative(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -73,3 +73,14 @@ def test_pytorch_decides_elsewhere(case):
         out = linear(x, weight)
     assert "Product" not in type(out.grad_fn).__name__
     assert out.dtype == (torch.bfloat16 if case == "mixed precision" else torch.float64)
+
+
+@pytest.mark.parametrize("many", [1, 2**31])
+def test_either_library_makes_weight_gradients(many, monkeypatch):
+    """Which one does depends on the vectors of the CPU; both are held to double precision here."""
+    monkeypatch.setattr("gigp.linear.MANY", many)
+    grad, x, weight = torch.randn(4099, 24), torch.randn(4099, 40), torch.randn(24, 40)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        found = weight_gradient(grad, x, weight)
+    assert relative(found.double(), grad.double().t() @ x.double()) < 1e-5
+    assert any("convolution_backward" in event.key for event in profile.key_averages()) == (many > 1)

@@ -330,6 +330,12 @@ def test_positions_of_another_dimension():
         gigp()(feat, pos, mask)
 
 
+def test_whole_numbers_are_no_features():
+    """A membership is a share of a point, which they would round to nothing."""
+    with pytest.raises(InputError, match=r"pass feat\.float"):
+        GIGP(1, SO3())(torch.ones(1, 2, 1, dtype=torch.long), torch.randn(1, 2, 3), torch.ones(1, 2, dtype=torch.bool))
+
+
 def test_learned_is_flat_at_the_start_and_follows_the_weights():
     start = gigp(trained=False).learned()
     assert start["weight"] == [1.0] * 12

@@ -1,5 +1,6 @@
 """The benchmark's record as tables."""
 
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -31,8 +32,7 @@ def speed_report(record: dict[str, Any]) -> str:
                 "bytes at the copy rate, ms": f"{1e3 * entry['traffic_seconds']:.4g}",
                 "where the time goes": ", ".join(f"{kind} {share:.0%}" for kind, share in shares),
             })  # fmt: skip
-    parts = [f"{record['threads']} threads, torch {record['versions']['torch']}, medians of {record['repeats']} turns.",
-             to_markdown(pd.DataFrame(speed)), to_markdown(pd.DataFrame(bounds))]  # fmt: skip
+    parts = [machine(record), to_markdown(pd.DataFrame(speed)), to_markdown(pd.DataFrame(bounds))]
     if "parity" in record:
         rows = [(of, f"{difference:.1e}") for of, difference in record["parity"].items()]
         parts.append(to_markdown(pd.DataFrame(rows, columns=["parity with the reference", "relative difference"])))
@@ -43,3 +43,11 @@ def speed_report(record: dict[str, Any]) -> str:
         share = record["training_overhead"]["overhead"]
         parts.append(f"Loader, callbacks, logging and Lightning take {share:.1%} of a training epoch at scale=small.\n")
     return "\n".join(part if part.endswith("\n") else part + "\n" for part in parts)
+
+
+def machine(record: dict[str, Any]) -> str:
+    """What the figures were measured on, and what it can do at best; medians over the cases."""
+    rates = {key: median(case["machine"][key] for case in record["cases"].values()) for key in ("fp32", "bf16", "copy")}
+    return (f"{record.get('processor', 'A CPU')}, {record['threads']} threads, torch {record['versions']['torch']}, "
+            f"medians of {record['repeats']} turns. Matrix products run at {rates['fp32']:.0f} GFLOP/s "
+            f"({rates['bf16']:.0f} in bf16), copies at {rates['copy']:.0f} GB/s.")  # fmt: skip
