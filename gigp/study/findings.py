@@ -1,5 +1,7 @@
 """What comparisons say in short: the headline, verdicts on every table, and how converged the runs are."""
 
+import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +78,12 @@ def verdict_table(name: str, comparisons: pd.DataFrame, records: pd.DataFrame) -
     rows = []
     for values, group in comparisons.groupby(varying, sort=False):
         row = dict(zip(varying, values, strict=True))
+        keys, minus, verdict = group[[*OF_A_RUN, "ours", "minus"]].to_numpy(), group["minus"], group["verdict"]
         for other in others:
-            pairs = group[group["minus"] == other]
-            verdicts = pairs["verdict"].value_counts()
+            own = (minus == other).to_numpy()
+            verdicts = Counter(verdict[own])
             parts = [f"{verdicts[v]} {v}" for v in ("lower", "same", "higher", "open", "missing") if v in verdicts]
-            found = mean.get(tuple(pairs.iloc[0][[*OF_A_RUN, "ours", "minus"]])) if len(pairs) else None
+            found = mean.get(tuple(keys[own][0])) if own.any() else None
             percent = [interval_text(found)] if found else []
             row[f"against {other}"] = "; ".join([*percent, ", ".join(parts)]) or NOT_ASKED
         rows.append(row)
@@ -122,7 +125,8 @@ def convergence_table(runs: Path, experiments: dict[str, Experiment]) -> Table:
         row = next(iter(rows_of(record, experiments)))
         if row["experiment"] == NO_EXPERIMENT:
             continue
-        loss = pd.read_csv(folder / "metrics.csv", usecols=["val/loss"])["val/loss"].to_numpy()
+        with (folder / "metrics.csv").open() as file:
+            loss = [float(line["val/loss"]) for line in csv.DictReader(file)]
         before = loss[-1 - max(1, len(loss) // 5)] if len(loss) > 1 else loss[-1]
         alone = row["target"] if len(record["metrics"]) == 1 else ""
         rows.append({key: row[key] for key in (*OF_A_RUN, "pool", "seed")} | {

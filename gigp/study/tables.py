@@ -29,18 +29,21 @@ INTERVAL = ("GIGP minus another pool over the seeds that both have: mean differe
 
 def results(records: pd.DataFrame, published: dict[str, Any]) -> pd.DataFrame:
     """Every cell in numbers: mean and standard deviation over the seeds, what a run cost, and what is known beside."""
-    rows = []
+    rows, records = [], records.assign(cost=records["cpu minutes"].fillna(records["minutes"]))
     for setting, group in records.groupby(SETTING, sort=False):
         row = dict(zip(SETTING, setting, strict=True))
+        pools, tests, costs = (group[column].to_numpy() for column in ("pool", "test", "cost"))
+        limit = group["limit"].max()
         lieconv = "backbone=" not in row["variant"]
         figure = published_figure(published, row["data set"], row["backbone"], row["target"])
         row["published"] = figure if lieconv else ""
-        for pool in pool_order(group["pool"]):
-            runs = group[group["pool"] == pool]
-            cell = spread(runs["test"])
+        for pool in pool_order(pools):
+            own = pools == pool
+            cell = spread(tests[own])
+            known = costs[own][~np.isnan(costs[own])]
             rows.append({**row, "pool": pool, "text": str(cell), "mean": cell.mean, "std": cell.std, "seeds": cell.num,
-                         "expected": cell.expected, "minutes": runs["cpu minutes"].fillna(runs["minutes"]).mean(),
-                         "limit": group["limit"].max()})  # fmt: skip
+                         "expected": cell.expected, "minutes": known.mean() if len(known) else np.nan,
+                         "limit": limit})  # fmt: skip
     return pd.DataFrame(rows, columns=[*SETTING, "pool", "text", "mean", "std", "seeds", "expected", "minutes", "limit",
                                        "published"])  # fmt: skip
 

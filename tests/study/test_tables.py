@@ -74,12 +74,18 @@ def test_runs_of_another_source_or_budget_are_another_row(tmp_path):
     assert shown["homo", "1,000 x 40"] == "9 ± 0 (3)"
 
 
-def test_many_pools_are_rows_and_defaults_are_not_named(tmp_path):
-    write_runs(tmp_path, cells_of("orbits_ablation"), lambda cell, target: 1.0)
-    shown = table(tmp_path, "orbits_ablation").shown
-    assert list(shown["pool"])[:2] == ["gigp", "gigp, membership=hat"]
-    assert list(shown["pool"]).index("gigp, orbits=5") < list(shown["pool"]).index("gigp, orbits=10")
-    assert set(shown["parity, 1"]) == {"1 ± 0 (3)"}
+def test_variants_are_told_apart_and_defaults_are_not_named(tmp_path):
+    write_runs(tmp_path, cells_of("ablation_orbits"), lambda cell, target: 1.0)
+    shown = table(tmp_path, "ablation_orbits").shown
+    assert [c for c in shown if "gigp" in c] == ["gigp", "gigp, orbits=2", "gigp, orbits=5", "gigp, orbits=15"]
+    assert set(shown["gigp, orbits=15"]) == {"1 ± 0 (3)"}
+
+
+def test_many_pools_are_rows(tmp_path):
+    write_runs(tmp_path, cells_of("qm9_readouts"), lambda cell, target: 1.0)
+    shown = table(tmp_path, "qm9_readouts").shown
+    assert list(shown["pool"])[:3] == ["gigp", "mean", "one_orbit"]
+    assert set(shown["homo, meV"]) == {"1 ± 0 (3)"}
 
 
 def test_every_readout_has_a_row_and_is_compared(tmp_path):
@@ -104,7 +110,7 @@ def test_invariant_backbones_are_rows_of_their_own_symmetry(tmp_path):
     it = table(tmp_path, "qm9_backbones")
     shown = it.shown.set_index("variant")
     assert list(shown.index) == ["backbone=schnet", "backbone=visnet"]  # missing pools are in the rows of the others
-    assert list(shown.loc["backbone=visnet", ["gigp", "sum"]]) == ["2.0 ± 1.0 (3)", "missing"]
+    assert list(shown.loc["backbone=visnet", ["gigp", "one_orbit"]]) == ["2.0 ± 1.0 (3)", "missing"]
     assert "backbone: SE(3)" in it.markdown()
     assert "published" not in shown
     assert (symmetry_of("SO3", "lieconv"), symmetry_of("SO3", None)) == ("SO(3)", "SO(3)")
