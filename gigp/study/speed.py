@@ -47,7 +47,9 @@ def speed_report(record: dict[str, Any]) -> str:
 
 def machine(record: dict[str, Any]) -> str:
     """What the figures were measured on, and what it can do at best; medians over the cases."""
-    rates = {key: median(case["machine"][key] for case in record["cases"].values()) for key in ("fp32", "bf16", "copy")}
+    found = [case["machine"] for case in record["cases"].values()]
+    rates = {key: median(rate[key] for rate in found) for key in found[0]}
+    bf16 = f"{rates['bf16']:.0f} in bf16" if "bf16" in rates else "it has no bf16"
     return (f"{record.get('processor', 'A CPU')}, {record['threads']} threads, torch {record['versions']['torch']}, "
             f"medians of {record['repeats']} turns. Matrix products run at {rates['fp32']:.0f} GFLOP/s "
-            f"({rates['bf16']:.0f} in bf16), copies at {rates['copy']:.0f} GB/s.")  # fmt: skip
+            f"({bf16}), copies at {rates['copy']:.0f} GB/s.")  # fmt: skip
