@@ -39,9 +39,9 @@ def make(root: Path) -> dict[Path, str]:
     for template, report in REPORTS.items():
         text = fill_template((root / template).read_text(), tables, template)
         files[root / report] = drop_missing_figures(text, (root / report).parent)
-    benchmark = root / "results" / "benchmarks" / "cpu.json"
-    if benchmark.exists():
-        files[root / "results" / "tables" / "speed.md"] = speed_report(json.loads(benchmark.read_text()))
+    measured = [json.loads(path.read_text()) for path in sorted((root / "results" / "benchmarks").glob("*.json"))]
+    if measured:
+        files[root / "results" / "tables" / "speed.md"] = "\n".join(map(speed_report, measured))
     return files
 
 
