@@ -50,6 +50,7 @@ def machine(record: dict[str, Any]) -> str:
     found = [case["machine"] for case in record["cases"].values()]
     rates = {key: median(rate[key] for rate in found) for key in found[0]}
     bf16 = f"{rates['bf16']:.0f} in bf16" if "bf16" in rates else "it has no bf16"
-    return (f"## {record.get('processor', 'A CPU, not named')}\n\n{record['threads']} threads, torch {record['versions']['torch']}, "
+    return (f"## {record.get('processor', 'A CPU, not named')}\n\n"
+            f"{record['threads']} threads, torch {record['versions']['torch']}, commit {record['git_commit'][:7]}, "
             f"medians of {record['repeats']} turns. Matrix products run at {rates['fp32']:.0f} GFLOP/s "
             f"({bf16}), copies at {rates['copy']:.0f} GB/s.")  # fmt: skip
