@@ -86,16 +86,17 @@ def test_predictions_are_those_of_the_test_pass(trained, qm9, tmp_path, name):
 
 @pytest.mark.parametrize("name", MOLECULES)
 def test_one_by_one_is_as_in_a_batch(trained, qm9, name):
+    """Up to the rounding of single precision: products of other sizes add in another order."""
     folder, _ = trained(name)
     inputs = [
         Molecule(qm9.charges[i][qm9.mask[i]].long(), qm9.positions[i][qm9.mask[i]].double())
         for i in qm9.indices["val"][:60].tolist()
     ]
     together, alone = (Predictor(folder, batch_size)(inputs) for batch_size in (60, 1))
-    torch.testing.assert_close(alone, together, rtol=1e-6, atol=0)
+    torch.testing.assert_close(alone, together, rtol=1e-5, atol=0)
     large = Molecule(torch.ones(300, dtype=torch.long), 5 * torch.randn(300, 3, dtype=torch.float64))
     mixed = Predictor(folder)([large, *inputs[:20], large, *inputs[20:]])
-    torch.testing.assert_close(torch.cat([mixed[1:21], mixed[22:]]), together, rtol=1e-6, atol=0)
+    torch.testing.assert_close(torch.cat([mixed[1:21], mixed[22:]]), together, rtol=1e-5, atol=0)
 
 
 def head_on(folder, cache, *overrides: str) -> tuple[str, ...]:
