@@ -33,7 +33,6 @@ def make(root: Path) -> dict[Path, str]:
     tables = make_tables(root, records, experiments)
     files = {root / "results" / "tables" / f"{table.name}.{ending}": text
              for table in tables.values() for ending, text in table.files().items()}  # fmt: skip
-    files[root / "results" / "tables" / "runs.csv"] = records.to_csv(index=False, float_format="%.6g")
     readme = root / "README.md"
     files[readme] = fill(readme.read_text(), START, END, tables["headline"].markdown(), "README.md")
     for template, report in REPORTS.items():
