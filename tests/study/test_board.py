@@ -37,7 +37,8 @@ def test_a_table_is_logged_offline(blank, tmp_path, log_study):
     paired = next(t for t in logged if "difference" in t["columns"])
     assert 1.0 in [row[paired["columns"].index("difference")] for row in paired["data"]]
     assert any(t["columns"] == ["pool", "mean"] for t in logged)
-    assert next((folder / "files" / "media" / "html").rglob("*.html")).read_text().startswith("<svg>")
+    (curves,) = (folder / "files" / "media" / "html").rglob("curves_pools*.html")
+    assert curves.read_text().startswith("<svg>")
 
 
 def test_tables_without_records_are_refused(blank, log_study, capsys):
