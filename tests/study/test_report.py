@@ -34,7 +34,7 @@ def test_check_notices_a_changed_record(committed, monkeypatch):
         metric["test"] *= 2
     path.write_text(json.dumps(record))
     monkeypatch.setattr(sys, "argv", ["make_tables.py", "--root", str(committed), "--check"])
-    with pytest.raises(SystemExit, match=r"runs\.csv.* run python scripts/make_tables\.py"):
+    with pytest.raises(SystemExit, match=r"results/tables/.*\.csv.* run python scripts/make_tables\.py"):
         runpy.run_path(str(ROOT / "scripts" / "make_tables.py"), run_name="__main__")
 
 
