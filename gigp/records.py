@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from gigp.errors import InputError
@@ -233,6 +232,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 def environment() -> dict[str, Any]:
     """What a result may depend on besides the configuration: versions, commit, machine."""
+    import torch  # here, since tables need none of it, and to import it takes longer than they do
+
     commit = _git("rev-parse", "HEAD")
     return {
         "versions": {

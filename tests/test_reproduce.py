@@ -44,10 +44,13 @@ def test_cells_are_named_as_their_runs(experiment):
     from gigp.records import run_name
 
     cell = EXPERIMENTS[experiment].cells("small")[-1]
-    cfg = compose_config(cell.overrides)
-    config = {"name": cfg.name, "choices": dict(cfg.choices), "target": base_of(cell.overrides).target}
+    cfg, base = compose_config(cell.overrides), base_of(cell.overrides)
+    config = {"name": cfg.name, "choices": dict(cfg.choices), "target": base.target}
     assert (cell.name, cell.seed) == (run_name(config, list(cell.overrides)), cfg.seed)
     assert (cell.pool_on, cell.choices) == (cfg.pool_on, dict(cfg.choices))
+    assert cell.protocol == base.cell(experiment, cell.overrides).protocol
+    if not EXPERIMENTS[experiment].needs:
+        assert cell.targets == base.cell(experiment, cell.overrides).targets
 
 
 def test_a_checkpoint_that_is_here_is_not_made_again(tmp_path):

@@ -11,7 +11,7 @@ The head of a file says, in comment lines,
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A file of configs/experiment; see the head of this module."""
+    """A file of configs/experiment; see the head of this module. Its settings are what the file says, as it says it."""
 
     name: str
     table: str | None
@@ -97,11 +97,12 @@ class Experiment:
     headline: tuple[str, ...]
     needs: tuple[tuple[str, ...], ...]
     sweeps: tuple[dict[str, list[str]], ...] = field(repr=False)
+    settings: dict[str, Any] = field(repr=False)
 
     def cells(self, scale: str, further: Sequence[str] = ()) -> list[Cell]:
         """Every run of the experiment, in the order of its sweeps, each once."""
         start = (f"experiment={self.name}", f"scale={scale}", *further)
-        base = base_of(start)
+        base = base_of(start) if further else self.base(scale)
         needed = base_of((*self.needs[0], f"scale={scale}")) if self.needs else None
         cells: dict[tuple[str, int], Cell] = {}
         for sweep in self.sweeps:
@@ -115,10 +116,25 @@ class Experiment:
                 cells.setdefault((cell.name, cell.seed), cell)
         return list(cells.values())
 
-    @cached_property
+    @property
     def pool_options(self) -> dict[str, Any]:
         """What the file itself sets of the pool, the same in all its cells."""
-        return (yaml.safe_load((CONFIGS / "experiment" / f"{self.name}.yaml").read_text()) or {}).get("pool", {})
+        return self.settings.get("pool", {})
+
+    def base(self, scale: str) -> "Base":
+        """What its cells share. Composing takes a quarter of a second, so that is done for the data set alone, once for
+        all experiments on it, and what the file sets is laid over it; Hydra merges experiments last, too."""
+        own = {key: self.settings[key] for key in ("name", "target", "pool_on", "seed") if key in self.settings}
+        if "${" in str(own):
+            return base_of((f"experiment={self.name}", f"scale={scale}"))
+        chosen = {key.removeprefix("override /"): value for choice in self.settings.get("defaults", [])
+                  for key, value in choice.items()}  # fmt: skip
+        dataset = [f"dataset={chosen['dataset']}"] if "dataset" in chosen else []
+        base = base_of((*dataset, f"scale={scale}"))
+        choices = base.choices | {key: chosen[key] for key in base.choices if key in chosen} | {"experiment": self.name}
+        started = self.settings["init_from"] is not None if "init_from" in self.settings else base.started
+        return replace(base, **own, choices=choices, started=started,
+                       frozen=self.settings.get("freeze_backbone", base.frozen))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -183,7 +199,7 @@ def read_experiment(path: Path) -> Experiment:
         InputError: a head line that says nothing.
     """
     text = path.read_text()
-    params = yaml.safe_load(text) or {}
+    params = settings = yaml.safe_load(text) or {}
     for key in ("hydra", "sweeper", "params"):
         params = params.get(key) or {}
     heads = {key: re.findall(rf"^# {key}:(.*)$", text, re.MULTILINE) for key in ("Headline", "Needs", "Also")}
@@ -200,6 +216,7 @@ def read_experiment(path: Path) -> Experiment:
         headline=tuple(" ".join(heads["Headline"]).replace(",", " ").split()),
         needs=tuple(tuple(line.split()) for line in heads["Needs"]),
         sweeps=tuple(sweeps),
+        settings=settings,
     )
 
 

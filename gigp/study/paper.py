@@ -11,7 +11,7 @@ from gigp.study.experiments import base_of, composed
 from gigp.study.formatting import Section, Table
 from gigp.study.tables import BUDGET, NOT_ASKED
 
-# in the order in which to run them: overrides, pools, and the benchmark's case
+# in the order in which to run them: overrides, the data set first, pools, and the benchmark's case
 COMPARISONS = [
     (["dataset=qm9", "target=homo"], ("mean", "gigp", "one_orbit"), "QM9 T(3), k 1536"),
     (["dataset=rotmnist", "group=SO2"], ("mean", "gigp", "sum"), "rotated MNIST SO(2), k 128"),
@@ -26,10 +26,11 @@ def paper_table(root: Path, records: pd.DataFrame, benchmark: dict[str, Any] | N
     """One command for each comparison, with estimates of its cost and the results that are there."""
     gpu, rows = gpu_estimates(root / "docs" / "speed.md"), []
     for overrides, pools, case in COMPARISONS:
-        train, val, epochs = budget_of((*overrides, "scale=paper"))
+        base = (overrides[0], "scale=paper")
+        train, val, epochs = budget_of(base)
         for pool in pools:
             command = (*overrides, f"pool={pool}", "scale=paper")
-            name = base_of((*overrides, "scale=paper")).cell("", command).name
+            name = base_of(base).cell("", command).name
             sides = ((benchmark or {}).get("cases", {}).get(case) or {}).get("sides", {})
             hours = NOT_ASKED
             if sides:

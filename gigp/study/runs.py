@@ -127,9 +127,15 @@ def pool_label(pool: str, overrides: dict[str, str], experiment: Experiment | No
     """Name of a pool with those options that differ from its defaults."""
     given = {key.removeprefix("pool."): value for key, value in overrides.items() if key.startswith("pool.")}
     fixed = pool_defaults(pool) | (experiment.pool_options if experiment else {})
-    differ = {key: value for key, value in given.items() if fixed.get(key, NO_OPTION) != yaml.safe_load(value)}
+    differ = {key: value for key, value in given.items() if fixed.get(key, NO_OPTION) != read_value(value)}
     options = [f"{key}={value.lower()}" for key, value in differ.items()]
     return ", ".join([pool, *options])
+
+
+@cache
+def read_value(text: str) -> Any:
+    """The value that an override gives: the same few over a thousand records."""
+    return yaml.safe_load(text)
 
 
 def pool_order(labels: Iterable[str]) -> list[str]:
@@ -141,6 +147,7 @@ def pool_order(labels: Iterable[str]) -> list[str]:
     return sorted(set(labels), key=place)
 
 
+@cache
 def natural(text: str) -> tuple[tuple[int, float, str], ...]:
     """Sorting key by which 5 comes before 10."""
     parts = re.split(r"(\d+(?:\.\d+)?)", text)

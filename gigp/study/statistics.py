@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from gigp.errors import InputError
 
@@ -76,7 +76,7 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> Paired:
     percent = 100 * mean / scale if scale else math.nan
     if num == 1:
         return Paired(mean, percent, math.nan, math.nan, math.nan, 1)
-    half = stats.t.ppf(0.975, num - 1) * difference.std(ddof=1) / math.sqrt(num)
+    half = float(stdtrit(num - 1, 0.975)) * float(difference.std(ddof=1)) / math.sqrt(num)
     return Paired(mean, percent, mean - half, mean + half, sign_flip_p(difference), num)
 
 
