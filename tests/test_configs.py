@@ -20,6 +20,24 @@ def _data(qm9, digits):
     """The caches are there."""
 
 
+@pytest.fixture(scope="module")
+def starts(tmp_path_factory):
+    """Folders of finished runs with mean pooling by target, for what starts from one; each is made once."""
+    return {"results": tmp_path_factory.mktemp("starts")}
+
+
+@pytest.fixture
+def start(configure, starts):
+    def folder(target: str) -> str:
+        if target not in starts:
+            where = [f"name={target}", f"results_dir={starts['results']}"]
+            run(configure("pool=mean", f"target={target}", *ONE_STEP, *where))
+            starts[target] = f"{starts['results']}/{target}/seed0"
+        return starts[target]
+
+    return folder
+
+
 @pytest.mark.parametrize("group", names("group"))
 def test_every_group_takes_a_step(configure, group):
     summary = run(configure(f"dataset={'qm9' if group in SOLID else 'rotmnist'}", f"group={group}", *ONE_STEP))
@@ -35,12 +53,9 @@ def cells() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("dataset", "pool"), cells())
-def test_every_pool_takes_a_step(configure, dataset, pool, tmp_path):
-    start = []
-    if dataset == "features":
-        run(configure("pool=mean", *ONE_STEP, "name=start"))
-        start = [f"dataset.run={tmp_path}/runs/start/seed0", f"dataset.cache={tmp_path}"]
-    summary = run(configure(f"dataset={dataset}", f"pool={pool}", "pool_on=features", *ONE_STEP, *start))
+def test_every_pool_takes_a_step(configure, dataset, pool, start, tmp_path):
+    of = [f"dataset.run={start('homo')}", f"dataset.cache={tmp_path}"] if dataset == "features" else []
+    summary = run(configure(f"dataset={dataset}", f"pool={pool}", "pool_on=features", *ONE_STEP, *of))
     assert summary["choices"]["pool"] == pool
     assert (summary["pool_group"] is not None) == (pool in ("gigp", "one_orbit", "radial_deepsets"))
 
@@ -52,15 +67,13 @@ def test_pools_that_widen_need_the_head_after_them(configure, pool):
 
 
 @pytest.mark.parametrize("experiment", names("experiment"))
-def test_every_experiment_takes_a_step(configure, experiment, tmp_path):
-    start, text = [], (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
+def test_every_experiment_takes_a_step(configure, experiment, start):
+    of, text = [], (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
     for key in ("init_from", "dataset.run"):  # of a run that has to be there
         sign = "/dataset: features" if key == "dataset.run" else "freeze_backbone: true"
         if f"\n{key}: " in text or sign in text:
-            target = "all" if "target: all" in text else "homo"
-            run(configure("pool=mean", f"target={target}", *ONE_STEP, "name=start"))
-            start = [f"{key}={tmp_path}/runs/start/seed0"]
-    assert run(configure(f"experiment={experiment}", *start, *ONE_STEP, "name=it"))["steps"] >= 1
+            of = [f"{key}={start('all' if 'target: all' in text else 'homo')}"]
+    assert run(configure(f"experiment={experiment}", *of, *ONE_STEP, "name=it"))["steps"] >= 1
 
 
 def test_several_targets(configure):

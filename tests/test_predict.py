@@ -2,8 +2,6 @@
 
 import csv
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -20,6 +18,7 @@ from gigp.prediction.molecules import Molecule
 from gigp.run import load_trained, run
 from predict import main
 from tests.conftest import ROOT, tiny
+from tests.programs import run_program
 
 SMALL = tiny(epochs=1, train=150, val=40, test=60)
 RUNS = {
@@ -284,8 +283,7 @@ def test_command_line(trained, tmp_path):
     """As a user calls it, from another folder."""
     folder, _ = trained("T3")
     (tmp_path / "methane.xyz").write_text(METHANE)
-    command = [sys.executable, str(ROOT / "predict.py"), f"run={folder}", "input=methane.xyz"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = run_program("predict.py", f"run={folder}", "input=methane.xyz", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stderr == "Predicted 1 of 1.\n"
     assert float(rows_of(done.stdout)[0]["U0 [meV]"]) < -0.9e6

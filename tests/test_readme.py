@@ -1,13 +1,12 @@
 """README.md says what is true: its example runs, and its commands and files exist."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from tests.conftest import DATA, ROOT
+from tests.programs import run_program
 
 README = (ROOT / "README.md").read_text()
 
@@ -39,16 +38,14 @@ def test_commands_compose(line):
     """Every command line of the README is accepted by Hydra."""
     arguments = line.partition("#")[0].split()[2:]
     first = [a.partition(",")[0] for a in arguments if a != "-m"]  # of every list of a sweep
-    done = subprocess.run(
-        [sys.executable, "train.py", *first, "--cfg", "job"], cwd=ROOT, capture_output=True, text=True
-    )
+    done = run_program("train.py", *first, "--cfg", "job")
     assert done.returncode == 0, done.stderr
     assert "pool:" in done.stdout
 
 
 def test_figure_is_drawn(tmp_path, qm9):
-    command = [sys.executable, "scripts/make_figures.py", "--data", DATA, "--out", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    done = run_program("scripts/make_figures.py", "--data", DATA, "--results", str(tmp_path), "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
     drawn = (tmp_path / "idea.svg").read_text()
     assert drawn.startswith("<?xml")
     assert "its orbits under rotation" in drawn

@@ -1,22 +1,20 @@
 """`scripts/reproduce.py` knows which runs its tables lack and what must run before them, and carries that out."""
 
-import subprocess
-import sys
 import threading
+from subprocess import CompletedProcess
 
 import pytest
 
 from gigp.errors import InputError
 from gigp.study.experiments import base_of, compose_config, parse_choices, read_experiment, read_experiments
 from gigp.study.plan import carry_out, plan
-from tests.conftest import ROOT
+from tests.programs import run_program
 
 EXPERIMENTS = read_experiments()
 
 
-def reproduce(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "scripts/reproduce.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def reproduce(*arguments: str) -> CompletedProcess:
+    return run_program("scripts/reproduce.py", *arguments)
 
 
 def test_lists_what_is_missing_and_what_runs_before(tmp_path):

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pandas as pd
@@ -16,7 +15,8 @@ import yaml
 from gigp.errors import InputError
 from gigp.records import RunFolder, run_name
 from gigp.run import run
-from tests.conftest import DATA, ROOT, tiny
+from tests.conftest import DATA, tiny
+from tests.programs import Program, run_program
 
 TINY = tiny(epochs=3, train=150, val=60, test=70)
 TIMES = ("train_seconds", "seconds", "cpu_seconds")
@@ -157,20 +157,20 @@ def test_killed_process_resumes(configure, tmp_path, how):
     overrides = [*TINY, "trainer.max_epochs=30"]  # long enough to be still at it when the signal comes
     run(configure(*overrides, f"results_dir={tmp_path}/whole"))
     where = [f"dataset.root={DATA}", f"dataset.cache={DATA}", "logger=csv", f"results_dir={tmp_path}/runs", "name=it"]
-    command = [sys.executable, "train.py", *overrides, *where]
     env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    process = Program("train.py", *overrides, *where, env=env)
     metrics = tmp_path / "runs" / "it" / "seed0" / "metrics.csv"
     while not (metrics.exists() and len(metrics.read_text().splitlines()) > 2):
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.wait().stderr
         time.sleep(0.005)
     process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
+    killed = process.wait()
     if how != signal.SIGKILL:
-        assert process.returncode == 130
-        assert "The same command goes on" in errors
-        assert "Traceback" not in errors
-    resumed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=env)
+        assert killed.returncode == 130
+        assert "The same command goes on" in killed.stderr
+        assert "Traceback" not in killed.stderr
+    resumed = run_program("train.py", *overrides, *where, env=env)
+    assert resumed.returncode == 0, resumed.stderr
     assert "Resuming" in resumed.stdout
     whole = next((tmp_path / "whole").glob("*/seed0"))
     assert_same_weights(metrics.parent / "checkpoints" / "last.ckpt", whole / "checkpoints" / "last.ckpt")

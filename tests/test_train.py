@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from subprocess import CompletedProcess
 
 import pytest
 
 from tests.conftest import DATA, ROOT, tiny
+from tests.programs import run_program
 
 TINY = (*tiny(epochs=1, train=75, val=20, test=20), f"dataset.root={DATA}", f"dataset.cache={DATA}")
 
@@ -17,11 +19,9 @@ def _data(qm9, digits):
     """The caches are there."""
 
 
-def train(*arguments: str, **env: str) -> subprocess.CompletedProcess:
+def train(*arguments: str, **env: str) -> CompletedProcess:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB") and k != "HOME"}
-    return subprocess.run(
-        [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True, env={**clean, **env}
-    )
+    return run_program("train.py", *arguments, env={**clean, **env})
 
 
 def test_help_explains_every_choice():
@@ -88,6 +88,7 @@ def test_wandb_offline_without_account_or_prompt(tmp_path):
 
 
 def test_csv_logger_needs_no_wandb(tmp_path):
+    """In a fresh interpreter, as a user's."""
     code = """
 import runpy, sys
 sys.modules["wandb"] = None

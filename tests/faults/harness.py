@@ -1,10 +1,9 @@
 """Runs in processes of their own that can be killed at any moment, and what must be left of them.
 
-The processes are forked from a server that has imported everything and run nothing, so one starts in milliseconds.
+The processes are forked, as in `tests/programs.py`.
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -19,9 +18,8 @@ from omegaconf import OmegaConf
 from gigp.errors import InputError
 from gigp.records import RunFolder
 from gigp.run import run
+from tests.programs import FORK
 
-FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["gigp.run", "gigp.datasets", "lightning", "torchmetrics", "tests.faults.harness"])
 COLUMNS = ["train_seconds", "seconds", "cpu_seconds"]
 TIMES = {"seconds", "seconds_per_epoch", "samples_per_second", "cpu_minutes", "peak_memory_mb"}
 REFUSED = 2

@@ -6,7 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from gigp.run import run
-from tests.faults.harness import FORK, REFUSED, Killable, assert_same_run, die_at, finish, left
+from tests.faults.harness import REFUSED, Killable, assert_same_run, die_at, finish, left
+from tests.programs import FORK
 
 
 def calls(log) -> list[str]:
