@@ -18,6 +18,11 @@ LARGE = 20480  # images of no more numbers than that PyTorch does not give to on
 MANY = 16 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 2**31
 
 
+def knows_bf16() -> bool:
+    """Whether the CPU multiplies in bf16; others imitate it, hundreds of times slower."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def works_by_itself(x: Tensor) -> bool:
     """Whether we choose how to compute: on a CPU, but not under torch.compile or in mixed precision."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")

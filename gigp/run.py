@@ -22,6 +22,7 @@ from gigp.checkpoints import AtomicCheckpoints, load_backbone, load_checkpoint
 from gigp.config import instantiate, load_config
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
+from gigp.linear import knows_bf16
 from gigp.loggers import build_logger
 from gigp.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
 from gigp.model import build_model
@@ -82,7 +83,6 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     resume = str(folder.last) if folder.last.exists() else None
     if resume:
         data.load_state_dict(load_checkpoint(folder.last).get(type(data).__qualname__, {}))
-    data.prepare_data()
     data.setup()
     model = build_model(cfg, data)
     model.fit(data.train_clouds())
@@ -150,7 +150,6 @@ def load_trained(
     data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
     data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))  # the source that the run had found
     if setup:
-        data.prepare_data()
         data.setup()
     task = build_task(build_model(cfg, data), data, fit=False, lr=cfg.lr)
     try:
@@ -176,7 +175,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
     )
     first = [EpochSeed(cfg.seed), Terminate(), StopOnNaN(), Recalibrate(cfg.recalibrate)]
     try:
-        return instantiate(
+        trainer = instantiate(
             cfg.trainer,
             callbacks=[*first, history, ProgressLine(console), checkpoints],
             plugins=[AtomicCheckpoints(), *choose_environment()],
@@ -189,6 +188,10 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
         )
     except InstantiationException as error:
         raise InputError(f"Lightning refuses these settings of trainer: {error.__cause__}") from error
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if on_cpu and trainer.precision.startswith("bf16") and not knows_bf16():
+        console.print(f"Warning: this CPU has no bf16; trainer.precision={trainer.precision} is far slower here.")
+    return trainer
 
 
 def summarize(

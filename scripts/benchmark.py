@@ -37,6 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gigp.config import instantiate
 from gigp.errors import InputError
 from gigp.groups import SO3
+from gigp.linear import knows_bf16
 from gigp.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
 from gigp.model import build_model
 from gigp.pointcloud import PointCloud
@@ -231,11 +232,6 @@ def inspect(subject: Contestant) -> dict[str, Any]:
     shares = {kind: sum(spent.get(name, 0) for name in names) / total for kind, names in KINDS.items()}
     shares["everything else"] = 1 - sum(shares.values())
     return {"gflop": flops.get_total_flops() / 1e9, "gbyte": traffic.moved / 1e9, "time_shares": shares}
-
-
-def knows_bf16() -> bool:
-    """Whether the CPU multiplies in bf16; others emulate it, a thousand times slower."""
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def processor() -> str:

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+import gigp.run
 from gigp.errors import InputError
 from gigp.records import RunFolder, run_name
 from gigp.run import run
@@ -151,11 +152,17 @@ def test_resume_equals_uninterrupted(configure, tmp_path, dataset, monkeypatch):
     assert resumed["best_epoch"] == whole["best_epoch"]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Where a run lies that was never killed; the first test that needs it makes it."""
+    return tmp_path_factory.mktemp("undisturbed")
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_killed_process_resumes(configure, tmp_path, how):
+def test_killed_process_resumes(configure, tmp_path, undisturbed, how):
     """The real command, killed from outside in the middle of training."""
     overrides = [*TINY, "trainer.max_epochs=30"]  # long enough to be still at it when the signal comes
-    run(configure(*overrides, f"results_dir={tmp_path}/whole"))
+    run(configure(*overrides, f"results_dir={undisturbed}", "name=whole"))
     where = [f"dataset.root={DATA}", f"dataset.cache={DATA}", "logger=csv", f"results_dir={tmp_path}/runs", "name=it"]
     env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = Program("train.py", *overrides, *where, env=env)
@@ -172,7 +179,7 @@ def test_killed_process_resumes(configure, tmp_path, how):
     resumed = run_program("train.py", *overrides, *where, env=env)
     assert resumed.returncode == 0, resumed.stderr
     assert "Resuming" in resumed.stdout
-    whole = next((tmp_path / "whole").glob("*/seed0"))
+    whole = undisturbed / "whole" / "seed0"
     assert_same_weights(metrics.parent / "checkpoints" / "last.ckpt", whole / "checkpoints" / "last.ckpt")
     a, b = (json.loads((p / "summary.json").read_text()) for p in (metrics.parent, whole))
     assert a["metrics"] == b["metrics"]
@@ -329,3 +336,11 @@ def test_a_run_goes_on_where_data_lie_elsewhere(configure, tmp_path, qm9):
     before = (tmp_path / "runs" / "it" / "seed0" / "summary.json").read_bytes()
     run(elsewhere)  # finished: nothing is read
     assert (tmp_path / "runs" / "it" / "seed0" / "summary.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_imitated_bf16_is_told(configure, monkeypatch, capsys, known):
+    """One batch of a net so small that a CPU without bf16 does it in a moment."""
+    monkeypatch.setattr(gigp.run, "knows_bf16", lambda: known)
+    run(configure(*tiny(epochs=1, train=20, val=10, test=10), "dataset=orbits", "trainer.precision=bf16-mixed"))
+    assert ("this CPU has no bf16" in capsys.readouterr().out) is not known

@@ -63,7 +63,6 @@ class BackboneFeatures(PointCloudDataModule):
         if hasattr(self, "indices"):
             return
         data, backbone = self.source, self.trained.model.backbone
-        data.prepare_data()
         data.setup()
         checkpoint = sha256_of(self.run / "checkpoints" / "best.ckpt")[:12]
         clouds = f"{hash_of(data.indices)} {json.dumps(self.changes, sort_keys=True)}"

@@ -115,6 +115,10 @@ class PointCloudDataModule(L.LightningDataModule):
             raise InputError(f"batch_size={batch_size}, eval_batch_size={eval_batch_size}: both must be positive.")
         self.batch_size, self.eval_batch_size, self.augment, self.seed = batch_size, eval_batch_size, augment, seed
 
+    def prepare_data(self) -> None:
+        """What Lightning calls in one process before `setup` in all: it builds the caches that are missing."""
+        self.setup()
+
     @abstractmethod
     def fetch(self, indices: Tensor) -> Any:
         """Raw batch of the samples at `indices`."""

@@ -85,9 +85,6 @@ class QM9(PointCloudDataModule):
         self.train_heavy_atoms, self.test_heavy_atoms = train_heavy_atoms, test_heavy_atoms
         self.recenter, self.center, self.scale_positions = recenter, center, scale_positions
 
-    def prepare_data(self) -> None:
-        self._arrays()
-
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
             return

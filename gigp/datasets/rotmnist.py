@@ -62,9 +62,6 @@ class RotMNIST(PointCloudDataModule):
         self.points = self.disk.nonzero().squeeze(1)                               # (N,), which pixels
         self.grid = pixels[self.points]                                            # (N, 2)
 
-    def prepare_data(self) -> None:
-        self._load()
-
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
             return

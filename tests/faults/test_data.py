@@ -85,7 +85,7 @@ def test_cache_of_an_older_version_is_built_again(qm9, tmp_path, monkeypatch, ca
     monkeypatch.setattr(qm9_module, "read_qm9", lambda source, root: arrays)
     monkeypatch.setattr(cache.np, "savez_compressed", np.savez)  # quicker
     data = QM9(root=DATA, cache=tmp_path)
-    data.prepare_data()
+    data.setup()
     assert "of another version; it is built again" in caplog.text
     assert len(data._arrays()["charges"]) == len(arrays["charges"])
     assert np.array_equal(data._arrays()["sizes"], arrays["sizes"])
