@@ -51,6 +51,14 @@ def test_cells_are_named_as_their_runs(experiment):
         assert cell.targets == base.cell(experiment, cell.overrides).targets
 
 
+@pytest.mark.parametrize("experiment", [n for n, e in EXPERIMENTS.items() if e.needs and "init_from" in e.settings])
+def test_trains_the_backbone_that_it_starts_from(experiment):
+    cfg = compose_config([f"experiment={experiment}"])
+    start = compose_config(EXPERIMENTS[experiment].needs[0])
+    for key in ("backbone", "group", "target", "recalibrate"):
+        assert cfg[key] == start[key], key
+
+
 def test_a_checkpoint_that_is_here_is_not_made_again(tmp_path):
     cells = [cell for cell in EXPERIMENTS["qm9_heads"].cells("small") if cell.seed == 0]
     jobs = plan(cells, EXPERIMENTS, tmp_path)
