@@ -78,7 +78,7 @@ def work(root: Path, num: int, order: int) -> None:
     class Watched(RunFolder):
         """A run's folder that tells the diary who is in it."""
 
-        def lock(self):
+        def lock(self) -> "Watch":
             return Watch(super().lock(), diary, f"{self.name} {self.seed}")
 
         def finish(self, summary: dict) -> None:
