@@ -69,6 +69,7 @@ def draw_effects(records: pd.DataFrame, path: Path) -> bool:
     labels, y, place = [], [], 0.0
     height = 1.2 + 0.19 * (len(rows) + 1.5 * rows["experiment"].nunique())
     fig, ax = plt.subplots(figsize=(7, max(2.0, height)), layout="constrained")
+    fig.get_layout_engine().set(w_pad=0.15)  # inches, for viewers whose letters are wider
     for experiment, group in rows.groupby("experiment", sort=False):
         ax.text(0.0, place, str(experiment), transform=ax.get_yaxis_transform(), fontsize=7, weight="bold", va="center")
         place += 1
