@@ -41,15 +41,16 @@ def main(cfg: DictConfig) -> str:
 
 
 if __name__ == "__main__":
+    from gigp.errors import InputError
+    from gigp.settings import arrange, explain
     from gigp.sweep import report
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra would print its errors in its own words, and cut tracebacks short
     try:
+        sys.argv[1:] = arrange(sys.argv[1:])
         main()
-    except (ConfigCompositionException, OverrideParseException) as error:
-        from gigp.settings import explain
-
-        print(f"\nError: {explain(error)}", file=sys.stderr)
+    except (ConfigCompositionException, OverrideParseException, InputError) as error:
+        print(f"\nError: {error if isinstance(error, InputError) else explain(error)}", file=sys.stderr)
         sys.exit(2)
     finally:
         failed = report()

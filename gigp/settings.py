@@ -7,6 +7,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -123,6 +124,22 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 def _has(settings: Sequence[str]) -> str:
     return f" It has: {', '.join(settings) or 'none'}."
+
+
+def arrange(arguments: Sequence[str]) -> list[str]:
+    """A command line with its options first, as Hydra wants it, wherever the user has put them.
+
+    Raises:
+        InputError: an option that Hydra does not know, as `--pool gigp`, or two of which each asks for another thing.
+    """
+    known, others = get_args_parser().parse_known_args(list(arguments))
+    unknown = [argument for argument in others if argument.startswith("-")]
+    if unknown:
+        raise InputError(f"{unknown[0]} is no option; settings are written KEY=VALUE, without dashes, as in pool=gigp.")
+    if len(asked := [name for name in ("run", "multirun", "cfg", "info") if getattr(known, name)]) > 1:
+        raise InputError(f"--{asked[0]} and --{asked[1]} ask for different things; give one of them.")
+    overrides = [*known.overrides, *others]
+    return [*(argument for argument in arguments if argument not in overrides), *overrides]
 
 
 def explain(error: ConfigCompositionException | OverrideParseException) -> str:

@@ -5,7 +5,7 @@ from hydra.errors import ConfigCompositionException, OverrideParseException
 
 from gigp.errors import InputError
 from gigp.run import run
-from gigp.settings import check_settings, explain
+from gigp.settings import arrange, check_settings, explain
 from tests.conftest import tiny
 
 ORBITS = ("dataset=orbits", *tiny(epochs=1, train=60, val=20, test=20))
@@ -77,3 +77,14 @@ def test_what_fits(configure, override):
 @pytest.mark.parametrize("backbone", ["lieconv", "schnet", "visnet", "dimenet", "identity"])
 def test_our_own_configurations_fit(configure, dataset, backbone):
     check_settings(configure(f"dataset={dataset}", f"backbone={backbone}"))
+
+
+def test_options_may_stand_anywhere():
+    assert arrange(["pool=gigp", "--cfg", "job", "seed=0"]) == ["--cfg", "job", "pool=gigp", "seed=0"]
+    assert arrange(["pool=gigp", "-m", "seed=0,1"]) == ["-m", "pool=gigp", "seed=0,1"]
+    assert arrange(["-m", "seed=0,1"]) == ["-m", "seed=0,1"]
+    for wrong in ("--pool", "--pool=gigp", "-x"):
+        with pytest.raises(InputError, match=f"{wrong} is no option; settings are written KEY=VALUE"):
+            arrange(["seed=0", wrong])
+    with pytest.raises(InputError, match="--multirun and --cfg ask for different things"):
+        arrange(["-m", "--cfg", "job"])

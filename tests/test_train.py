@@ -39,6 +39,7 @@ def test_help_explains_every_choice():
         (["poool=gigp"], "poool is no setting. Did you mean pool?"),
         (["pool=gipg"], "pool=gipg is unknown. Did you mean gigp? Choose from attentional, "),
         (["pool"], "'pool' is not of the form KEY=VALUE"),
+        (["--pool", "gigp"], "--pool is no option; settings are written KEY=VALUE, without dashes, as in pool=gigp."),
         (["target=hommo"], "Did you mean homo"),
         (["pool.orbits=0"], "at least 1"),
         (["experiment=qm9_pool"], "Did you mean qm9_pools?"),
