@@ -73,6 +73,8 @@ def test_every_experiment_takes_a_step(configure, experiment, start):
         sign = "/dataset: features" if key == "dataset.run" else "freeze_backbone: true"
         if f"\n{key}: " in text or sign in text:
             of = [f"{key}={start('all' if 'target: all' in text else 'homo')}"]
+    if "\ninit_from: " in text:
+        of += ["backbone.width=16", "backbone.blocks=2"]  # of the debug scale, as the run that it starts from has it
     assert run(configure(f"experiment={experiment}", *of, *ONE_STEP, "name=it"))["steps"] >= 1
 
 

@@ -24,7 +24,7 @@ assert not [name for name in sys.modules if name.startswith("gigp")]
 """
 
 
-@pytest.mark.parametrize("group", ["SO2", "SE2"])
+@pytest.mark.parametrize("group", ["SO2", pytest.param("SE2", marks=pytest.mark.slow)])
 def test_images(configure, digits, tmp_path, group):
     """Probabilities of digits that the program has not seen, for batches of other sizes, in a process of its own."""
     options = tiny(epochs=1, train=100, val=20, test=20)
