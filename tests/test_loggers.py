@@ -1,8 +1,13 @@
 """When wandb goes online: with an account only, and never against the user's word."""
 
+import sys
+
 import pytest
 
+from gigp.errors import InputError
 from gigp.loggers import is_online
+from gigp.run import run
+from tests.conftest import tiny
 
 
 @pytest.mark.parametrize(
@@ -25,3 +30,10 @@ def test_is_online(env, netrc, online, monkeypatch, tmp_path):
     for key, value in env.items():
         monkeypatch.setenv(key, value)
     assert is_online() is online
+
+
+def test_missing_wandb_is_told(configure, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    options = tiny(epochs=1, train=60, val=20, test=20)
+    with pytest.raises(InputError, match=r"needs the package wandb; .* or use logger=csv"):
+        run(configure("dataset=orbits", *options, "logger=wandb"))

@@ -100,6 +100,3 @@ runpy.run_path("train.py", run_name="__main__")
     done = subprocess.run([*command, "logger=csv"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "it" / "seed0" / "summary.json").read_text())["metrics"]["homo"]["unit"] == "meV"
-    done = subprocess.run([*command, "name=other"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "use logger=csv" in done.stderr
