@@ -13,7 +13,7 @@ train: .venv/ready  ## train: QM9 homo with GIGP, or whatever ARGS="dataset=... 
 	@$(BIN)/python train.py dataset=qm9 pool=gigp $(ARGS)
 
 test: .venv/ready lint  ## lint and the fast tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 test-all: .venv/ready lint  ## the slow tests too
 	@$(BIN)/python -m pytest -q -m "not gpu and not network" $(ARGS)

@@ -199,7 +199,8 @@ def study(root: Path, num: int, workers: int, kills: int) -> dict[str, object]:
     compete(root, num, workers, kills)
     counts, found = read_diaries(root), list((root / "results" / "runs").glob("*/seed*/summary.json"))
     whole = [path for path in found if is_whole(path)]
-    shutil.copytree(ROOT / "docs", root / "docs")
+    for name in ("docs", "results/studies"):
+        shutil.copytree(ROOT / name, root / name)
     for name in ("README.md", "results/published.yaml"):
         shutil.copy(ROOT / name, root / name)
     real = [part for part in overrides("homo", "gigp", 0, root) if not part.startswith(("pool=", "seed="))]

@@ -103,7 +103,8 @@ class Experiment:
         """Every run of the experiment, in the order of its sweeps, each once."""
         start = (f"experiment={self.name}", f"scale={scale}", *further)
         base = base_of(start) if further else self.base(scale)
-        needed = base_of((*self.needs[0], f"scale={scale}")) if self.needs else None
+        before = [o.removeprefix("experiment=") for line in self.needs for o in line if o.startswith("experiment=")]
+        needed = read_experiment(CONFIGS / "experiment" / f"{before[0]}.yaml").base(scale) if before else None
         cells: dict[tuple[str, int], Cell] = {}
         for sweep in self.sweeps:
             values = [[f"{key}={value}" for value in choices] for key, choices in sweep.items()]
@@ -154,7 +155,7 @@ class Base:
         given = dict(override.split("=", 1) for override in overrides)
         choices = {key: given.get(key, value) for key, value in self.choices.items()}
         target = yaml.safe_load(given["target"]) if "target" in given else self.target
-        frozen = yaml.safe_load(given.get("freeze_backbone", str(self.frozen)))
+        frozen = given.get("freeze_backbone", str(self.frozen)).lower() == "true"
         protocol = protocol_of(self.started or "init_from" in given, frozen or choices["dataset"] == "features")
         name = run_name({"name": self.name, "choices": choices, "target": target}, list(overrides))
         return Cell(experiment, overrides, name, int(given.get("seed", self.seed)), choices,

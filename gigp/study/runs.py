@@ -2,7 +2,6 @@
 
 import json
 import re
-import warnings
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from hydra.utils import get_class, instantiate
-from omegaconf import OmegaConf
 
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
 from gigp.records import further_overrides
 from gigp.study.experiments import CONFIGS, Cell, Experiment, in_order, protocol_of
 
+INVARIANT = ("dimenet", "schnet", "visnet")  # backbones that are so under SE(3), whatever the group
 POOLS = ["gigp", "mean", "sum", "max", "one_orbit", "mean_mlp", "radial_deepsets"]  # then readouts, by name
 # what makes two results comparable: all but pool and seed
 SETTING = ["experiment", "data set", "backbone", "pooled", "protocol", "backbone run", "scale", "variant", "train",
@@ -209,17 +207,8 @@ def unit_of(target: str) -> dict[str, str]:
 
 
 def symmetry_of(group: str, backbone: str | None) -> str:
-    """How records write the symmetry of a backbone: its own where it has one, else that of the group."""
-    if backbone:
-        node = OmegaConf.load(CONFIGS / "backbone" / f"{backbone}.yaml")
-        with warnings.catch_warnings(action="ignore"):  # of PyTorch Geometric, when it is first imported
-            own = getattr(get_class(node.get("backbone", node)["_target_"]), "group", None)
-        if own is not None:
-            return str(own)
-    return group_name(group)
+    """How records write the symmetry of a backbone: its own where it has one, else that of the file in configs/group.
 
-
-@cache
-def group_name(choice: str) -> str:
-    """How records write the group of a file in configs/group."""
-    return str(instantiate(OmegaConf.load(CONFIGS / "group" / f"{choice}.yaml").group))
+    Said without importing either, which takes as long as all tables; a test holds it to the classes.
+    """
+    return "SE(3)" if backbone in INVARIANT else re.sub(r"(\d)", r"(\1)", group).replace("RxSO", "R*xSO")

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
+from gigp.config import instantiate
 from gigp.errors import InputError
-from gigp.study.experiments import read_experiments
+from gigp.study.experiments import CONFIGS, read_experiments
 from gigp.study.published import read_published
 from gigp.study.report import family
 from gigp.study.runs import read_records, symmetry_of
@@ -113,7 +116,19 @@ def test_invariant_backbones_are_rows_of_their_own_symmetry(tmp_path):
     assert list(shown.loc["backbone=visnet", ["gigp", "one_orbit"]]) == ["2.0 ± 1.0 (3)", "missing"]
     assert "backbone: SE(3)" in it.markdown()
     assert "published" not in shown
-    assert (symmetry_of("SO3", "lieconv"), symmetry_of("SO3", None)) == ("SO(3)", "SO(3)")
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "group").glob("*.yaml")), ids=lambda path: path.stem)
+def test_symmetry_is_named_as_the_group_names_itself(path):
+    group = instantiate(OmegaConf.load(path).group)
+    assert symmetry_of(path.stem, None) == symmetry_of(path.stem, "lieconv") == str(group)
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "backbone").glob("*.yaml")), ids=lambda path: path.stem)
+def test_symmetry_of_a_backbone_is_its_own_where_it_has_one(path):
+    node = OmegaConf.load(path)
+    own = getattr(get_class(node.get("backbone", node)["_target_"]), "group", None)
+    assert symmetry_of("T3", path.stem) == ("T(3)" if own is None else str(own))
 
 
 def test_pairs_are_of_the_same_seed(tmp_path):
@@ -157,7 +172,7 @@ def test_a_run_under_another_name_is_not_missing(tmp_path):
     write_run(tmp_path, cells[1], lambda cell, target: 4.0)  # tells split, source and budget
     renamed = replace(cells[0], name=f"{cells[0].name}_pool.orbits=50")
     write_run(tmp_path, renamed, lambda cell, target: 2.0, overrides=["pool.orbits=50"])
-    assert table(tmp_path, "rotmnist_pools").shown["gigp"][0] == "3.0 ± 1.4 (2 of 3)"
+    assert table(tmp_path, "rotmnist_pools").shown["gigp"][0] == "3.0 ± 1.4 (2 of 5)"
 
 
 def test_debug_runs_stay_out(tmp_path):
