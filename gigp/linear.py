@@ -19,7 +19,7 @@ MANY = 16 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 2**31
 
 
 def knows_bf16() -> bool:
-    """Whether the CPU multiplies in bf16; others imitate it, hundreds of times slower."""
+    """Whether the CPU multiplies in bf16; others imitate it, far slower."""
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 

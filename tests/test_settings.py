@@ -70,13 +70,13 @@ def test_what_does_not_fit(configure, override, message):
      "+trainer.num_nodes=1", "++lr=0.1"],
 )  # fmt: skip
 def test_what_fits(configure, override):
-    check_settings(configure(*ORBITS, override), [override])
+    assert check_settings(configure(*ORBITS, override), [override]) is None
 
 
 @pytest.mark.parametrize("dataset", ["qm9", "rotmnist"])
 @pytest.mark.parametrize("backbone", ["lieconv", "schnet", "visnet", "dimenet", "identity"])
 def test_our_own_configurations_fit(configure, dataset, backbone):
-    check_settings(configure(f"dataset={dataset}", f"backbone={backbone}"))
+    assert check_settings(configure(f"dataset={dataset}", f"backbone={backbone}")) is None
 
 
 def test_options_may_stand_anywhere():
