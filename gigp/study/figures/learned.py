@@ -83,7 +83,9 @@ def draw_on_molecule(ax: Axes, centers: np.ndarray, response: np.ndarray, data: 
     source.setup()
     mask = source.mask[molecule]
     pos = center_points(source.positions[molecule][mask][None], mask[mask][None])[0]
-    flat = (pos @ torch.pca_lowrank(pos, q=2)[2]).numpy()
+    axes = torch.linalg.svd(pos, full_matrices=False)[2][:2]                     # (2, 3), widest first
+    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()      # whose signs nothing else decides
+    flat = (pos @ axes.T).numpy()
     charges, radius = source.charges[molecule][mask].numpy(), pos.norm(dim=1).numpy()
     lines = [flat[[i, j]] for i, j in bonds(pos.numpy(), charges)]
     ax.add_collection(LineCollection(lines, colors="0.6", linewidths=1.2, zorder=1))
