@@ -20,6 +20,7 @@ test-all: .venv/ready lint  ## the slow tests too
 
 lint: .venv/ready  ## ruff: style and formatting
 	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
 
 benchmark: .venv/ready  ## speed and memory; ARGS="--lieconv PATH --gigp PATH" runs the reference beside
 	@$(BIN)/python scripts/benchmark.py $(ARGS)

@@ -1,15 +1,15 @@
 """Predict with a trained model.
 
-    python predict.py run=results/runs/NAME/seed0 input=molecules.xyz [output=predictions.csv] [batch_size=250]
+    python predict.py run=results/runs/NAME/seed0 input=molecules.xyz [output=predictions.csv]
 
-run         folder of a finished run on qm9 or rotmnist, with its checkpoints; the data set is not needed
-input       molecules: .xyz, .sdf, or .csv with the columns molecule, element, x, y, z; images: .png, .npy, idx;
-            or a folder of such files
+run         folder of a finished run on qm9 or rotmnist, with its checkpoints
+input       molecules: .xyz, .sdf, or .csv with the columns molecule, element, x, y, z;
+            images: .png, .npy, idx; or a folder of such files
 output      CSV file to write; standard output without it
 batch_size  how many at a time; predictions do not depend on it
 
-Exit status: 0, everything was predicted; 1, some of it, the rest is listed on standard error and in the column `error`;
-2, nothing. docs/using_models.md has the formats and units.
+Exit status: 0, everything was predicted; 1, some of it, the rest is listed on standard error and in
+the column `error`; 2, nothing. docs/using_models.md has the formats and units.
 """
 
 import os
@@ -33,7 +33,9 @@ def parse(arguments: list[str]) -> dict[str, str]:
         if key not in OPTIONS:
             close = get_close_matches(key, OPTIONS, n=1)
             hint = f" Did you mean {close[0]}=?" if close else ""
-            raise InputError(f"{key!r} is no option.{hint} Options: {', '.join(f'{name}=' for name in OPTIONS)}.")
+            raise InputError(
+                f"{key!r} is no option.{hint} Options: {', '.join(f'{name}=' for name in OPTIONS)}."
+            )
         if not value:
             raise InputError(f"{key}= has no value.")
     for key in ("run", "input"):
@@ -44,7 +46,9 @@ def parse(arguments: list[str]) -> dict[str, str]:
     if "output" in options:
         output = Path(options["output"])
         if output.is_dir() or not output.parent.is_dir():
-            raise InputError(f"output={output} cannot be written: name a file in a folder that exists.")
+            raise InputError(
+                f"output={output} cannot be written: name a file in a folder that exists."
+            )
         if output.exists() and output.samefile(options["input"]):
             raise InputError(f"output={output} is the input; name another file.")
     return options
@@ -61,7 +65,9 @@ def main(arguments: list[str]) -> int:
 
     try:
         options = parse(arguments)
-        table, entries = predict(options["run"], options["input"], int(options.get("batch_size", 250)))
+        table, entries = predict(
+            options["run"], options["input"], int(options.get("batch_size", 250))
+        )
         if "output" in options:
             write_atomically(Path(options["output"]), table)
         else:
@@ -74,7 +80,11 @@ def main(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     bad = [entry for entry in entries if entry.error]
     for entry in bad:
-        where = f"{entry.file}, {entry.number}{f' ({entry.name})' * bool(entry.name)}: " if entry.number else ""
+        where = (
+            f"{entry.file}, {entry.number}{f' ({entry.name})' * bool(entry.name)}: "
+            if entry.number
+            else ""
+        )
         print(f"{where}{entry.error}", file=sys.stderr)
     print(f"Predicted {len(entries) - len(bad):,} of {len(entries):,}.", file=sys.stderr)
     return 0 if not bad else 1 if len(bad) < len(entries) else 2

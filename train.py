@@ -30,14 +30,18 @@ def main(cfg: DictConfig) -> str:
             sys.exit(2)
         return f"FAILED: {str(error).splitlines()[0]}"
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from the last finished epoch.", file=sys.stderr)
+        print(
+            "\nInterrupted. The same command goes on from the last finished epoch.", file=sys.stderr
+        )
         sys.exit(130)
     except Exception as error:
         if not sweep:
             raise
         sys.excepthook(type(error), error, error.__traceback__)
         return f"FAILED: {type(error).__name__}: {error}"
-    return ", ".join(f"{name} {m['test']:.4g} {m['unit']}" for name, m in summary["metrics"].items())
+    return ", ".join(
+        f"{name} {m['test']:.4g} {m['unit']}" for name, m in summary["metrics"].items()
+    )
 
 
 if __name__ == "__main__":
@@ -45,12 +49,16 @@ if __name__ == "__main__":
     from gigp.settings import arrange, explain
     from gigp.sweep import report
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra would print its errors in its own words, and cut tracebacks short
+    # or Hydra would print its errors in its own words, and cut tracebacks short
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         sys.argv[1:] = arrange(sys.argv[1:])
         main()
     except (ConfigCompositionException, OverrideParseException, InputError) as error:
-        print(f"\nError: {error if isinstance(error, InputError) else explain(error)}", file=sys.stderr)
+        print(
+            f"\nError: {error if isinstance(error, InputError) else explain(error)}",
+            file=sys.stderr,
+        )
         sys.exit(2)
     finally:
         failed = report()

@@ -1,4 +1,6 @@
-"""Group Invariant Global Pooling: pool a point cloud orbit by orbit (Bujel et al. 2023, arXiv 2305.19207)."""
+"""Group Invariant Global Pooling: pool a point cloud orbit by orbit (Bujel et al. 2023, arXiv
+2305.19207).
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -9,7 +11,11 @@ if TYPE_CHECKING:
     from gigp.pool import GIGP
 
 __all__ = ["GIGP", "GIGPAggregation", "PointCloud"]
-HOMES = {"GIGP": "gigp.pool", "GIGPAggregation": "gigp.aggregation", "PointCloud": "gigp.pointcloud"}
+HOMES = {
+    "GIGP": "gigp.pool",
+    "GIGPAggregation": "gigp.aggregation",
+    "PointCloud": "gigp.pointcloud",
+}
 
 
 def __getattr__(name: str) -> object:

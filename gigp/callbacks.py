@@ -22,7 +22,9 @@ from gigp.records import write_atomically
 
 
 class EpochSeed(L.Callback):
-    """Make all randomness of an epoch a function of (seed, epoch), so that a resumed run draws the same numbers."""
+    """Make all randomness of an epoch a function of (seed, epoch), so that a resumed run draws the
+    same numbers.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -32,10 +34,12 @@ class EpochSeed(L.Callback):
 
 
 class Terminate(L.Callback):
-    """Let SIGTERM, by which schedulers announce the end, interrupt a run at once, as Ctrl-C does; every finished epoch
-    is on disk. Whoever handled the signal before, such as a job of submitit, goes on to handle it.
+    """Let SIGTERM, by which schedulers announce the end, interrupt a run at once, as Ctrl-C does;
+    every finished epoch is on disk. Whoever handled the signal before, such as a job of submitit,
+    goes on to handle it.
 
-    Lightning's own handler waits for the end of the batch, and for the other processes while they wait for this one.
+    Lightning's own handler waits for the end of the batch, and for the other processes while they
+    wait for this one.
     """
 
     def setup(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
@@ -56,8 +60,11 @@ class Terminate(L.Callback):
 class StopOnNaN(L.Callback):
     """End a run whose loss is not a number before a checkpoint is spoiled."""
 
-    def on_train_batch_end(self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, *_: Any) -> None:
-        if outputs["loss"].device.type == "cpu":  # elsewhere once an epoch: looking would make the device wait
+    def on_train_batch_end(
+        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        # elsewhere once an epoch: looking would make the device wait
+        if outputs["loss"].device.type == "cpu":
             self._check(trainer, outputs["loss"].item())
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
@@ -67,16 +74,20 @@ class StopOnNaN(L.Callback):
         if not math.isfinite(loss):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             raise InputError(
-                f"the loss is {loss} at step {trainer.global_step} (learning rate {rate:.2e}). Try a smaller lr, "
-                "trainer.gradient_clip_val=1, or trainer.precision=32-true. The last checkpoint is from before."
+                f"the loss is {loss} at step {trainer.global_step} (learning rate {rate:.2e}). "
+                f"Try a smaller lr, "
+                "trainer.gradient_clip_val=1, or trainer.precision=32-true. The last checkpoint "
+                "is from before."
             )
 
 
 class Recalibrate(L.Callback):
-    """Re-estimate batch-norm statistics on training clouds before every validation, for all models the same way.
+    """Re-estimate batch-norm statistics on training clouds before every validation, for all models
+    the same way.
 
-    Running averages lag behind weights that move; what validation, the best checkpoint and the test see are plain
-    averages over the same clouds with the weights of the moment. Training itself never uses them.
+    Running averages lag behind weights that move; what validation, the best checkpoint and the test
+    see are plain averages over the same clouds with the weights of the moment. Training itself
+    never uses them.
 
     Args:
         num: how many training clouds; 0 leaves the running averages.
@@ -115,7 +126,9 @@ class Recalibrate(L.Callback):
 
 
 class History(L.Callback):
-    """One row for every epoch, in metrics.csv and in the checkpoint, so that the two always agree."""
+    """One row for every epoch, in metrics.csv and in the checkpoint, so that the two always
+    agree.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -131,8 +144,14 @@ class History(L.Callback):
         self._train_seconds = time.perf_counter() - self._start
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))}
-        cpu_seconds = torch.tensor(time.process_time() - self._cpu_start, dtype=torch.double, device=task.device)
+        metrics = {
+            k: float(v)
+            for k, v in trainer.callback_metrics.items()
+            if k.startswith(("train/", "val/"))
+        }
+        cpu_seconds = torch.tensor(
+            time.process_time() - self._cpu_start, dtype=torch.double, device=task.device
+        )
         self.rows.append(
             {
                 "epoch": trainer.current_epoch,
@@ -141,7 +160,10 @@ class History(L.Callback):
                 **dict(sorted(metrics.items())),
                 "train_seconds": round(self._train_seconds, 3),
                 "seconds": round(time.perf_counter() - self._start, 3),
-                "cpu_seconds": round(float(trainer.strategy.reduce(cpu_seconds, reduce_op="sum")), 3),  # of all threads
+                # of all threads
+                "cpu_seconds": round(
+                    float(trainer.strategy.reduce(cpu_seconds, reduce_op="sum")), 3
+                ),
             }
         )
         self._write()
@@ -150,7 +172,8 @@ class History(L.Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self._resumes:  # the test, too, loads a checkpoint: the best, which may know fewer epochs
+        # the test, too, loads a checkpoint: the best, which may know fewer epochs
+        if self._resumes:
             self.rows = state["rows"]
             self._write()
 
@@ -164,7 +187,9 @@ class History(L.Callback):
 
 
 class ProgressLine(L.Callback):
-    """A bar over the whole run with loss, validation metric and time left; plain lines where there is no terminal."""
+    """A bar over the whole run with loss, validation metric and time left; plain lines where there
+    is no terminal.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -174,17 +199,25 @@ class ProgressLine(L.Callback):
         self.metric, self.loss = "", math.nan
         if self.console.is_terminal:
             times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-            self.bar = Progress(TextColumn("{task.description}"), BarColumn(), *times, console=self.console)
-            self.job = self.bar.add_task("", total=trainer.estimated_stepping_batches, completed=trainer.global_step)
+            self.bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), *times, console=self.console
+            )
+            self.job = self.bar.add_task(
+                "", total=trainer.estimated_stepping_batches, completed=trainer.global_step
+            )
             self.bar.start()
 
-    def on_train_batch_end(self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, *_: Any
+    ) -> None:
         if self.bar is None or trainer.global_step % 10:
             return
         self.loss = float(outputs["loss"])
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         self.bar.update(
-            self.job, completed=trainer.global_step, description=f"{epoch}  loss {self.loss:.3f}  {self.metric}"
+            self.job,
+            completed=trainer.global_step,
+            description=f"{epoch}  loss {self.loss:.3f}  {self.metric}",
         )
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:

@@ -12,13 +12,23 @@ from gigp.errors import InputError
 from gigp.model import PointCloudModel
 
 # what Lightning needs to go on
-TRAINING = {"state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "epoch", "global_step"}
+TRAINING = {
+    "state_dict",
+    "optimizer_states",
+    "lr_schedulers",
+    "callbacks",
+    "loops",
+    "epoch",
+    "global_step",
+}
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
     """Checkpoints that are written whole or not at all, and read as tensors and plain data only."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         path = Path(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -29,13 +39,18 @@ class AtomicCheckpoints(TorchCheckpointIO):
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except (OSError, RuntimeError) as error:
-            hidden = error.__context__  # torch closes its archive after a failed write, and complains of that
+            # torch closes its archive after a failed write, and complains of that
+            hidden = error.__context__
             reason = hidden if isinstance(hidden, OSError) else error
-            raise InputError(f"cannot write {path}: {reason}. The checkpoint before it is whole.") from error
+            raise InputError(
+                f"cannot write {path}: {reason}. The checkpoint before it is whole."
+            ) from error
         finally:
             temporary.unlink(missing_ok=True)
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> dict:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict:
         checkpoint = load_checkpoint(Path(path), map_location)
         if missing := TRAINING - checkpoint.keys():
             raise _unusable(Path(path), f"it lacks {', '.join(sorted(missing))}")
@@ -51,11 +66,13 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"there is no checkpoint at {path}.")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums that it writes
+        # torch itself does not look at the checksums that it writes
+        with zipfile.ZipFile(path) as archive:
             if spoiled := archive.testzip():
                 raise zipfile.BadZipFile(f"the checksum of {spoiled} does not match")
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # torch.load has no error class of its own: zip, pickle, end of file, runtime
+    # torch.load has no error class of its own: zip, pickle, end of file, runtime
+    except Exception as error:
         raise _unusable(path, f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise _unusable(path, "it holds no state_dict")
@@ -64,13 +81,15 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 def _unusable(path: Path, reason: str) -> InputError:
     return InputError(
-        f"{path} is damaged or no checkpoint of this project ({reason}). Delete it, or start anew with overwrite=true."
+        f"{path} is damaged or no checkpoint of this project ({reason}). Delete it, or start anew "
+        f"with overwrite=true."
     )
 
 
 def load_backbone(model: PointCloudModel, source: Path) -> None:
-    """Take backbone and head from the best checkpoint of another run, whatever its pool; a model without a backbone
-    takes the head, and one whose pool changes the number of channels starts with a new head.
+    """Take backbone and head from the best checkpoint of another run, whatever its pool; a model
+    without a backbone takes the head, and one whose pool changes the number of channels starts with
+    a new head.
 
     Args:
         source: run folder, or a checkpoint.
@@ -84,11 +103,16 @@ def load_backbone(model: PointCloudModel, source: Path) -> None:
     names += ["head"] if model.head.in_features == model.backbone.out_channels else []
     for name in names:
         prefix = f"model.{name}."
-        part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        part = {
+            key.removeprefix(prefix): value
+            for key, value in state.items()
+            if key.startswith(prefix)
+        }
         try:
             getattr(model, name).load_state_dict(part)
         except RuntimeError as error:
             raise InputError(
-                f"the {name} in {path} does not fit this configuration: {str(error).splitlines()[-1].strip()} "
+                f"the {name} in {path} does not fit this configuration: "
+                f"{str(error).splitlines()[-1].strip()} "
                 "Use the backbone, group, scale and target of that run (its config.yaml has them)."
             ) from error

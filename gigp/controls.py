@@ -1,4 +1,5 @@
-"""Controls for GIGP: pools that share its MLP but not its orbits, so that a gain can be put down to the right cause.
+"""Controls for GIGP: pools that share its MLP but not its orbits, so that a gain can be put down to
+the right cause.
 
 GIGP over a single orbit (`pool=one_orbit`) is the third control; it needs no class of its own.
 """
@@ -20,7 +21,9 @@ class MeanMLP(Pool):
         hidden_layers, hidden_channels: of phi; the default width is max(64, 2c), as for GIGP.
     """
 
-    def __init__(self, channels: int, *, hidden_layers: int = 2, hidden_channels: int | None = None) -> None:
+    def __init__(
+        self, channels: int, *, hidden_layers: int = 2, hidden_channels: int | None = None
+    ) -> None:
         super().__init__(channels)
         self.mean = MeanPool(channels)
         self.phi = mlp(channels, channels, hidden_layers, hidden_channels or max(64, 2 * channels))
@@ -31,13 +34,16 @@ class MeanMLP(Pool):
 
 
 class RadialDeepSets(Pool):
-    """GIGP's MLP on every point, told its orbit coordinate, then the mean: y = mean_i phi([f_i, q_i]).
+    """GIGP's MLP on every point, told its orbit coordinate, then the mean: y = mean_i phi([f_i,
+    q_i]).
 
-    Knows all about the orbits that GIGP knows, but does not sum over them before the MLP. Starts as mean pooling.
+    Knows all about the orbits that GIGP knows, but does not sum over them before the MLP. Starts as
+    mean pooling.
 
     Args:
         channels: number of feature channels c.
-        group: the group whose orbit coordinate phi is told; its orbit space must be one-dimensional.
+        group: the group whose orbit coordinate phi is told; its orbit space must be
+            one-dimensional.
         center: `centroid` or `origin`, see `gigp.pool.GIGP`.
         hidden_layers, hidden_channels: of phi; the default width is max(64, 2c), as for GIGP.
     """
@@ -55,10 +61,12 @@ class RadialDeepSets(Pool):
         check_choice("center", center, Center)
         check_orbit_space(group)
         self.group, self.center, self.mean = group, center, MeanPool(channels)
-        self.phi = mlp(channels + 1, channels, hidden_layers, hidden_channels or max(64, 2 * channels))
+        self.phi = mlp(
+            channels + 1, channels, hidden_layers, hidden_channels or max(64, 2 * channels)
+        )
         start_as_identity(self.phi, channels)
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
-        q = coordinate(self.group, self.center, pos, mask).to(feat.dtype)      # (B, N) or (1, N)
-        q = q.expand(feat.shape[:2]).unsqueeze(-1)                             # (B, N, 1)
+        q = coordinate(self.group, self.center, pos, mask).to(feat.dtype)  # (B, N) or (1, N)
+        q = q.expand(feat.shape[:2]).unsqueeze(-1)  # (B, N, 1)
         return self.mean(self.phi(torch.cat([masked(feat, mask), masked(q, mask)], -1)), pos, mask)

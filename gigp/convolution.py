@@ -2,9 +2,9 @@
 
     y_i = W sum_j k_ij (x) f_j
 
-The outer products of 16 kernel numbers with all channels are by far the largest tensors of the network. Here a few
-queries at a time go from gathered features to outputs while they are in the cache, and the backward pass makes them
-anew: nothing of that size is ever in memory.
+The outer products of 16 kernel numbers with all channels are by far the largest tensors of the
+network. Here a few queries at a time go from gathered features to outputs while they are in the
+cache, and the backward pass makes them anew: nothing of that size is ever in memory.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,8 @@ class Part(NamedTuple):
 
 
 def cut(shapes: list[tuple[int, int, int]], numbers: int) -> Iterator[list[Part]]:
-    """Cut tables (g, n, m) into blocks of consecutive queries, each with at most `BLOCK` // `numbers` of them (or one).
+    """Cut tables (g, n, m) into blocks of consecutive queries, each with at most `BLOCK` //
+    `numbers` of them (or one).
 
     Args:
         shapes: of the tables.
@@ -52,18 +53,27 @@ def cut(shapes: list[tuple[int, int, int]], numbers: int) -> Iterator[list[Part]
                 if block and filled + size > limit:
                     yield block
                     block, filled = [], 0
-                block.append(Part(table, slice(c, c_end), slice(q, q_end), slice(start, start + size)))
+                block.append(
+                    Part(table, slice(c, c_end), slice(q, q_end), slice(start, start + size))
+                )
                 filled, start = filled + size, start + size
     if block:
         yield block
 
 
 class Convolution(torch.autograd.Function):
-    """W sum_j k_ij (x) f_j + b, (Q, S, o), of kernel values (E, k), features (R, S, c), W (o, k * c) and b (o,)."""
+    """W sum_j k_ij (x) f_j + b, (Q, S, o), of kernel values (E, k), features (R, S, c), W (o, k *
+    c) and b (o,).
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, kernel: Tensor, feat: Tensor, weight: Tensor, bias: Tensor, neighborhood: Neighborhood
+        ctx: Any,
+        kernel: Tensor,
+        feat: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        neighborhood: Neighborhood,
     ) -> Tensor:
         placed = neighborhood.placed(kernel)
         ctx.save_for_backward(placed, feat, weight)
@@ -80,20 +90,32 @@ class Convolution(torch.autograd.Function):
         (placed, feat, weight), neighborhood = ctx.saved_tensors, ctx.neighborhood
         grad, (_, signals, channels) = grad.contiguous(), feat.shape
         tables, dplaced = neighborhood.split(placed), torch.empty_like(placed)
-        dtables, dfeat, dweight = neighborhood.split(dplaced), torch.zeros_like(feat), torch.zeros_like(weight)
+        dtables, dfeat, dweight = (
+            neighborhood.split(dplaced),
+            torch.zeros_like(feat),
+            torch.zeros_like(weight),
+        )
         for block in cut(neighborhood.table_shapes, weight.shape[1] * signals):
-            dout = grad[_rows(block)].flatten(0, 1)                                # (rows * S, o)
+            dout = grad[_rows(block)].flatten(0, 1)  # (rows * S, o)
             sums = _sums(block, tables, feat, neighborhood)
             dweight += weight_gradient(dout, sums, weight)
-            dsums = input_gradient(dout, sums, weight).view(-1, signals, placed.shape[1], channels)   # (rows, S, k, c)
-            for part, ds in zip(block, dsums.split([part.rows.stop - part.rows.start for part in block]), strict=True):
+            # (rows, S, k, c)
+            dsums = input_gradient(dout, sums, weight).view(-1, signals, placed.shape[1], channels)
+            for part, ds in zip(
+                block,
+                dsums.split([part.rows.stop - part.rows.start for part in block]),
+                strict=True,
+            ):
                 at = part.clouds, ALL, part.queries
-                table = tables[part.table][at].flatten(2)                          # (b, n, m * k)
+                table = tables[part.table][at].flatten(2)  # (b, n, m * k)
                 values = neighborhood.values(feat, part.table, part.clouds).flatten(2)
-                ds = ds.transpose(1, 2).reshape(len(table), table.shape[2], -1)    # (b, m * k, S * c)
+                # (b, m * k, S * c)
+                ds = ds.transpose(1, 2).reshape(len(table), table.shape[2], -1)
                 dtables[part.table][at] = (values @ ds.mT).view_as(dtables[part.table][at])
                 neighborhood.add_values(table @ ds, dfeat, part.table, part.clouds)
-        dkernel = dplaced if neighborhood.slots is None else dplaced.index_select(0, neighborhood.slots)
+        dkernel = (
+            dplaced if neighborhood.slots is None else dplaced.index_select(0, neighborhood.slots)
+        )
         return dkernel, dfeat, dweight, grad.sum((0, 1)), None
 
 
@@ -101,7 +123,11 @@ def _rows(block: list[Part]) -> slice:
     return slice(block[0].rows.start, block[-1].rows.stop)
 
 
-def _sums(block: list[Part], tables: list[Tensor], feat: Tensor, neighborhood: Neighborhood) -> Tensor:
+def _sums(
+    block: list[Part], tables: list[Tensor], feat: Tensor, neighborhood: Neighborhood
+) -> Tensor:
     """Sums over the neighbors of a block's queries, (rows * S, k * c)."""
     parts = [tables[table][clouds, :, queries] for table, clouds, queries, _ in block]
-    return outer_sums(parts, [neighborhood.values(feat, part.table, part.clouds) for part in block]).flatten(0, 1)
+    return outer_sums(
+        parts, [neighborhood.values(feat, part.table, part.clouds) for part in block]
+    ).flatten(0, 1)

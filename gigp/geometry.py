@@ -11,7 +11,9 @@ from gigp.errors import InputError
 from gigp.groups import Group
 from gigp.neighborhood import Neighborhood, choose_neighbors, farthest_points, sampled, whole
 
-MARGIN = 1e-5  # a radius lies just outside the distance it was set by, so that rounding cannot move points across it
+# a radius lies just outside the distance it was set by, so that rounding cannot move points across
+# it
+MARGIN = 1e-5
 
 
 class Pairs(NamedTuple):
@@ -43,8 +45,8 @@ class Level(NamedTuple):
     Attributes:
         queries: points that the block keeps, (g, m); None for all.
         pairs: of points and queries.
-        held: which of the sampled neighbors lie in their ball, where that is known, as positions in (g * m * P,). How
-            many do is the same for every sample, and they come first.
+        held: which of the sampled neighbors lie in their ball, where that is known, as positions in
+            (g * m * P,). How many do is the same for every sample, and they come first.
         neighbors: those of evaluation, where they are known, (g, m, P).
     """
 
@@ -79,14 +81,16 @@ def all_pairs(group: Group, elements: Tensor, orbit: Tensor) -> Pairs:
         orbit: orbit coordinates, (g, n, q).
     """
     u, v = elements.unsqueeze(1), elements.unsqueeze(2)
-    a = group.relative(u, v)                                                       # (g, n, n, lie_dim)
+    # (g, n, n, lie_dim)
+    a = group.relative(u, v)
     shape = (*a.shape[:-1], orbit.shape[-1])
-    qu, qv = orbit.unsqueeze(1).expand(shape), orbit.unsqueeze(2).expand(shape)    # (g, n, n, q)
+    qu, qv = orbit.unsqueeze(1).expand(shape), orbit.unsqueeze(2).expand(shape)  # (g, n, n, q)
     return Pairs(torch.cat([a, qu, qv], -1), group.distance(a, qu, qv))
 
 
 class Geometry(nn.Module):
-    """The neighborhoods of every block: balls that hold a fraction of the points, `nbhd` of them at most.
+    """The neighborhoods of every block: balls that hold a fraction of the points, `nbhd` of them at
+    most.
 
     Args:
         fill: fraction of the points that a ball holds on average, for each block.
@@ -100,10 +104,13 @@ class Geometry(nn.Module):
         super().__init__()
         if not (all(f > 0 for f in fill) and nbhd >= 1 and 0 < keep <= 1):
             raise InputError(
-                f"fill={list(fill)}, nbhd={nbhd}, keep={keep}: fill must be positive, nbhd at least 1, keep in (0, 1]."
+                f"fill={list(fill)}, nbhd={nbhd}, keep={keep}: fill must be positive, nbhd at "
+                f"least 1, keep in (0, 1]."
             )
         self.fill, self.nbhd, self.keep = [min(f, 1.0) for f in fill], nbhd, keep
-        self.register_buffer("radius", torch.tensor([math.inf if f == 1 else math.nan for f in self.fill]))
+        self.register_buffer(
+            "radius", torch.tensor([math.inf if f == 1 else math.nan for f in self.fill])
+        )
         self._fitted = False
 
     def levels(self, pairs: list[Pairs]) -> list[Level]:
@@ -121,7 +128,9 @@ class Geometry(nn.Module):
 
     @torch.no_grad()
     def fit(self, levels: list[Level]) -> None:
-        """Set each block's radius so that its balls hold the fraction `fill` of the given points on average."""
+        """Set each block's radius so that its balls hold the fraction `fill` of the given points on
+        average.
+        """
         for i, (fill, level) in enumerate(zip(self.fill, levels, strict=True)):
             if fill < 1:
                 distance = torch.cat([p.distance.flatten() for p in level.pairs])
@@ -129,17 +138,23 @@ class Geometry(nn.Module):
                 self.radius[i] = held * (1 + MARGIN)
 
     def neighborhoods(self, levels: list[Level]) -> list[Neighborhood]:
-        """Choose the neighbors of every block; at random in training, the same every time in evaluation."""
+        """Choose the neighbors of every block; at random in training, the same every time in
+        evaluation.
+        """
         self._check_fitted()
         chosen: list[Neighborhood] = []
         for i, level in enumerate(levels):
-            all_count = self.fill[i] == 1 and all(p.distance.shape[1] <= self.nbhd for p in level.pairs)
+            all_count = self.fill[i] == 1 and all(
+                p.distance.shape[1] <= self.nbhd for p in level.pairs
+            )
             repeat = i > 0 and level is levels[i - 1] and self.fill[i] == self.fill[i - 1]
             if repeat:
                 chosen.append(chosen[-1])
                 continue
             tables = [p.inputs for p in level.pairs]
-            choices = [] if all_count else [self._choose(i, level, group) for group in range(len(tables))]
+            choices = (
+                [] if all_count else [self._choose(i, level, group) for group in range(len(tables))]
+            )
             chosen.append(whole(tables) if all_count else sampled(tables, choices))
         return chosen
 
@@ -152,12 +167,17 @@ class Geometry(nn.Module):
         return index, positions(inside) if level.held is None else level.held[group]
 
     def find_held(self, levels: list[Level]) -> list[Level]:
-        """Find once, for levels that are used again and again, the neighbors of evaluation and how many of the sampled
-        ones lie in their ball."""
+        """Find once, for levels that are used again and again, the neighbors of evaluation and how
+        many of the sampled ones lie in their ball."""
         found = []
         for level, radius in zip(levels, self.radius, strict=True):
-            chosen = [choose_neighbors(p.distance, radius, self.nbhd, random=False) for p in level.pairs]
-            held, neighbors = [positions(inside) for _, inside in chosen], [index for index, _ in chosen]
+            chosen = [
+                choose_neighbors(p.distance, radius, self.nbhd, random=False) for p in level.pairs
+            ]
+            held, neighbors = (
+                [positions(inside) for _, inside in chosen],
+                [index for index, _ in chosen],
+            )
             found.append(level._replace(held=held, neighbors=neighbors))
         return found
 
@@ -166,7 +186,8 @@ class Geometry(nn.Module):
         if not self._fitted:
             if bool(self.radius.isnan().any()):
                 raise InputError(
-                    "the radii of the balls are not set; call model.fit(training_clouds), or load a trained state "
+                    "the radii of the balls are not set; call model.fit(training_clouds), or load "
+                    "a trained state "
                     "dict, before the first forward pass."
                 )
             self._fitted = True

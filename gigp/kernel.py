@@ -1,4 +1,6 @@
-"""The kernel MLP of a convolution: linear, batch norm, swish, three times, on very many rows of few channels."""
+"""The kernel MLP of a convolution: linear, batch norm, swish, three times, on very many rows of few
+channels.
+"""
 
 from itertools import pairwise
 from typing import Any
@@ -23,8 +25,9 @@ def norm_swish(channels: int, norm: bool = True) -> list[nn.Module]:
 class KernelMLP(nn.Sequential):
     """MLP with a norm and a swish after every layer, the last included.
 
-    On a CPU, evaluation works through the rows block by block, and so does training where they are so many that memory
-    decides the speed (`Blockwise`): the same numbers up to rounding, in a third of the memory.
+    On a CPU, evaluation works through the rows block by block, and so does training where they are
+    so many that memory decides the speed (`Blockwise`): the same numbers up to rounding, in a third
+    of the memory.
 
     Args:
         sizes: channels of the input and of every layer.
@@ -45,7 +48,8 @@ class KernelMLP(nn.Sequential):
         if not (self.training or torch.is_grad_enabled()):
             return evaluate(x, layers)
         learns = self.training and torch.is_grad_enabled() and not x.requires_grad
-        if not (learns and len(x) > 4 * BLOCK) or world_size() > 1:  # whose numbers of rows may ask for different ways
+        # whose numbers of rows may ask for different ways
+        if not (learns and len(x) > 4 * BLOCK) or world_size() > 1:
             return super().forward(x)
         parameters = [p for linear, norm in layers for p in (linear.weight, norm.weight, norm.bias)]
         out, *statistics = Blockwise.apply(x, self[1].eps, *parameters)
@@ -58,11 +62,15 @@ class KernelMLP(nn.Sequential):
 
 
 def evaluate(x: Tensor, layers: list[tuple[nn.Linear, nn.BatchNorm1d]]) -> Tensor:
-    """The kernel MLP in evaluation, block by block, with every batch norm taken into the linear layer before it."""
+    """The kernel MLP in evaluation, block by block, with every batch norm taken into the linear
+    layer before it.
+    """
     folded = []
     for linear, norm in layers:
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        folded.append((linear.weight * scale[:, None], (linear.bias - norm.running_mean) * scale + norm.bias))
+        folded.append(
+            (linear.weight * scale[:, None], (linear.bias - norm.running_mean) * scale + norm.bias)
+        )
     out = []
     for rows in x.split(BLOCK):
         for weight, bias in folded:
@@ -74,8 +82,9 @@ def evaluate(x: Tensor, layers: list[tuple[nn.Linear, nn.BatchNorm1d]]) -> Tenso
 class Blockwise(torch.autograd.Function):
     """The kernel MLP in training, block by block; keeps only what the linear layers return.
 
-    Layer l takes a, the output of the layer before it, to h = a W' and swish(h * scale + shift), where scale and shift
-    are those of batch norm over all rows. The bias before a norm has no effect and no gradient.
+    Layer l takes a, the output of the layer before it, to h = a W' and swish(h * scale + shift),
+    where scale and shift are those of batch norm over all rows. The bias before a norm has no
+    effect and no gradient.
     """
 
     @staticmethod
@@ -90,7 +99,10 @@ class Blockwise(torch.autograd.Function):
             mean = sums[0] / num
             var = (sums[1] / num - mean.square()).clamp(min=0)
             inverse = (var + eps).rsqrt()
-            before, affine = h, ((gamma * inverse).to(x.dtype), (beta - mean * gamma * inverse).to(x.dtype))
+            before, affine = (
+                h,
+                ((gamma * inverse).to(x.dtype), (beta - mean * gamma * inverse).to(x.dtype)),
+            )
             layers += [*h, *affine, mean, inverse]
             statistics.append(torch.stack([mean, var]).to(x.dtype))
         out = x.new_empty(num, before[0].shape[1])
@@ -108,26 +120,37 @@ class Blockwise(torch.autograd.Function):
         num, blocks = len(x), x.split(BLOCK)
         size = len(blocks) + 4
         depth = len(kept) // (size + 1)
-        layers, weights = [kept[size * i : size * (i + 1)] for i in range(depth)], kept[size * depth :]
+        layers, weights = (
+            [kept[size * i : size * (i + 1)] for i in range(depth)],
+            kept[size * depth :],
+        )
         gradients: list[Tensor] = []
         *h, scale, shift, _, _ = layers[-1]
         sums = _zeros(grad)
-        dz = [_swish_backward(g, a, scale, shift, sums) for g, a in zip(grad.split(BLOCK), h, strict=True)]
+        dz = [
+            _swish_backward(g, a, scale, shift, sums)
+            for g, a in zip(grad.split(BLOCK), h, strict=True)
+        ]
         for i in reversed(range(depth)):
             *h, scale, _, mean, inverse = layers[i]
             dbeta, dgamma = sums[0], inverse * (sums[1] - mean * sums[0])
-            # batch norm: dh = scale * (dz - mean(dz) - xhat * mean(dz * xhat)) = scale * dz + slope * h + offset
+            # batch norm: dh = scale * (dz - mean(dz) - xhat * mean(dz * xhat)) = scale * dz + slope
+            # * h + offset
             slope = -scale * inverse * dgamma / num
             offset = (-scale * dbeta / num - slope * mean).to(x.dtype)
             slope = slope.to(x.dtype)
-            *before, scale_before, shift_before, _, _ = layers[i - 1] if i else (*blocks, *[None] * 4)
+            *before, scale_before, shift_before, _, _ = (
+                layers[i - 1] if i else (*blocks, *[None] * 4)
+            )
             dweight, sums = torch.zeros_like(weights[i]), _zeros(before[0])
             for j, a in enumerate(before):
                 dh = torch.addcmul(offset, h[j], slope).addcmul_(dz[j], scale)
                 s = _swish(a, scale_before, shift_before)
                 dweight += weight_gradient(dh, s, weights[i])
                 if i:
-                    dz[j] = _swish_backward(input_gradient(dh, s, weights[i]), a, scale_before, shift_before, sums)
+                    dz[j] = _swish_backward(
+                        input_gradient(dh, s, weights[i]), a, scale_before, shift_before, sums
+                    )
             gradients = [dweight, dgamma.to(x.dtype), dbeta.to(x.dtype), *gradients]
         return None, None, *gradients
 

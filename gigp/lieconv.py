@@ -10,24 +10,29 @@ from gigp.kernel import KernelMLP
 from gigp.linear import Linear, works_by_itself
 from gigp.neighborhood import Neighborhood
 
-MANY = 4096  # rows of outer products that outgrow the cache; with fewer, one product with W is faster than several
+# rows of outer products that outgrow the cache; with fewer, one product with W is faster than
+# several
+MANY = 4096
 KernelNorm = Literal["batch", "none"]
 
 
 class LieConv(nn.Module):
-    """Average of kernel x feature over a neighborhood of group elements (equation 7 and appendix A.1).
+    """Average of kernel x feature over a neighborhood of group elements (equation 7 and appendix
+    A.1).
 
         y_i = W sum_j k(a_ij) (x) f_j / |nbhd(i)|,   a_ij = [log(v_j^-1 u_i), q_i, q_j]
 
-    The kernel, a c_in x c_out matrix for every pair, is factored: an MLP k gives 16 numbers for a pair, and the linear
-    layer W, shared by all pairs, follows the sum.
+    The kernel, a c_in x c_out matrix for every pair, is factored: an MLP k gives 16 numbers for a
+    pair, and the linear layer W, shared by all pairs, follows the sum.
 
     Args:
         in_channels, out_channels: c_in and c_out.
-        pair_channels: length of a_ij, the dimension of the Lie algebra and twice that of the orbit coordinate.
+        pair_channels: length of a_ij, the dimension of the Lie algebra and twice that of the orbit
+            coordinate.
         kernel_channels: numbers per pair.
         kernel_width: width of the two hidden layers of the kernel MLP.
-        kernel_norm: `batch`, as published, or `none`: no batch norm within the kernel MLP, which is faster.
+        kernel_norm: `batch`, as published, or `none`: no batch norm within the kernel MLP, which is
+            faster.
     """
 
     def __init__(
@@ -56,10 +61,13 @@ class LieConv(nn.Module):
         Returns:
             (Q, S, c_out).
         """
-        kernel = self.kernel(neighborhood.pairs)                   # (E, k)
-        rows = len(neighborhood.count) * feat.shape[1]             # Q * S
+        kernel = self.kernel(neighborhood.pairs)  # (E, k)
+        rows = len(neighborhood.count) * feat.shape[1]  # Q * S
         if works_by_itself(feat) and rows > MANY and not neighborhood.pairs.requires_grad:
-            out = Convolution.apply(kernel, feat, self.linear.weight, self.linear.bias, neighborhood)
+            out = Convolution.apply(
+                kernel, feat, self.linear.weight, self.linear.bias, neighborhood
+            )
         else:
-            out = self.linear(neighborhood.sum(kernel, feat))      # (Q, S, k * c_in) -> (Q, S, c_out)
+            # (Q, S, k * c_in) -> (Q, S, c_out)
+            out = self.linear(neighborhood.sum(kernel, feat))
         return out / neighborhood.count

@@ -1,8 +1,9 @@
 """Linear layers on oneDNN, which uses the whole width of the vector units of every CPU.
 
-PyTorch hands matrix products in single precision to MKL, which uses half of that width on CPUs of other makes than its
-own, and convolutions to oneDNN. A linear layer is a convolution too: rows of channels are an image, one pixel wide,
-with channels last, and the kernel is one pixel. Memory stays as it is. The same numbers up to rounding.
+PyTorch hands matrix products in single precision to MKL, which uses half of that width on CPUs of
+other makes than its own, and convolutions to oneDNN. A linear layer is a convolution too: rows of
+channels are an image, one pixel wide, with channels last, and the kernel is one pixel. Memory stays
+as it is. The same numbers up to rounding.
 """
 
 from typing import Any
@@ -11,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# means nothing to a kernel of one pixel; without it PyTorch goes to oneDNN only where there are several threads
+# means nothing to a kernel of one pixel; without it PyTorch goes to oneDNN only where there are
+# several threads
 OPTIONS = {"dilation": 2}
 LARGE = 20480  # images of no more numbers than that PyTorch does not give to oneDNN
-# from so many channels on MKL makes weight gradients: where vectors have 8 numbers oneDNN takes 2 to 3 times as long
+# from so many channels on MKL makes weight gradients: where vectors have 8 numbers oneDNN takes 2
+# to 3 times as long
 MANY = 16 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 2**31
 
 
@@ -24,8 +27,14 @@ def knows_bf16() -> bool:
 
 
 def works_by_itself(x: Tensor) -> bool:
-    """Whether we choose how to compute: on a CPU, but not under torch.compile or in mixed precision."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    """Whether we choose how to compute: on a CPU, but not under torch.compile or in mixed
+    precision.
+    """
+    return (
+        x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def suits(x: Tensor) -> bool:
@@ -35,7 +44,8 @@ def suits(x: Tensor) -> bool:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W' + b, (R, i), (o, i), (o,) -> (R, o)."""
-    ours = works_by_itself(x) and suits(x)  # in this order: torch.export may not ask for the number of rows
+    # in this order: torch.export may not ask for the number of rows
+    ours = works_by_itself(x) and suits(x)
     return Product.apply(x, weight, bias) if ours else F.linear(x, weight, bias)
 
 
@@ -43,7 +53,9 @@ class Linear(nn.Linear):
     """nn.Linear by `linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x.reshape(-1, self.in_features), self.weight, self.bias).view(*x.shape[:-1], self.out_features)
+        return linear(x.reshape(-1, self.in_features), self.weight, self.bias).view(
+            *x.shape[:-1], self.out_features
+        )
 
 
 class Product(torch.autograd.Function):
@@ -59,7 +71,11 @@ class Product(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         needs = ctx.needs_input_grad
         dx = input_gradient(grad, x, weight) if needs[0] else None
-        return dx, weight_gradient(grad, x, weight) if needs[1] else None, grad.sum(0) if needs[2] else None
+        return (
+            dx,
+            weight_gradient(grad, x, weight) if needs[1] else None,
+            grad.sum(0) if needs[2] else None,
+        )
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -85,9 +101,12 @@ def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 def _backward(grad: Tensor, x: Tensor, weight: Tensor, wanted: int) -> Tensor:
     """Gradient of the convolution with respect to the image (0) or the kernel (1)."""
-    options = [1, 1], [0, 0], [2, 2], False, [0, 0], 1  # stride, padding, dilation, not transposed, -, groups
+    # stride, padding, dilation, not transposed, -, groups
+    options = [1, 1], [0, 0], [2, 2], False, [0, 0], 1
     arguments = image(grad), image(x), weight[..., None, None], None, *options
-    return torch.ops.aten.convolution_backward(*arguments, [wanted == 0, wanted == 1, False])[wanted]
+    return torch.ops.aten.convolution_backward(*arguments, [wanted == 0, wanted == 1, False])[
+        wanted
+    ]
 
 
 def image(x: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Weights & Biases, online where an account is set up and offline elsewhere, without ever asking."""
+"""Weights & Biases, online where an account is set up and offline elsewhere, without ever
+asking.
+"""
 
 import hashlib
 import logging
@@ -16,7 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class TolerantWandbLogger(WandbLogger):
-    """wandb's logger, but training does not end with wandb's service: the run folder holds all numbers anyway."""
+    """wandb's logger, but training does not end with wandb's service: the run folder holds all
+    numbers anyway.
+    """
 
     alive = True
 
@@ -33,14 +37,18 @@ class TolerantWandbLogger(WandbLogger):
                 call(*args, **kwargs)
             except Exception as error:  # of sockets, mailboxes, wandb's own
                 self.alive = False
-                log.warning("wandb has stopped (%s: %s); the run goes on without it.", type(error).__name__, error)
+                log.warning(
+                    "wandb has stopped (%s: %s); the run goes on without it.",
+                    type(error).__name__,
+                    error,
+                )
 
 
 def build_logger(config: dict[str, Any], folder: RunFolder) -> TolerantWandbLogger | None:
     """The logger that `logger=...` asks for; None where the run folder's own files are enough.
 
-    All runs that differ in pool and seed alone share a wandb group. The id of the wandb run is a function of the
-    folder, so a resumed run goes on in the same wandb run.
+    All runs that differ in pool and seed alone share a wandb group. The id of the wandb run is a
+    function of the folder, so a resumed run goes on in the same wandb run.
 
     Args:
         config: resolved configuration.
@@ -52,7 +60,9 @@ def build_logger(config: dict[str, Any], folder: RunFolder) -> TolerantWandbLogg
     try:
         import wandb
     except ImportError as error:
-        raise InputError("logger=wandb needs the package wandb; run `pip install wandb`, or use logger=csv.") from error
+        raise InputError(
+            "logger=wandb needs the package wandb; run `pip install wandb`, or use logger=csv."
+        ) from error
     choices = config["choices"]
     experiment = wandb.init(
         mode="online" if is_online() else "offline",

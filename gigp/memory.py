@@ -17,7 +17,9 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Most memory held since `reset_peak_memory`: on the GPU where there is one, else of this process."""
+    """Most memory held since `reset_peak_memory`: on the GPU where there is one, else of this
+    process.
+    """
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6, 1)
     with suppress(OSError):
@@ -30,13 +32,15 @@ def peak_memory_mb() -> float:
 def keep_freed_memory() -> None:
     """Tell glibc to keep freed blocks for the next step, which asks for the same sizes again.
 
-    It gives large blocks back to the system otherwise, and the system clears their pages in every step: a third of
-    the time of a training step on two cores, and more for images. Other C libraries do without.
+    It gives large blocks back to the system otherwise, and the system clears their pages in every
+    step: a third of the time of a training step on two cores, and more for images. Other C
+        libraries do without.
     """
     trim_threshold, mmap_max = -1, -4  # malloc.h
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(trim_threshold, 2**31 - 1)  # never shrink the heap
-        libc.mallopt(mmap_max, 0)                # and put every block on it: those of 32 MB and more are not otherwise
+        # and put every block on it: those of 32 MB and more are not otherwise
+        libc.mallopt(mmap_max, 0)
     except (OSError, AttributeError):
         return

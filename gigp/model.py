@@ -23,23 +23,28 @@ class PointCloudModel(nn.Module):
         backbone: maps a cloud to a cloud of features.
         pool: a pool over `out_channels` (outputs) or the backbone's channels (features).
         out_channels: numbers to predict for each cloud.
-        pool_on: `outputs`, the head predicts for every point and the pool combines the predictions (as published);
-            `features`, the pool combines hidden features and the head follows.
+        pool_on: `outputs`, the head predicts for every point and the pool combines the predictions
+            (as published); `features`, the pool combines hidden features and the head follows.
 
     Raises:
         InputError: a pool over outputs that does not return one number for each of them.
     """
 
-    def __init__(self, backbone: LieResNet, pool: Pool, out_channels: int, pool_on: PoolOn = "outputs") -> None:
+    def __init__(
+        self, backbone: LieResNet, pool: Pool, out_channels: int, pool_on: PoolOn = "outputs"
+    ) -> None:
         super().__init__()
         check_choice("pool_on", pool_on, PoolOn)
         self.backbone, self.pool, self.pool_on = backbone, pool, pool_on
         if pool_on == "outputs" and pool.out_channels != out_channels:
             raise InputError(
-                f"the pool makes {pool.out_channels} numbers of the {out_channels} that are predicted for every point; "
+                f"the pool makes {pool.out_channels} numbers of the {out_channels} that are "
+                f"predicted for every point; "
                 "use pool_on=features, where the head comes after the pool."
             )
-        self.head = nn.Linear(backbone.out_channels if pool_on == "outputs" else pool.out_channels, out_channels)
+        self.head = nn.Linear(
+            backbone.out_channels if pool_on == "outputs" else pool.out_channels, out_channels
+        )
 
     def forward(self, cloud: PointCloud) -> Tensor:
         """(B, N, ...) cloud -> (B, out_channels)."""
@@ -49,7 +54,9 @@ class PointCloudModel(nn.Module):
         return self.head(self.pool(feat, pos, mask))
 
     def fit(self, clouds: Iterable[PointCloud]) -> None:
-        """Set what depends on the training set: the radii of the balls (first batch) and the orbit centers (all)."""
+        """Set what depends on the training set: the radii of the balls (first batch) and the orbit
+        centers (all).
+        """
         clouds = iter(clouds)
         first = next(clouds)
         self.backbone.fit(first)

@@ -1,8 +1,9 @@
-"""The neighbors that a convolution sums over: farthest points, balls, and the sum of kernel x feature over them.
+"""The neighbors that a convolution sums over: farthest points, balls, and the sum of kernel x
+feature over them.
 
-Clouds of equal size are handled together, so that nothing is padded: tables of pairs have shape (g, n, m) for g clouds
-of n points (the neighbors) and m queries (the points that a layer keeps). Where balls are sampled, neighbors are
-gathered instead, the same number for every query of the batch.
+Clouds of equal size are handled together, so that nothing is padded: tables of pairs have shape (g,
+n, m) for g clouds of n points (the neighbors) and m queries (the points that a layer keeps). Where
+balls are sampled, neighbors are gathered instead, the same number for every query of the batch.
 """
 
 import math
@@ -26,23 +27,26 @@ def farthest_points(distance: Tensor, num: int) -> Tensor:
         num: number of points to keep.
 
     Returns:
-        Their indices, (g, num), in the order they were chosen. A function of the distances alone, so it does not
-        depend on the order of the points (but for ties).
+        Their indices, (g, num), in the order they were chosen. A function of the distances alone,
+        so it does not depend on the order of the points (but for ties).
     """
     clouds = torch.arange(len(distance), device=distance.device)
     chosen = [(distance + distance.mT).sum(-1).argmin(-1)]  # (g,)
-    nearest = distance[clouds, chosen[0]]   # (g, n) distance to the closest chosen point
+    nearest = distance[clouds, chosen[0]]  # (g, n) distance to the closest chosen point
     for _ in range(num - 1):
         chosen.append(nearest.argmax(-1))
         nearest = torch.minimum(nearest, distance[clouds, chosen[-1]])
     return torch.stack(chosen, -1)
 
 
-def choose_neighbors(distance: Tensor, radius: Tensor, num: int, random: bool) -> tuple[Tensor, Tensor]:
+def choose_neighbors(
+    distance: Tensor, radius: Tensor, num: int, random: bool
+) -> tuple[Tensor, Tensor]:
     """Up to `num` neighbors within the ball around every query.
 
-    A ball that holds more is sampled: at random in training; otherwise at even ranks of distance, which is a fixed,
-    stratified sample of the same ball, independent of the order of the points and of the rest of the batch.
+    A ball that holds more is sampled: at random in training; otherwise at even ranks of distance,
+    which is a fixed, stratified sample of the same ball, independent of the order of the points and
+    of the rest of the batch.
 
     Args:
         distance: from n points to m queries, (g, n, m).
@@ -51,30 +55,37 @@ def choose_neighbors(distance: Tensor, radius: Tensor, num: int, random: bool) -
         random: draw at random (from torch's global generator).
 
     Returns:
-        Indices of the neighbors (g, m, P), and which of them lie in the ball (g, m, P); those come first.
+        Indices of the neighbors (g, m, P), and which of them lie in the ball (g, m, P); those come
+        first.
     """
-    distance = distance.mT                                                         # (g, m, n)
+    distance = distance.mT  # (g, m, n)
     num = min(num, distance.shape[2])
     inside = distance <= radius
     if random:
-        key, index = torch.where(inside, torch.rand(inside.shape, device=inside.device), 2.0).topk(num, largest=False)
+        key, index = torch.where(inside, torch.rand(inside.shape, device=inside.device), 2.0).topk(
+            num, largest=False
+        )
         return index, key < 2
-    order = torch.where(inside, distance, torch.inf).argsort(stable=True)          # (g, m, n), the ball first
-    count = inside.sum(2, keepdim=True)                                            # (g, m, 1)
-    rank = torch.arange(num, device=distance.device)                               # (P,)
-    spread = ((2 * rank + 1) * count) // (2 * num)                                 # (g, m, P), even over the ball
+    # (g, m, n), the ball first
+    order = torch.where(inside, distance, torch.inf).argsort(stable=True)
+    count = inside.sum(2, keepdim=True)  # (g, m, 1)
+    rank = torch.arange(num, device=distance.device)  # (P,)
+    # (g, m, P), even over the ball
+    spread = ((2 * rank + 1) * count) // (2 * num)
     return order.gather(2, torch.where(count > num, spread, rank)), rank < count
 
 
 @dataclass
 class Neighborhood:
-    """The (neighbor j, query i) pairs of one convolution over a whole batch, and the weighted sum over them.
+    """The (neighbor j, query i) pairs of one convolution over a whole batch, and the weighted sum
+    over them.
 
     Attributes:
         pairs: kernel inputs [log(v_j^-1 u_i), q_i, q_j] of the pairs that count, (E, a).
-        shapes: (g, n, m) of the tables that the pairs fill, one for each group of clouds of equal size.
-        index: where neighbors are gathered, the rows of P neighbors of every query, (Q, P); there is one table then,
-            (Q, P, 1), instead of those of `shapes`.
+        shapes: (g, n, m) of the tables that the pairs fill, one for each group of clouds of equal
+            size.
+        index: where neighbors are gathered, the rows of P neighbors of every query, (Q, P); there
+            is one table then, (Q, P, 1), instead of those of `shapes`.
         slots: which places of that table the pairs take, (E,); None for all.
     """
 
@@ -86,9 +97,11 @@ class Neighborhood:
     def __post_init__(self) -> None:
         self.table_shapes = self.shapes if self.index is None else [(*self.index.shape, 1)]
         self.places = sum(math.prod(shape) for shape in self.table_shapes)
-        self.starts = list(accumulate((g * n for g, n, _ in self.shapes), initial=0))  # of each group's rows
+        # of each group's rows
+        self.starts = list(accumulate((g * n for g, n, _ in self.shapes), initial=0))
         ones = self.tables(torch.ones_like(self.pairs[:, :1]))
-        self.count = torch.cat([t.sum(1).flatten() for t in ones])[:, None, None].clamp(min=1)  # (Q, 1, 1)
+        # (Q, 1, 1)
+        self.count = torch.cat([t.sum(1).flatten() for t in ones])[:, None, None].clamp(min=1)
 
     def sum(self, kernel: Tensor, feat: Tensor) -> Tensor:
         """Outer products kernel_ij (x) f_j, summed over the neighbors j.
@@ -104,7 +117,9 @@ class Neighborhood:
         return outer_sums(tables, [self.values(feat, i) for i in range(len(tables))])
 
     def tables(self, x: Tensor) -> list[Tensor]:
-        """Values of the pairs (E, k) as dense tables (g, n, m, k), 0 where a pair does not count."""
+        """Values of the pairs (E, k) as dense tables (g, n, m, k), 0 where a pair does not
+        count.
+        """
         return self.split(self.placed(x))
 
     def placed(self, x: Tensor) -> Tensor:
@@ -116,7 +131,9 @@ class Neighborhood:
     def split(self, x: Tensor) -> list[Tensor]:
         """Concatenated tables (places, k) one by one, (g, n, m, k)."""
         sizes = [math.prod(shape) for shape in self.table_shapes]
-        return [t.view(*shape, -1) for t, shape in zip(x.split(sizes), self.table_shapes, strict=True)]
+        return [
+            t.view(*shape, -1) for t, shape in zip(x.split(sizes), self.table_shapes, strict=True)
+        ]
 
     def values(self, feat: Tensor, table: int, clouds: slice = ALL) -> Tensor:
         """Features of the points in some clouds of a table, (b, n, S, c)."""
@@ -134,13 +151,16 @@ class Neighborhood:
 
     def _points(self, feat: Tensor, table: int) -> Tensor:
         """Rows of a group of clouds, (g, n, S, c)."""
-        return feat[self.starts[table] : self.starts[table + 1]].unflatten(0, self.shapes[table][:2])
+        return feat[self.starts[table] : self.starts[table + 1]].unflatten(
+            0, self.shapes[table][:2]
+        )
 
 
 def outer_sum(table: Tensor, values: Tensor) -> Tensor:
     """(g, n, m, k), (g, n, S, c) -> (g * m, S, k * c), as one matrix product per cloud."""
     g, _, m, k = table.shape
-    sums = table.flatten(2).transpose(1, 2) @ values.flatten(2)                    # (g, m * k, S * c)
+    # (g, m * k, S * c)
+    sums = table.flatten(2).transpose(1, 2) @ values.flatten(2)
     return sums.view(g * m, k, *values.shape[2:]).transpose(1, 2).flatten(2)
 
 
@@ -165,7 +185,9 @@ def concatenate(tensors: list[Tensor]) -> Tensor:
 
 
 def whole(tables: list[Tensor]) -> Neighborhood:
-    """Every point of a cloud is a neighbor: kernel inputs of all pairs, (g, n, m, a) for each group of clouds."""
+    """Every point of a cloud is a neighbor: kernel inputs of all pairs, (g, n, m, a) for each group
+    of clouds.
+    """
     shapes = [tuple(t.shape[:3]) for t in tables]
     return Neighborhood(concatenate([t.flatten(0, 2) for t in tables]), shapes)
 
@@ -175,16 +197,18 @@ def sampled(tables: list[Tensor], chosen: list[tuple[Tensor, Tensor]]) -> Neighb
 
     Args:
         tables: kernel inputs of all pairs, (g, n, m, a) for each group of clouds of equal size.
-        chosen: for each group the indices of P neighbors, (g, m, P), and which of them count, as positions in the
-            flattened (g * m * P,) indices. Small clouds may have fewer than others.
+        chosen: for each group the indices of P neighbors, (g, m, P), and which of them count, as
+            positions in the flattened (g * m * P,) indices. Small clouds may have fewer than
+            others.
     """
     num = max(index.shape[2] for index, _ in chosen)
     pairs, rows, slots, row, place = [], [], [], 0, 0
     for table, (index, kept) in zip(tables, chosen, strict=True):
         g, n, m, _ = table.shape
         own = index.shape[2]
-        first = n * torch.arange(g, device=index.device)[:, None, None]            # row of each cloud
-        index = index + first                                                      # (g, m, P)
+        # row of each cloud
+        first = n * torch.arange(g, device=index.device)[:, None, None]
+        index = index + first  # (g, m, P)
         pair = (index * m + torch.arange(m, device=index.device)[:, None]).flatten()[kept]
         pairs.append(table.flatten(0, 2).index_select(0, pair))
         rows.append(F.pad(index + row, (0, num - own)).flatten(0, 1))

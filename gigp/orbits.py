@@ -12,24 +12,29 @@ Membership = Literal["ball", "nearest", "hat", "smooth"]
 
 
 class Orbits(nn.Module):
-    """`K` orbit centers on the line (or circle) of orbit coordinates, and the membership of points in them.
+    """`K` orbit centers on the line (or circle) of orbit coordinates, and the membership of points
+    in them.
 
-    The centers are evenly spaced over the range that the coordinate takes on the training set (`fit`). They are
+    The centers are evenly spaced over the range that the coordinate takes on the training set
+    (`fit`). They are
     buffers: they travel in the checkpoint and never depend on the batch at hand.
 
     Args:
         num: number of centers K.
-        membership: `ball`, 1 where |q - c_k| <= delta; `nearest`, 1 for the closest center (ties share);
-            `hat`, linear interpolation between the two centers around q, which is continuous in q; `smooth`, cubic
-            B-splines, which are twice continuously differentiable in q, and for radii in the positions also at the
-            center itself: forces have no jump.
-        delta: radius of a ball, in the unit of the orbit coordinate (Angstrom for molecules, pixels for images).
-        normalize: make the memberships of every point sum to one, so that overlapping balls do not count it twice;
-            a point that no ball holds goes to its nearest center. False reproduces the paper's code.
+        membership: `ball`, 1 where |q - c_k| <= delta; `nearest`, 1 for the closest center (ties
+            share); `hat`, linear interpolation between the two centers around q, which is
+            continuous in q; `smooth`, cubic B-splines, which are twice continuously differentiable
+            in q, and for radii in the positions also at the center itself: forces have no jump.
+        delta: radius of a ball, in the unit of the orbit coordinate (Angstrom for molecules, pixels
+            for images).
+        normalize: make the memberships of every point sum to one, so that overlapping balls do not
+            count it twice; a point that no ball holds goes to its nearest center. False reproduces
+            the paper's code.
         period: period of the orbit coordinate where it is an angle, else None.
 
     Raises:
-        InputError: for an unknown membership, `num` < 1 or `delta` <= 0, or 2 or 3 smooth orbits around a circle.
+        InputError: for an unknown membership, `num` < 1 or `delta` <= 0, or 2 or 3 smooth orbits
+            around a circle.
     """
 
     centers: Tensor
@@ -50,7 +55,10 @@ class Orbits(nn.Module):
         if not delta > 0:
             raise InputError(f"delta={delta} is no radius; pool.delta must be positive.")
         if membership == "smooth" and period is not None and num in (2, 3):
-            raise InputError(f"{num} smooth orbits around a circle overlap themselves; use pool.orbits=1 or >= 4.")
+            raise InputError(
+                f"{num} smooth orbits around a circle overlap themselves; use "
+                f"pool.orbits=1 or >= 4."
+            )
         self.num, self.membership, self.delta = num, membership, delta
         self.normalize, self.period = normalize, period
         self.register_buffer("centers", torch.full((num,), math.nan))  # (K,)
@@ -59,17 +67,21 @@ class Orbits(nn.Module):
 
     @torch.no_grad()
     def fit(self, low: float, high: float) -> None:
-        """Space the centers evenly over [low, high], or around the whole circle where the coordinate is an angle."""
+        """Space the centers evenly over [low, high], or around the whole circle where the
+        coordinate is an angle.
+        """
         most = torch.finfo(self.centers.dtype).max / 2
         if not -most <= low <= high <= most:
             raise InputError(
-                f"orbit coordinates in [{low}, {high}] are no range; are the positions finite, and not too large?"
+                f"orbit coordinates in [{low}, {high}] are no range; are the positions finite, "
+                f"and not too large?"
             )
         if self.period is not None:
             low, high = -self.period / 2, self.period / 2 * (1 - 2 / self.num)
         elif self.num == 1:
             low = high = (low + high) / 2
-        elif self.membership == "smooth":  # flat at both ends, so that nothing jumps where points leave the range
+        # flat at both ends, so that nothing jumps where points leave the range
+        elif self.membership == "smooth":
             inset = (high - low) / (self.num + 1)
             low, high = low + inset, high - inset
         self.centers.copy_(torch.linspace(low, high, self.num, dtype=torch.float64))
@@ -88,7 +100,8 @@ class Orbits(nn.Module):
             m, (B, N, K), exactly 0 for padding.
         """
         self._check_fitted()
-        distance = self._distance(q if self.shares else q.detach())  # (B, K, N): sums over centers along the memory
+        # (B, K, N): sums over centers along the memory
+        distance = self._distance(q if self.shares else q.detach())
         if self.num == 1 and self.shares:
             m = torch.ones_like(distance)
         elif self.membership == "hat":
@@ -97,7 +110,8 @@ class Orbits(nn.Module):
             m = self._splines(q)
         else:
             reach = self.delta
-            if self.normalize or self.membership == "nearest":  # no point is lost: it reaches its nearest center
+            # no point is lost: it reaches its nearest center
+            if self.normalize or self.membership == "nearest":
                 reach = distance.amin(1, keepdim=True)
                 reach = reach.clamp(min=self.delta) if self.membership == "ball" else reach
             m = distance.le_(reach)  # as numbers, 0 or 1
@@ -107,10 +121,11 @@ class Orbits(nn.Module):
         return (m * scale.unsqueeze(1)).mT
 
     def occupancy(self, n: Tensor) -> Tensor:
-        """How occupied orbits are that hold n points, from 0 to 1: all or nothing, but continuous for `hat`, and smooth
-        for `smooth`."""
+        """How occupied orbits are that hold n points, from 0 to 1: all or nothing, but continuous
+        for `hat`, and smooth for `smooth`."""
         if self.membership == "smooth":
-            least = torch.finfo(n.dtype).tiny ** (1 / 3)  # less counts as none: second derivatives divide by n^3
+            # less counts as none: second derivatives divide by n^3
+            least = torch.finfo(n.dtype).tiny ** (1 / 3)
             return -torch.expm1(-n.masked_fill(n < least, 0))
         return n.clamp(max=1) if self.membership == "hat" else (n > 0).to(n.dtype)
 
@@ -124,13 +139,16 @@ class Orbits(nn.Module):
         if not self._fitted:
             if not bool(self.centers.isfinite().all()):
                 raise InputError(
-                    "the orbit centers are not set; call pool.fit(training_clouds), pool.orbits.fit(low, high), "
+                    "the orbit centers are not set; call pool.fit(training_clouds), "
+                    "pool.orbits.fit(low, high), "
                     "or load a trained state dict, before the first forward pass."
                 )
             self._fitted = True
 
     def _distance(self, q: Tensor) -> Tensor:
-        """|q - c_k|, (B, K, N), around the circle where q is an angle; `hat` clamps q to the fitted range."""
+        """|q - c_k|, (B, K, N), around the circle where q is an angle; `hat` clamps q to the fitted
+        range.
+        """
         if self.period is None and self.membership == "hat":
             q = q.clamp(self.centers[0], self.centers[-1])
         return self._offset(q).abs()
@@ -138,23 +156,36 @@ class Orbits(nn.Module):
     def _offset(self, q: Tensor) -> Tensor:
         """q - c_k, (B, K, N), the short way around the circle where q is an angle."""
         offset = q.unsqueeze(1) - self.centers.unsqueeze(-1)
-        return offset if self.period is None else offset - self.period * (offset / self.period).round()
+        return (
+            offset if self.period is None else offset - self.period * (offset / self.period).round()
+        )
 
     def _splines(self, q: Tensor) -> Tensor:
-        """Cubic B-splines at the centers, (B, K, N). A line of centers goes on beyond its ends; the first and the last
-        orbit take what the centers there would get, so that every row sums to one, for any q."""
+        """Cubic B-splines at the centers, (B, K, N). A line of centers goes on beyond its ends; the
+        first and the last orbit take what the centers there would get, so that every row sums to
+        one, for any q.
+        """
         if self.period is not None:
             return cubic_spline(self._offset(q) / self.spacing)
-        t = ((q - self.centers[0]) / self.spacing).clamp(-1, self.num)                         # flat beyond
+        # flat beyond
+        t = ((q - self.centers[0]) / self.spacing).clamp(-1, self.num)
         nodes = torch.arange(-2, self.num + 2, device=q.device, dtype=q.dtype)
-        b = cubic_spline(t.unsqueeze(-1) - nodes)                                              # (B, N, K + 4)
+        # (B, N, K + 4)
+        b = cubic_spline(t.unsqueeze(-1) - nodes)
         return torch.cat([b[..., :3].sum(-1, True), b[..., 3:-3], b[..., -3:].sum(-1, True)], -1).mT
 
     def extra_repr(self) -> str:
-        return f"{self.num}, membership={self.membership}, delta={self.delta}, normalize={self.normalize}"
+        return (
+            f"{self.num}, membership={self.membership}, delta={self.delta}, "
+            f"normalize={self.normalize}"
+        )
 
 
 def cubic_spline(t: Tensor) -> Tensor:
-    """Cubic B-spline at t centers from its own: 0 beyond 2, twice continuously differentiable, sum over integers 1."""
+    """Cubic B-spline at t centers from its own: 0 beyond 2, twice continuously differentiable, sum
+    over integers 1.
+    """
     distance = t.abs()
-    return torch.where(distance < 1, 2 / 3 - t * t + distance**3 / 2, (2 - distance).clamp(min=0) ** 3 / 6)
+    return torch.where(
+        distance < 1, 2 / 3 - t * t + distance**3 / 2, (2 - distance).clamp(min=0) ** 3 / 6
+    )

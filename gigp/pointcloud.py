@@ -14,10 +14,12 @@ class PointCloud(NamedTuple):
     """A batch of point clouds, padded to the largest.
 
     Attributes:
-        pos: positions, (B, N, d); (1, N, d) where the whole batch shares them, as images share the pixel grid.
+        pos: positions, (B, N, d); (1, N, d) where the whole batch shares them, as images share the
+            pixel grid.
         feat: features, (B, N, c).
         mask: True for real points, which come first, (B, N); (1, N) where the positions are shared.
-        packing: of the mask, where whoever made the batch knows it; saves a GPU from telling the host the sizes.
+        packing: of the mask, where whoever made the batch knows it; saves a GPU from telling the
+            host the sizes.
     """
 
     pos: Tensor
@@ -27,7 +29,8 @@ class PointCloud(NamedTuple):
 
     @classmethod
     def from_pyg(cls, data: Any) -> "PointCloud":
-        """Pad a graph or a batch of graphs of PyTorch Geometric: its `pos`, its `x` (or no channels), its `batch`.
+        """Pad a graph or a batch of graphs of PyTorch Geometric: its `pos`, its `x` (or no
+        channels), its `batch`.
 
         Raises:
             InputError: it has no positions.
@@ -58,12 +61,13 @@ def center_points(pos: Tensor, mask: Tensor, weight: Tensor | None = None) -> Te
     Args:
         pos: positions, (B, N, d).
         mask: True for real points, (B, N).
-        weight: positive weights of the points, (B, N), to move their weighted mean to the origin instead.
+        weight: positive weights of the points, (B, N), to move their weighted mean to the origin
+            instead.
     """
     if weight is None:
         count = mask.sum(-1)[..., None, None].clamp(min=1)  # (B, 1, 1)
         return pos - masked(pos, mask).sum(-2, keepdim=True) / count
-    weight = masked(weight.unsqueeze(-1), mask)             # (B, N, 1)
+    weight = masked(weight.unsqueeze(-1), mask)  # (B, N, 1)
     return pos - masked(weight * pos, mask).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True)
 
 
@@ -75,7 +79,8 @@ class Packing:
 
     Attributes:
         rows: position of every real point in the flattened (G * N,) batch, (R,).
-        groups: for each distinct size n > 0 the pair (n, clouds), where clouds (g,) index into the batch.
+        groups: for each distinct size n > 0 the pair (n, clouds), where clouds (g,) index into the
+            batch.
 
     Raises:
         InputError: a cloud has padding before a real point.
@@ -86,7 +91,8 @@ class Packing:
         gap = (mask[:, 1:] & ~mask[:, :-1]).any(1)
         if gap.any():
             raise InputError(
-                f"cloud {int(gap.nonzero()[0])} of the batch has padding before a real point; sort its points so that "
+                f"cloud {int(gap.nonzero()[0])} of the batch has padding before a real point; "
+                f"sort its points so that "
                 "those with mask=True come first."
             )
         sizes, order = mask.sum(1).cpu().sort(stable=True)
@@ -107,19 +113,27 @@ class Packing:
         return (x[clouds, :n] for n, clouds in self.groups)
 
     def rows_of(self, x: Tensor) -> Tensor:
-        """Values of S signals on each of G clouds, (G * S, N, c), where G or S is 1 -> (R, S, c)."""
+        """Values of S signals on each of G clouds, (G * S, N, c), where G or S is 1 -> (R, S,
+        c).
+        """
         signals = x.shape[0] // self.shape[0] if self.shape[0] else 1
         x = x.unflatten(0, (self.shape[0], signals)).transpose(1, 2)  # (G, N, S, c)
         return x.flatten(0, 1)[self.rows]
 
     def clouds_of(self, x: Tensor, sizes: list[int]) -> Tensor:
-        """Rows (Q, S, ...), with `sizes[i]` of them for each cloud of group i -> (G * S, max(sizes), ...), 0-padded."""
+        """Rows (Q, S, ...), with `sizes[i]` of them for each cloud of group i -> (G * S,
+        max(sizes), ...), 0-padded.
+        """
         num = max(sizes, default=0)
-        out = x.new_zeros(self.shape[0] * num, *x.shape[1:]).index_copy(0, self._slots(sizes, num), x)
+        out = x.new_zeros(self.shape[0] * num, *x.shape[1:]).index_copy(
+            0, self._slots(sizes, num), x
+        )
         return out.unflatten(0, (self.shape[0], num)).transpose(1, 2).flatten(0, 1)
 
     def _slots(self, sizes: list[int], num: int) -> Tensor:
-        """Positions in the flattened (G * num,) batch of the first `sizes[i]` points of the clouds of group i."""
+        """Positions in the flattened (G * num,) batch of the first `sizes[i]` points of the clouds
+        of group i.
+        """
         slots = [
             (clouds[:, None] * num + torch.arange(n, device=clouds.device)).flatten()
             for n, (_, clouds) in zip(sizes, self.groups, strict=True)

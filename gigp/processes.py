@@ -1,7 +1,9 @@
-"""One run in several processes: who is who, which rows of a batch are whose, and how the other processes start.
+"""One run in several processes: who is who, which rows of a batch are whose, and how the other
+processes start.
 
-Every process fetches and augments the same global batch, then takes every W-th row of it. So what is drawn does not
-depend on the number W of processes, and no sample of training, validation or test is left out or counted twice.
+Every process fetches and augments the same global batch, then takes every W-th row of it. So what
+is drawn does not depend on the number W of processes, and no sample of training, validation or test
+is left out or counted twice.
 """
 
 import os
@@ -33,13 +35,16 @@ from gigp.pointcloud import PointCloud
 JOIN = "from gigp.run import join; join()"  # what another process executes
 StrategyName = Literal["auto", "ddp"]
 PATIENCE = 60  # seconds that the other processes may take to end after the first
-READY = "GIGP_READY"  # names the pipe through which another process tells the first that it is there
+# names the pipe through which another process tells the first that it is there
+READY = "GIGP_READY"
 _alone = False
 
 
 def world_size() -> int:
     """Processes that work on this run together: 1 unless Lightning has connected several."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() and not _alone else 1
+    return (
+        dist.get_world_size() if dist.is_available() and dist.is_initialized() and not _alone else 1
+    )
 
 
 @contextmanager
@@ -54,7 +59,9 @@ def alone() -> Iterator[None]:
 
 
 def share(batch: tuple[PointCloud, Tensor]) -> tuple[PointCloud, Tensor]:
-    """The rows of a global batch that are this process's; none where there are fewer clouds than processes."""
+    """The rows of a global batch that are this process's; none where there are fewer clouds than
+    processes.
+    """
     cloud, target = batch
     return share_cloud(cloud), target[_rows()]
 
@@ -64,7 +71,8 @@ def share_cloud(cloud: PointCloud) -> PointCloud:
     if world_size() == 1:
         return cloud
     pos, feat, mask, _ = cloud
-    rows, rows_of_pos = _rows(), slice(None) if len(pos) == 1 else _rows()  # all clouds may share their positions
+    # all clouds may share their positions
+    rows, rows_of_pos = _rows(), slice(None) if len(pos) == 1 else _rows()
     return PointCloud(pos[rows_of_pos], feat[rows], mask[rows_of_pos])
 
 
@@ -88,7 +96,9 @@ class _Sum(torch.autograd.Function):
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
-    """Sum of a tensor of equal shape over all processes. Its gradient is that of the sum of all their losses."""
+    """Sum of a tensor of equal shape over all processes. Its gradient is that of the sum of all
+    their losses.
+    """
     return _Sum.apply(x)
 
 
@@ -98,13 +108,17 @@ def choose_strategy(name: StrategyName, devices: int | str, nodes: int) -> str |
     Buffers are not broadcast in every step: all processes compute the same.
     """
     check_choice("trainer.strategy", name, StrategyName)
-    return "auto" if name == "auto" and devices == nodes == 1 else DDPStrategy(broadcast_buffers=False)
+    return (
+        "auto" if name == "auto" and devices == nodes == 1 else DDPStrategy(broadcast_buffers=False)
+    )
 
 
 def choose_environment() -> list[ClusterEnvironment]:
-    """What tells Lightning about the processes in a job of SLURM; Lightning finds out by itself elsewhere.
+    """What tells Lightning about the processes in a job of SLURM; Lightning finds out by itself
+    elsewhere.
 
-    A job with one task starts the others itself. Lightning never requeues: whoever submitted the job does.
+    A job with one task starts the others itself. Lightning never requeues: whoever submitted the
+    job does.
     """
     if not SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
         return []
@@ -116,17 +130,18 @@ def choose_environment() -> list[ClusterEnvironment]:
 def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
     """Start the other processes of a run on several devices of this machine, and end them with it.
 
-    Nothing is started for one device, or where torchrun or a scheduler has started all processes already. The others
-    execute `gigp.run.join` with the same configuration, whatever started the first (Lightning would repeat the command
-    line, which in a sweep is not that of the run); they write nothing.
+    Nothing is started for one device, or where torchrun or a scheduler has started all processes
+    already. The others execute `gigp.run.join` with the same configuration, whatever started the
+    first (Lightning would repeat the command line, which in a sweep is not that of the run); they
+    write nothing.
 
     Args:
         trainer: knows the number of devices.
         config: resolved configuration.
 
     Raises:
-        InputError: several machines, or a process ended with an error of its own, be it before it met the first one,
-            which would wait for half an hour.
+        InputError: several machines, or a process ended with an error of its own, be it before it
+            met the first one, which would wait for half an hour.
     """
     strategy = trainer.strategy
     environment = getattr(strategy, "cluster_environment", None)
@@ -136,10 +151,15 @@ def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
         return
     if trainer.num_nodes > 1:
         raise InputError(
-            f"trainer.num_nodes={trainer.num_nodes}: start the processes of several machines with torchrun or srun, "
+            f"trainer.num_nodes={trainer.num_nodes}: start the processes of several machines with "
+            f"torchrun or srun, "
             "see docs/cluster.md."
         )
-    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(trainer.world_size)}
+    world = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(trainer.world_size),
+    }
     world |= {"NODE_RANK": "0", "LOCAL_RANK": "0"}
     before = dict(os.environ)
     os.environ.update(world)
@@ -148,12 +168,15 @@ def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
     try:
         for rank, pipe in enumerate(pipes, 1):
             if not os.read(pipe, 1):
-                raise InputError(f"process {rank} of the run ended before it began; its message is above.")
+                raise InputError(
+                    f"process {rank} of the run ended before it began; its message is above."
+                )
         yield
         codes = [process.wait(PATIENCE) for process in others]
         if any(codes):
             raise InputError(f"processes of the run ended with {codes}; their messages are above.")
-    except RuntimeError as error:  # a lost connection says nothing about what the other process met with
+    # a lost connection says nothing about what the other process met with
+    except RuntimeError as error:
         ended = [rank for rank, process in enumerate(others, 1) if _ends(process)]
         if not ended:
             raise
@@ -172,18 +195,24 @@ def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
 
 
 def _start(rank: int, config: dict[str, Any]) -> tuple[subprocess.Popen, int]:
-    """Start a process that reads its configuration from standard input; in a session of its own, so that Ctrl-C
-    interrupts the first process alone, which ends it.
+    """Start a process that reads its configuration from standard input; in a session of its own, so
+    that Ctrl-C interrupts the first process alone, which ends it.
 
     Returns:
-        The process, and the end of a pipe that a byte comes out of when it is ready, or nothing where it has ended.
+        The process, and the end of a pipe that a byte comes out of when it is ready, or nothing
+        where it has ended.
     """
     package = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     ready, told = os.pipe()
     env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path, READY: str(told)}
     command = [sys.executable, "-c", JOIN]
-    options = {"stdin": subprocess.PIPE, "text": True, "start_new_session": True, "pass_fds": (told,)}
+    options = {
+        "stdin": subprocess.PIPE,
+        "text": True,
+        "start_new_session": True,
+        "pass_fds": (told,),
+    }
     process = subprocess.Popen(command, env=env, **options)
     os.close(told)
     with suppress(BrokenPipeError), process.stdin as file:  # it may have ended already

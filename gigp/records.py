@@ -1,8 +1,10 @@
 """A run's folder: its identity, its configuration, and what came of it.
 
-    <results_dir>/<name>/seed<k>/    config.yaml  metrics.csv  summary.json  checkpoints/{last,best}.ckpt  replaced/
+    <results_dir>/<name>/seed<k>/
+        config.yaml  metrics.csv  summary.json  checkpoints/{last,best}.ckpt  replaced/
 
-The folder is a function of the configuration, without a timestamp: the same command finds the same folder again.
+The folder is a function of the configuration, without a timestamp: the same command finds the same
+folder again.
 """
 
 import fcntl
@@ -26,17 +28,35 @@ from gigp.errors import InputError
 NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale")
 RECORD_KEYS = {"name", "seed", "metrics", "data"}
 # on how many devices, started how, and where files lie: the same run may go on elsewhere
-PLACE = ("trainer.devices", "trainer.num_nodes", "trainer.strategy", "launcher", "dataset.root", "dataset.cache")
+PLACE = (
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "launcher",
+    "dataset.root",
+    "dataset.cache",
+)
 IN_NAME_ALREADY = (
-    "dataset", "group", "pool", "scale", "target", "seed", "logger", "experiment", *PLACE, *NOT_IDENTITY
-)  # fmt: skip
+    "dataset",
+    "group",
+    "pool",
+    "scale",
+    "target",
+    "seed",
+    "logger",
+    "experiment",
+    *PLACE,
+    *NOT_IDENTITY,
+)
 
-# what git says of changed files; records under results/ are no code, and a run that is done again writes its own
+# what git says of changed files; records under results/ are no code, and a run that is done again
+# writes its own
 CHANGED = ("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)results")
 
 
 def run_name(config: dict[str, Any], overrides: list[str]) -> str:
-    """Name of a run: its choices, then every other override of the command line, in alphabetical order.
+    """Name of a run: its choices, then every other override of the command line, in alphabetical
+    order.
 
     Args:
         config: resolved configuration.
@@ -56,7 +76,9 @@ def run_name(config: dict[str, Any], overrides: list[str]) -> str:
 def further_overrides(overrides: list[str]) -> list[str]:
     """Those that set a run apart beyond its choices, target and seed, in alphabetical order."""
     keys = [override.lstrip("+~").partition("=") for override in overrides]
-    return sorted(f"{k}={v}" for k, _, v in keys if k not in IN_NAME_ALREADY and not k.startswith("logger."))
+    return sorted(
+        f"{k}={v}" for k, _, v in keys if k not in IN_NAME_ALREADY and not k.startswith("logger.")
+    )
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
@@ -80,11 +102,15 @@ class RunFolder:
     def __init__(self, root: str | Path, name: str, seed: int) -> None:
         self.name, self.seed = name, seed
         self.path = Path(root) / name / f"seed{seed}"
-        self.config, self.metrics, self.record = (self.path / f for f in ("config.yaml", "metrics.csv", "summary.json"))
+        self.config, self.metrics, self.record = (
+            self.path / f for f in ("config.yaml", "metrics.csv", "summary.json")
+        )
         self.checkpoints = self.path / "checkpoints"
         self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
-        self.done = self.checkpoints / "done"  # written last; a clone brings records without checkpoints
-        self.replaced = self.path / "replaced"  # what overwrite=true is about to replace, until the new record is whole
+        # written last; a clone brings records without checkpoints
+        self.done = self.checkpoints / "done"
+        # what overwrite=true is about to replace, until the new record is whole
+        self.replaced = self.path / "replaced"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -97,12 +123,16 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             file = open(self.path / ".lock", "a+")  # noqa: SIM115
         except OSError as error:
-            raise InputError(f"cannot write to {self.path} ({error.strerror}); set results_dir=FOLDER.") from error
+            raise InputError(
+                f"cannot write to {self.path} ({error.strerror}); set results_dir=FOLDER."
+            ) from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(f"another process is at work on {self.path}; wait for it or change name=.") from None
+                raise InputError(
+                    f"another process is at work on {self.path}; wait for it or change name=."
+                ) from None
             with _writing(self.path):
                 self._settle()
             yield
@@ -116,11 +146,15 @@ class RunFolder:
             if not isinstance(record, dict) or not record.keys() >= RECORD_KEYS:
                 raise ValueError("it is no record of a run")
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.record} is damaged ({error}); delete it or run with overwrite=true.") from error
+            raise InputError(
+                f"{self.record} is damaged ({error}); delete it or run with overwrite=true."
+            ) from error
         return record
 
     def finished(self) -> dict[str, Any] | None:
-        """The record of a run that finished on this machine, so that its checkpoints are here too, else None."""
+        """The record of a run that finished on this machine, so that its checkpoints are here too,
+        else None.
+        """
         return self.summary() if self.done.exists() else None
 
     def open(self, config: dict[str, Any], overwrite: bool = False) -> None:
@@ -138,9 +172,12 @@ class RunFolder:
             differences = sorted(_differences(held, wanted))
             if differences:
                 raise InputError(
-                    f"{self.path} holds a run of another configuration:\n  " + "\n  ".join(differences)
-                    + "\nGive this one another name=..., or replace the old one with overwrite=true."
-                )  # fmt: skip
+                    f"{self.path} holds a run of another configuration:\n  "
+                    f""
+                    + "\n  ".join(differences)
+                    + "\nGive this one another name=..., or replace the old one with "
+                    "overwrite=true."
+                )
         else:
             write_atomically(self.config, yaml.safe_dump(config, sort_keys=False))
 
@@ -159,15 +196,21 @@ class RunFolder:
                 raise ValueError("it is no configuration")
         except (OSError, ValueError, yaml.YAMLError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"{self.config} is damaged ({reason}); start anew with overwrite=true.") from error
+            raise InputError(
+                f"{self.config} is damaged ({reason}); start anew with overwrite=true."
+            ) from error
         return held
 
     def _files(self) -> list[Path]:
-        """All that one run writes here; without checkpoints the rest is unfinished, so they go first and come last."""
+        """All that one run writes here; without checkpoints the rest is unfinished, so they go
+        first and come last.
+        """
         return [self.checkpoints, self.path / "wandb", self.metrics, self.config, self.record]
 
     def _set_aside(self) -> None:
-        """Make room for a new run: a finished one moves to `replaced`, an unfinished one is deleted."""
+        """Make room for a new run: a finished one moves to `replaced`, an unfinished one is
+        deleted.
+        """
         if self.record.exists():
             _delete(self.replaced)
             self.replaced.mkdir()
@@ -238,11 +281,16 @@ def environment() -> dict[str, Any]:
     return {
         "versions": {
             "python": platform.python_version(),
-            **{package: version(package) for package in ("gigp", "torch", "lightning", "torch-geometric", "numpy")},
+            **{
+                package: version(package)
+                for package in ("gigp", "torch", "lightning", "torch-geometric", "numpy")
+            },
         },
         "git_commit": commit,
         "git_dirty": None if commit is None else bool(_git(*CHANGED)),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
     }
 
@@ -251,7 +299,9 @@ def _git(*arguments: str) -> str | None:
     """Output of a git command in the project's checkout; None where the package is not in one."""
     folder = Path(__file__).resolve().parent
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

@@ -1,4 +1,6 @@
-"""One run from a composed configuration: build, fit or resume, test once from the best checkpoint, record."""
+"""One run from a composed configuration: build, fit or resume, test once from the best checkpoint,
+record.
+"""
 
 import logging
 import signal
@@ -31,7 +33,8 @@ from gigp.records import RunFolder, environment, further_overrides, run_name
 from gigp.settings import check_settings
 from gigp.task import Task, build_task
 
-console = Console(soft_wrap=True, quiet=rank_zero_only.rank > 0)  # of several processes the first one speaks
+# of several processes the first one speaks
+console = Console(soft_wrap=True, quiet=rank_zero_only.rank > 0)
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -49,7 +52,9 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     config = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.results_dir, run_name(config, list(overrides)), cfg.seed)
     if rank_zero_only.rank > 0:  # of several processes; the first one has the folder
-        return (None if cfg.overwrite else folder.finished()) or _train_and_test(cfg, config, folder)
+        return (None if cfg.overwrite else folder.finished()) or _train_and_test(
+            cfg, config, folder
+        )
     with folder.lock():
         summary = None if cfg.overwrite else folder.finished()
         if summary is not None:
@@ -57,14 +62,18 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
             console.print(f"{folder.path} is finished; skipped (overwrite=true runs it again).")
         else:
             folder.open(config, cfg.overwrite)
-            summary = _train_and_test(cfg, config, folder) | {"overrides": further_overrides(list(overrides))}
+            summary = _train_and_test(cfg, config, folder) | {
+                "overrides": further_overrides(list(overrides))
+            }
             folder.finish(summary)
     _report(summary, folder)
     return summary
 
 
 def join() -> None:
-    """What the other processes of a run execute: the same, without a record. The configuration is on standard input."""
+    """What the other processes of a run execute: the same, without a record. The configuration is
+    on standard input.
+    """
     quiet()
     config = yaml.safe_load(sys.stdin)
     cfg = OmegaConf.create(config)
@@ -90,20 +99,30 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
         load_backbone(model, Path(cfg.init_from))
     if cfg.compile:
         model.compile(dynamic=True)
-    task = build_task(model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone)
-    history, logger = History(folder.metrics), build_logger(config, folder) if rank_zero_only.rank == 0 else None
+    task = build_task(
+        model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone
+    )
+    history, logger = (
+        History(folder.metrics),
+        build_logger(config, folder) if rank_zero_only.rank == 0 else None,
+    )
     trainer = build_trainer(cfg, folder, history, logger)
     trainer.precision_plugin.convert_module(task)  # before a resume, or it would round the weights
     batch = min(data.batch_size, len(data.indices["train"]))
     if batch < trainer.world_size:
-        raise InputError(f"{trainer.world_size} processes cannot share batches of {batch} clouds; use fewer devices.")
+        raise InputError(
+            f"{trainer.world_size} processes cannot share batches of {batch} clouds; "
+            f"use fewer devices."
+        )
     if resume:
         console.print(f"Resuming {folder.path} from its last checkpoint.")
     try:
         with companions(trainer, config | {"name": folder.name}):
             trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
             best = str(folder.best)
-            results = trainer.test(task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)[0]
+            results = trainer.test(
+                task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
+            )[0]
     except SystemExit as error:  # Lightning's answer to Ctrl-C, after which it ignores further ones
         if error.code not in (None, 1):  # a scheduler's, to be requeued
             raise
@@ -121,7 +140,9 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     summary = summarize(config, folder, data, task, history, results) | started_with
     summary["processes"] = trainer.world_size
     if logger is not None and logger.experiment.settings._offline:
-        console.print(f"wandb logged offline; upload with: wandb sync {folder.path}/wandb/offline-run-*")
+        console.print(
+            f"wandb logged offline; upload with: wandb sync {folder.path}/wandb/offline-run-*"
+        )
     return summary
 
 
@@ -143,12 +164,14 @@ def load_trained(
     best = folder / "checkpoints" / "best.ckpt"
     if not best.exists():
         raise InputError(
-            f"there is no checkpoint at {best}: {folder} is not trained yet, or the record of a run that was trained "
+            f"there is no checkpoint at {best}: {folder} is not trained yet, or the record of a "
+            f"run that was trained "
             "elsewhere. Train it here first."
         )
     checkpoint = load_checkpoint(best)
     data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
-    data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))  # the source that the run had found
+    # the source that the run had found
+    data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
     if setup:
         data.setup()
     task = build_task(build_model(cfg, data), data, fit=False, lr=cfg.lr)
@@ -179,7 +202,9 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
             cfg.trainer,
             callbacks=[*first, history, ProgressLine(console), checkpoints],
             plugins=[AtomicCheckpoints(), *choose_environment()],
-            strategy=choose_strategy(cfg.trainer.strategy, cfg.trainer.devices, cfg.trainer.get("num_nodes", 1)),
+            strategy=choose_strategy(
+                cfg.trainer.strategy, cfg.trainer.devices, cfg.trainer.get("num_nodes", 1)
+            ),
             use_distributed_sampler=False,  # the batches are shared, not the samples
             logger=logger or False,
             enable_progress_bar=False,
@@ -187,10 +212,15 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
             num_sanity_val_steps=0,
         )
     except InstantiationException as error:
-        raise InputError(f"Lightning refuses these settings of trainer: {error.__cause__}") from error
+        raise InputError(
+            f"Lightning refuses these settings of trainer: {error.__cause__}"
+        ) from error
     on_cpu = trainer.strategy.root_device.type == "cpu"
     if on_cpu and trainer.precision.startswith("bf16") and not knows_bf16():
-        console.print(f"Warning: this CPU has no bf16; trainer.precision={trainer.precision} is far slower here.")
+        console.print(
+            f"Warning: this CPU has no bf16; trainer.precision={trainer.precision} is "
+            f"far slower here."
+        )
     return trainer
 
 
@@ -221,7 +251,9 @@ def summarize(
         "data": data.description,
         "backbone_group": str(task.model.backbone.group),
         "pool_group": None if pool.group is None else str(pool.group),
-        "pool": {key: value for key, value in config["pool"].items() if key not in ("_target_", "group")},
+        "pool": {
+            key: value for key, value in config["pool"].items() if key not in ("_target_", "group")
+        },
         "learned": pool.learned(),
         "pool_on": config["pool_on"],
         "recalibrated_on": config["recalibrate"],
@@ -233,8 +265,12 @@ def summarize(
         "steps": steps,
         "seconds": round(sum(row["seconds"] for row in history.rows), 1),
         "cpu_minutes": round(sum(row["cpu_seconds"] for row in history.rows) / 60, 3),
-        "seconds_per_epoch": round(sum(row["seconds"] for row in history.rows) / len(history.rows), 2),
-        "samples_per_second": round(steps * min(data.batch_size, len(data.indices["train"])) / train_seconds, 1),
+        "seconds_per_epoch": round(
+            sum(row["seconds"] for row in history.rows) / len(history.rows), 2
+        ),
+        "samples_per_second": round(
+            steps * min(data.batch_size, len(data.indices["train"])) / train_seconds, 1
+        ),
         "peak_memory_mb": peak_memory_mb(),
     }
 
@@ -243,7 +279,13 @@ def quiet() -> None:
     """Silence Lightning's tips; its warnings stay, but for those about what is on purpose."""
     for package in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(package).setLevel(logging.ERROR)
-    on_purpose = ("many workers", "Checkpoint directory", "in eval mode", "sync_dist", "broadcast_buffers")
+    on_purpose = (
+        "many workers",
+        "Checkpoint directory",
+        "in eval mode",
+        "sync_dist",
+        "broadcast_buffers",
+    )
     of_libraries = ("torch.jit.script", "LeafSpec")
     for message in (*on_purpose, *of_libraries):
         warnings.filterwarnings("ignore", message=f".*{message}.*")

@@ -1,4 +1,6 @@
-"""What a user may set: values of the right kind, under names that something reads, and what to say otherwise."""
+"""What a user may set: values of the right kind, under names that something reads, and what to say
+otherwise.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
@@ -15,26 +17,40 @@ from omegaconf.errors import OmegaConfBaseException
 from gigp.config import PARTS
 from gigp.errors import InputError
 
-GENERAL = {"lr": float, "warmup": float, **dict.fromkeys(("compile", "freeze_backbone", "overwrite"), bool)}
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+GENERAL = {
+    "lr": float,
+    "warmup": float,
+    **dict.fromkeys(("compile", "freeze_backbone", "overwrite"), bool),
+}
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    NoneType: "null",
+}
 LEAST = {"seed": 0, "trainer.max_epochs": 1, "recalibrate": 0}
-OPEN = {*PARTS, "trainer", "hydra"}  # sections to which settings may be added: whoever takes them checks them
+# sections to which settings may be added: whoever takes them checks them
+OPEN = {*PARTS, "trainer", "hydra"}
 OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
 def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
-    """Refuse what would fail later in words of a library, or do something else than the user thinks.
+    """Refuse what would fail later in words of a library, or do something else than the user
+    thinks.
 
     Args:
         cfg: composed configuration.
         overrides: of the command line, as KEY=VALUE.
 
     Raises:
-        InputError: a setting without a value, of another kind or that nothing reads, a frozen backbone that nobody
-            trained, or an override that the backbone does not know.
+        InputError: a setting without a value, of another kind or that nothing reads, a frozen
+            backbone that nobody trained, or an override that the backbone does not know.
     """
     if missing := sorted(_missing(OmegaConf.to_container(cfg))):
-        raise InputError(f"{missing[0]} is missing: give {missing[0]}=...; configs/dataset says what it is.")
+        raise InputError(
+            f"{missing[0]} is missing: give {missing[0]}=...; configs/dataset says what it is."
+        )
     _check_additions(cfg, overrides)
     for key, kind in GENERAL.items():
         _check_kind(key, cfg[key], kind)
@@ -44,7 +60,8 @@ def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
             raise InputError(f"{key}={value}: it must be a whole number, {least} or larger.")
     if cfg.freeze_backbone and not cfg.init_from:
         raise InputError(
-            "freeze_backbone=true without init_from would freeze a backbone that was never trained; name the run to "
+            "freeze_backbone=true without init_from would freeze a backbone that was never "
+            "trained; name the run to "
             "start from, as init_from=results/runs/NAME/seed0, or set freeze_backbone=false."
         )
     for part in PARTS:
@@ -62,18 +79,25 @@ def _check_arguments(part: str, node: DictConfig) -> None:
     for name in sorted(node.keys() - OF_HYDRA):
         if name not in known and not anything:
             settings = sorted(known.keys() & node.keys())
-            raise InputError(f"{part}.{name} is no setting of {built.__name__}.{hint(name, settings)}{_has(settings)}")
+            raise InputError(
+                f"{part}.{name} is no setting of "
+                f"{built.__name__}.{hint(name, settings)}{_has(settings)}"
+            )
         _check_kind(f"{part}.{name}", node[name], kinds.get(name, object))
 
 
 def _check_backbone(node: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse settings of another backbone where the user asks for them; data sets and groups bring theirs along."""
+    """Refuse settings of another backbone where the user asks for them; data sets and groups bring
+    theirs along.
+    """
     known = signature(hydra.utils.get_class(node._target_)).parameters
     given = [override.lstrip("+~").partition("=")[0].partition(".") for override in overrides]
     for key in (name for section, _, name in given if section == "backbone" and name):
         if key != "_target_" and key.partition(".")[0] not in known:
             settings = ", ".join(sorted(node.keys() & known.keys())) or "none"
-            raise InputError(f"backbone.{key} is no setting of this backbone, which has: {settings}.")
+            raise InputError(
+                f"backbone.{key} is no setting of this backbone, which has: {settings}."
+            )
 
 
 def _check_additions(cfg: DictConfig, overrides: Sequence[str]) -> None:
@@ -81,8 +105,15 @@ def _check_additions(cfg: DictConfig, overrides: Sequence[str]) -> None:
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
         section, _, name = key.partition(".")
-        if override.startswith("+") and not override.startswith("++") and not (name and section in OPEN):
-            raise InputError(f"{override} adds a setting that nothing reads.{hint(key, set(settings_of(cfg)) - {key})}")
+        if (
+            override.startswith("+")
+            and not override.startswith("++")
+            and not (name and section in OPEN)
+        ):
+            raise InputError(
+                f"{override} adds a setting that nothing "
+                f"reads.{hint(key, set(settings_of(cfg)) - {key})}"
+            )
 
 
 def _check_kind(key: str, value: Any, kind: Any) -> None:
@@ -92,7 +123,9 @@ def _check_kind(key: str, value: Any, kind: Any) -> None:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """Whether a value is what an annotation of plain types says; others are left to whoever gets the value."""
+    """Whether a value is what an annotation of plain types says; others are left to whoever gets
+    the value.
+    """
     if get_origin(kind) in (Union, UnionType):
         return any(_is(value, k) for k in get_args(kind))
     if kind not in KINDS:
@@ -113,7 +146,9 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
 def settings_of(cfg: DictConfig) -> list[str]:
     """What a user may write before the first dot of an override."""
     own = {"choices", "recenter", "hydra"}
-    return sorted(({str(key) for key in cfg} | {"experiment", "launcher", *cfg.get("choices", ())}) - own)
+    return sorted(
+        ({str(key) for key in cfg} | {"experiment", "launcher", *cfg.get("choices", ())}) - own
+    )
 
 
 def hint(name: str, known: Iterable[str]) -> str:
@@ -130,29 +165,48 @@ def arrange(arguments: Sequence[str]) -> list[str]:
     """A command line with its options first, as Hydra wants it, wherever the user has put them.
 
     Raises:
-        InputError: an option that Hydra does not know, as `--pool gigp`, or two of which each asks for another thing.
+        InputError: an option that Hydra does not know, as `--pool gigp`, or two of which each asks
+            for another thing.
     """
     known, others = get_args_parser().parse_known_args(list(arguments))
     unknown = [argument for argument in others if argument.startswith("-")]
     if unknown:
-        raise InputError(f"{unknown[0]} is no option; settings are written KEY=VALUE, without dashes, as in pool=gigp.")
-    if len(asked := [name for name in ("run", "multirun", "cfg", "info") if getattr(known, name)]) > 1:
-        raise InputError(f"--{asked[0]} and --{asked[1]} ask for different things; give one of them.")
+        raise InputError(
+            f"{unknown[0]} is no option; settings are written KEY=VALUE, without "
+            f"dashes, as in pool=gigp."
+        )
+    if (
+        len(asked := [name for name in ("run", "multirun", "cfg", "info") if getattr(known, name)])
+        > 1
+    ):
+        raise InputError(
+            f"--{asked[0]} and --{asked[1]} ask for different things; give one of them."
+        )
     overrides = [*known.overrides, *others]
     return [*(argument for argument in arguments if argument not in overrides), *overrides]
 
 
 def explain(error: ConfigCompositionException | OverrideParseException) -> str:
-    """What Hydra finds wrong with a command line, with the value, what is allowed, and what was probably meant."""
+    """What Hydra finds wrong with a command line, with the value, what is allowed, and what was
+    probably meant.
+    """
     cause = error.__cause__
     if isinstance(error, OverrideParseException):
-        return f"{error.override!r} is not of the form KEY=VALUE; put values with spaces or signs into quotes."
+        return (
+            f"{error.override!r} is not of the form KEY=VALUE; "
+            "put values with spaces or signs into quotes."
+        )
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={name} is unknown.{hint(name, error.options)} Choose from {', '.join(error.options)}."
+        choices = ", ".join(error.options)
+        return f"{group}={name} is unknown.{hint(name, error.options)} Choose from {choices}."
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
         section, _, name = str(cause.full_key).rpartition(".")
-        known = sorted({*map(str, cause.parent_node)} - OF_HYDRA) if section else settings_of(cause.parent_node)
+        known = (
+            sorted({*map(str, cause.parent_node)} - OF_HYDRA)
+            if section
+            else settings_of(cause.parent_node)
+        )
         where = f"{section} has" if section else "There are"
         return f"{cause.full_key} is no setting.{hint(name, known)} {where}: {', '.join(known)}."
     return " ".join(str(error).split())

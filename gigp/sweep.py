@@ -1,4 +1,6 @@
-"""What became of the runs of a sweep, in whatever process or on whatever machine a launcher has run them."""
+"""What became of the runs of a sweep, in whatever process or on whatever machine a launcher has run
+them.
+"""
 
 import json
 import shutil
@@ -15,7 +17,8 @@ UNKNOWN = "FAILED: interrupted, or its process died"
 
 
 class Sweep(Callback):
-    """Every run of a sweep leaves a line in the sweep's folder, also one whose process dies; `report` reads them.
+    """Every run of a sweep leaves a line in the sweep's folder, also one whose process dies;
+    `report` reads them.
 
     Launchers carry this object, and with it the folder, to the processes of the runs.
     """
@@ -33,7 +36,8 @@ class Sweep(Callback):
         self._write(config, UNKNOWN)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        if config.hydra.mode == RunMode.MULTIRUN:  # the value of a single run that has failed raises its error
+        # the value of a single run that has failed raises its error
+        if config.hydra.mode == RunMode.MULTIRUN:
             self._write(config, str(job_return.return_value))
 
     def _write(self, config: DictConfig, outcome: str) -> None:
@@ -43,7 +47,9 @@ class Sweep(Callback):
 
 
 def report() -> bool:
-    """Print one line for each run of the sweep that this process has started, and tell whether one has failed."""
+    """Print one line for each run of the sweep that this process has started, and tell whether one
+    has failed.
+    """
     if Sweep.started is None:
         return False
     folder = Sweep.started.folder

@@ -1,4 +1,6 @@
-"""What is learned: loss, metrics in physical units, optimizer and schedule, as Lightning modules."""
+"""What is learned: loss, metrics in physical units, optimizer and schedule, as Lightning
+modules.
+"""
 
 import math
 
@@ -18,13 +20,15 @@ Batch = tuple[PointCloud, Tensor]
 
 
 class Task(L.LightningModule):
-    """Train a model with Adam; log `train/loss`, `val/loss` and one metric for each target, in its unit.
+    """Train a model with Adam; log `train/loss`, `val/loss` and one metric for each target, in its
+    unit.
 
     Args:
         model: maps clouds to outputs (B, T).
         units: unit of each metric by name.
         lr: learning rate.
-        warmup: fraction of the run over which the rate grows linearly; a cosine takes it to 0 at the end.
+        warmup: fraction of the run over which the rate grows linearly; a cosine takes it to 0 at
+            the end.
         freeze_backbone: leave the backbone as it is, its batch norm included.
     """
 
@@ -38,7 +42,9 @@ class Task(L.LightningModule):
     ) -> None:
         super().__init__()
         if not lr > 0 or not 0 <= warmup <= 1:
-            raise InputError(f"lr={lr}, warmup={warmup}: lr must be positive, warmup a fraction of the run.")
+            raise InputError(
+                f"lr={lr}, warmup={warmup}: lr must be positive, warmup a fraction of the run."
+            )
         self.model, self.units, self.lr, self.warmup = model, units, lr, warmup
         self.frozen = freeze_backbone
         if freeze_backbone:
@@ -76,10 +82,13 @@ class Task(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         cloud, target = share(batch)
         loss = self.loss(self.model(cloud), target)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True)
+        self.log(
+            "train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True
+        )
         if world_size() == 1:
             return loss
-        return loss * (world_size() * len(target) / len(batch[1]))  # DDP averages over processes, the loss over clouds
+        # DDP averages over processes, the loss over clouds
+        return loss * (world_size() * len(target) / len(batch[1]))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
@@ -94,9 +103,13 @@ class Task(L.LightningModule):
         self._log_metrics("test")
 
     def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.Adam([p for p in self.parameters() if p.requires_grad], lr=self.lr, fused=True)
+        optimizer = torch.optim.Adam(
+            [p for p in self.parameters() if p.requires_grad], lr=self.lr, fused=True
+        )
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step / steps, self.warmup))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: cosine(step / steps, self.warmup)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _evaluate(self, part: str, batch: Batch) -> None:
@@ -116,7 +129,8 @@ class Task(L.LightningModule):
 
 
 class Regression(Task):
-    """L1 on targets standardized by the training set (Finzi et al. 2020, appendix D); mean absolute errors.
+    """L1 on targets standardized by the training set (Finzi et al. 2020, appendix D); mean absolute
+    errors.
 
     Args:
         mean, std: of the training targets in internal units, (T,).
@@ -126,8 +140,15 @@ class Regression(Task):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: PointCloudModel, units: dict[str, str], mean: Tensor, std: Tensor,
-                 factors: list[float], **options) -> None:  # fmt: skip
+    def __init__(
+        self,
+        model: PointCloudModel,
+        units: dict[str, str],
+        mean: Tensor,
+        std: Tensor,
+        factors: list[float],
+        **options,
+    ) -> None:
         super().__init__(model, units, **options)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
@@ -168,16 +189,20 @@ def cosine(progress: float, warmup: float) -> float:
     return rise * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
-def build_task(model: PointCloudModel, data: PointCloudDataModule, *, fit: bool = True, **options) -> Task:
+def build_task(
+    model: PointCloudModel, data: PointCloudDataModule, *, fit: bool = True, **options
+) -> Task:
     """The task that fits a data module.
 
     Args:
-        fit: take statistics from the training set; else from the state dict that is loaded next, and `data` needs no
-            `setup`.
+        fit: take statistics from the training set; else from the state dict that is loaded next,
+            and `data` needs no `setup`.
     """
     if data.kind == "classification":
         return Classification(model, {"error": "%"}, **options)
     units = {target.name: target.unit for target in data.targets}
     targets = data.train_targets().double() if fit else torch.full((2, len(units)), math.nan)
     mean, std = targets.mean(0).float(), targets.std(0).clamp(min=1e-12).float()
-    return Regression(model, units, mean, std, [target.factor for target in data.targets], **options)
+    return Regression(
+        model, units, mean, std, [target.factor for target in data.targets], **options
+    )

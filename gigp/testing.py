@@ -1,4 +1,5 @@
-"""Symmetry checks for your own layers: random group elements, in double precision, that name what broke.
+"""Symmetry checks for your own layers: random group elements, in double precision, that name what
+broke.
 
     from gigp.groups import SO3
     from gigp.testing import assert_invariant
@@ -15,7 +16,9 @@ from gigp.groups import Group
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
-def random_element(group: Group, num: int, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+def random_element(
+    group: Group, num: int, *, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """`num` random elements of a group, the same for the same seed, (num, rep_dim, rep_dim)."""
     generator = torch.Generator().manual_seed(seed)
     return group.random(num, generator=generator, dtype=dtype)
@@ -37,7 +40,8 @@ def assert_invariant(
         group: the group that acts on the positions.
         pos: positions, (..., d).
         num: how many random elements to try.
-        tolerance: largest error allowed, relative to the largest output; by default by the dtype of `pos`.
+        tolerance: largest error allowed, relative to the largest output; by default by the dtype of
+            `pos`.
         seed: of the random elements.
 
     Raises:
@@ -67,15 +71,20 @@ def assert_equivariant(
         tolerance = TOLERANCE[pos.dtype]
     expected = fn(pos).detach()
     if not expected.isfinite().all():
-        raise AssertionError(f"the output has {int((~expected.isfinite()).sum())} values that are not finite.")
+        raise AssertionError(
+            f"the output has {int((~expected.isfinite()).sum())} values that are not finite."
+        )
     for i, g in enumerate(random_element(group, num, seed=seed)):
         moved = fn(group.act(g, pos.double()).to(pos.dtype)).detach().double()
         target = act_out(g, expected.double())
         error, scale = float((moved - target).abs().max()), float(target.abs().max())
         if not error <= tolerance * max(scale, 1e-30):
-            rows = "\n".join("  " + " ".join(f"{value: .4f}" for value in row) for row in g.tolist())
+            rows = "\n".join(
+                "  " + " ".join(f"{value: .4f}" for value in row) for row in g.tolist()
+            )
             raise AssertionError(
                 f"not equivariant under {group}: element {i} changes the output by {error:.2e}, "
-                f"{error / max(scale, 1e-30):.2e} of its largest value {scale:.2e} (allowed {tolerance:.0e}). "
+                f"{error / max(scale, 1e-30):.2e} of its largest value {scale:.2e} (allowed "
+                f"{tolerance:.0e}). "
                 f"The element:\n{rows}"
             )

@@ -1,7 +1,9 @@
-"""Measure speed and memory: `python scripts/benchmark.py`, and beside the reference code with --lieconv and --gigp.
+"""Measure speed and memory: `python scripts/benchmark.py`, and beside the reference code with
+--lieconv and --gigp.
 
-Every contestant runs in a process of its own, on the same batches of real molecules and digits, with the same number
-of threads; the processes take turns, and the median over the turns counts. The record goes to results/benchmarks/.
+Every contestant runs in a process of its own, on the same batches of real molecules and digits,
+with the same number of threads; the processes take turns, and the median over the turns counts. The
+record goes to results/benchmarks/.
 """
 
 import argparse
@@ -30,7 +32,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from rich.console import Console
 from rich.table import Table
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -49,7 +54,10 @@ ROOT = Path(__file__).resolve().parents[1]
 BATCHES = 4  # different batches that every contestant goes through in a turn
 console = Console(soft_wrap=True)
 
-EMBEDDED = ["dataset.source=embedded", *(f"dataset.{part}_size=null" for part in ("train", "val", "test"))]
+EMBEDDED = [
+    "dataset.source=embedded",
+    *(f"dataset.{part}_size=null" for part in ("train", "val", "test")),
+]
 
 # title: overrides of the configuration; the published settings but for what is named
 CASES: dict[str, list[str]] = {
@@ -59,23 +67,67 @@ CASES: dict[str, list[str]] = {
     "rotated MNIST SO(2), k 128": ["dataset=rotmnist", *EMBEDDED],
     "rotated MNIST SE(2), 2 lifts, k 128": ["dataset=rotmnist", *EMBEDDED, "group=SE2"],
 }
-BF16 = ("QM9 T(3), k 1536",)  # cases that also run in mixed precision, where the CPU knows bf16; others take minutes
+# cases that also run in mixed precision, where the CPU knows bf16; others take minutes
+BF16 = ("QM9 T(3), k 1536",)
 POOL = "GIGP layer, 64 clouds x 128 points x 64 channels, K 50"
 KINDS = {  # operations by what they spend their time on
-    "matrix products": ("mm", "addmm", "bmm", "baddbmm", "mkldnn_convolution", "convolution_backward"),
+    "matrix products": (
+        "mm",
+        "addmm",
+        "bmm",
+        "baddbmm",
+        "mkldnn_convolution",
+        "convolution_backward",
+    ),
     "batch norm": ("native_batch_norm", "native_batch_norm_backward", "var_mean"),
     "sums and products by element": (
-        "sum", "mean", "add", "add_", "sub", "mul", "mul_", "div", "addcmul", "addcmul_", "square", "pow", "sqrt",
-        "rsqrt", "atan2", "neg", "reciprocal", "mse_loss", "abs",
+        "sum",
+        "mean",
+        "add",
+        "add_",
+        "sub",
+        "mul",
+        "mul_",
+        "div",
+        "addcmul",
+        "addcmul_",
+        "square",
+        "pow",
+        "sqrt",
+        "rsqrt",
+        "atan2",
+        "neg",
+        "reciprocal",
+        "mse_loss",
+        "abs",
     ),
     "swish": ("silu", "silu_", "silu_backward"),
     "copies and gathers": (
-        "copy_", "cat", "index", "index_select", "index_copy_", "index_add_", "_index_put_impl_", "fill_", "zero_",
-        "embedding_dense_backward", "gather", "scatter_add_",
+        "copy_",
+        "cat",
+        "index",
+        "index_select",
+        "index_copy_",
+        "index_add_",
+        "_index_put_impl_",
+        "fill_",
+        "zero_",
+        "embedding_dense_backward",
+        "gather",
+        "scatter_add_",
     ),
-    "choice of neighbors": ("topk", "uniform_", "sort", "where", "nonzero", "le", "argmax", "minimum"),
+    "choice of neighbors": (
+        "topk",
+        "uniform_",
+        "sort",
+        "where",
+        "nonzero",
+        "le",
+        "argmax",
+        "minimum",
+    ),
     "optimizer": ("_fused_adam_", "Optimizer.step#Adam.step"),
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -85,7 +137,7 @@ class Contestant:
     model: torch.nn.Module
     batches: list[Any]
     loss: Callable[[Any, Any], torch.Tensor]  # of output and batch
-    size: int                                 # samples in a batch
+    size: int  # samples in a batch
     autocast: bool = False
 
     def __post_init__(self) -> None:
@@ -119,7 +171,9 @@ def compose_config(overrides: list[str]) -> Any:
     """The configuration of `python train.py` with these overrides."""
     places = [f"dataset.root={ROOT}/data", f"dataset.cache={ROOT}/data", "logger=csv"]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        cfg = compose("config", ["scale=paper", "pool=mean", *overrides, *places], return_hydra_config=True)
+        cfg = compose(
+            "config", ["scale=paper", "pool=mean", *overrides, *places], return_hydra_config=True
+        )
     HydraConfig.instance().set_config(cfg.copy())  # which choices.* refer to
     with open_dict(cfg):
         del cfg["hydra"]
@@ -128,13 +182,21 @@ def compose_config(overrides: list[str]) -> Any:
 
 
 def output_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The loss that the data set trains with; standardized targets make no difference to the time."""
-    return (output - target).abs().mean() if target.is_floating_point() else F.cross_entropy(output, target)
+    """The loss that the data set trains with; standardized targets make no difference to the
+    time.
+    """
+    return (
+        (output - target).abs().mean()
+        if target.is_floating_point()
+        else F.cross_entropy(output, target)
+    )
 
 
 @dataclass
 class Material:
-    """What every side of a case is built from: a configuration, real batches, and what a net asks of a data set."""
+    """What every side of a case is built from: a configuration, real batches, and what a net asks
+    of a data set.
+    """
 
     cfg: Any
     batches: list[tuple[PointCloud, torch.Tensor]]
@@ -151,7 +213,9 @@ def prepare(title: str) -> Material | None:
     cfg, data = load_data(CASES[title])
     chosen = data.indices["train"][: BATCHES * data.batch_size].split(data.batch_size)
     batches = [data.finish(data.fetch(indices), augment=True) for indices in chosen]
-    return Material(cfg, batches, data.in_channels, data.out_dim, data.grid, getattr(data, "disk", None))
+    return Material(
+        cfg, batches, data.in_channels, data.out_dim, data.grid, getattr(data, "disk", None)
+    )
 
 
 def load_data(overrides: list[str]) -> tuple[Any, Any]:
@@ -170,7 +234,9 @@ def make_contestant(material: Material | None, side: str, paths: dict[str, str])
     size = len(batches[0][1])
     if side == "reference":
         net = reference.build_net(paths["lieconv"], material.cfg, material)
-        return Contestant(net, [(net.prepare(cloud), target) for cloud, target in batches], output_loss, size)
+        return Contestant(
+            net, [(net.prepare(cloud), target) for cloud, target in batches], output_loss, size
+        )
     model = build_model(material.cfg, material)
     model.fit([batches[0][0]])
     return Contestant(model, batches, output_loss, size, autocast=side == "gigp bf16")
@@ -187,7 +253,9 @@ def make_pool(side: str, paths: dict[str, str], points: int = 128, orbits: int =
     else:
         layer = _OnTuple(GIGP(64, SO3(), orbits=orbits, hidden_channels=128))
         layer.pool.orbits.fit(0.0, 4.0)
-    return Contestant(layer, [((pos, feat, mask), None)], lambda output, _: output.square().sum(), 64)
+    return Contestant(
+        layer, [((pos, feat, mask), None)], lambda output, _: output.square().sum(), 64
+    )
 
 
 class _OnTuple(torch.nn.Module):
@@ -211,7 +279,9 @@ class Traffic(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         if not (func.is_view or func.name().startswith(("aten::detach", "aten::_unsafe_view"))):
             leaves = torch.utils._pytree.tree_leaves((args, kwargs, out))
-            self.moved += sum(x.numel() * x.element_size() for x in leaves if isinstance(x, torch.Tensor))
+            self.moved += sum(
+                x.numel() * x.element_size() for x in leaves if isinstance(x, torch.Tensor)
+            )
         return out
 
 
@@ -222,16 +292,28 @@ def inspect(subject: Contestant) -> dict[str, Any]:
         subject.step(0)
     with Traffic() as traffic:
         subject.step(0)
-    warm = torch.profiler.schedule(wait=0, warmup=BATCHES, active=BATCHES, repeat=1)  # the profiler, too, warms up
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], schedule=warm) as profile:
+    # the profiler, too, warms up
+    warm = torch.profiler.schedule(wait=0, warmup=BATCHES, active=BATCHES, repeat=1)
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], schedule=warm
+    ) as profile:
         for i in range(2 * BATCHES):
             subject.step(i)
             profile.step()
-    spent = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in profile.key_averages()}
+    spent = {
+        event.key.removeprefix("aten::"): event.self_cpu_time_total
+        for event in profile.key_averages()
+    }
     total = sum(spent.values())
-    shares = {kind: sum(spent.get(name, 0) for name in names) / total for kind, names in KINDS.items()}
+    shares = {
+        kind: sum(spent.get(name, 0) for name in names) / total for kind, names in KINDS.items()
+    }
     shares["everything else"] = 1 - sum(shares.values())
-    return {"gflop": flops.get_total_flops() / 1e9, "gbyte": traffic.moved / 1e9, "time_shares": shares}
+    return {
+        "gflop": flops.get_total_flops() / 1e9,
+        "gbyte": traffic.moved / 1e9,
+        "time_shares": shares,
+    }
 
 
 def processor() -> str:
@@ -267,7 +349,9 @@ def measure_machine() -> dict[str, float]:
     return rates
 
 
-def serve(pipe: Any, material: Material | None, side: str, threads: int, paths: dict[str, str]) -> None:
+def serve(
+    pipe: Any, material: Material | None, side: str, threads: int, paths: dict[str, str]
+) -> None:
     """Answer what the parent process asks about one contestant, or about the machine."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -295,10 +379,14 @@ def serve(pipe: Any, material: Material | None, side: str, threads: int, paths: 
 class Side:
     """A contestant in a process of its own."""
 
-    def __init__(self, material: Material | None, side: str, threads: int, paths: dict[str, str]) -> None:
+    def __init__(
+        self, material: Material | None, side: str, threads: int, paths: dict[str, str]
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, material, side, threads, paths), daemon=True)
+        self.process = context.Process(
+            target=serve, args=(theirs, material, side, threads, paths), daemon=True
+        )
         self.process.start()
         theirs.close()
         self.pipe.recv()
@@ -312,7 +400,9 @@ class Side:
         self.process.join()
 
 
-def compare(title: str, sides: list[str], threads: int, repeats: int, paths: dict[str, str]) -> dict[str, Any]:
+def compare(
+    title: str, sides: list[str], threads: int, repeats: int, paths: dict[str, str]
+) -> dict[str, Any]:
     """Let all sides of a case take turns."""
     material = prepare(title)
     machine = Side(None, "machine", threads, paths)
@@ -332,7 +422,9 @@ def compare(title: str, sides: list[str], threads: int, repeats: int, paths: dic
         size, found = racer.ask("size"), {} if side == "reference" else racer.ask("inspect")
         medians = {what: statistics.median(values) for what, values in seconds[side].items()}
         entry = {what: size / value for what, value in medians.items()}
-        entry |= {f"{what}_turns": [size / s for s in seconds[side][what]] for what in ("train", "eval")}
+        entry |= {
+            f"{what}_turns": [size / s for s in seconds[side][what]] for what in ("train", "eval")
+        }
         entry |= {"step_seconds": medians["train"], "peak_mb": peaks[side], **found}
         if found:
             arithmetic = found["gflop"] / rate["bf16" if side == "gigp bf16" else "fp32"]
@@ -355,8 +447,13 @@ def pool_growth(threads: int) -> dict[str, list[dict[str, float]]]:
         return 1e3 * statistics.median(subject.turn("train") for _ in range(7))
 
     return {
-        "points": [{"points": n, "orbits": 50, "ms": milliseconds(n, 50)} for n in (32, 128, 512, 1024, 2048, 4096)],
-        "orbits": [{"points": 512, "orbits": k, "ms": milliseconds(512, k)} for k in (10, 25, 50, 100, 200)],
+        "points": [
+            {"points": n, "orbits": 50, "ms": milliseconds(n, 50)}
+            for n in (32, 128, 512, 1024, 2048, 4096)
+        ],
+        "orbits": [
+            {"points": 512, "orbits": k, "ms": milliseconds(512, k)} for k in (10, 25, 50, 100, 200)
+        ],
     }
 
 
@@ -373,8 +470,10 @@ def mixed_sizes(threads: int, repeats: int) -> list[dict[str, Any]]:
     picks = {
         "as drawn": train[:num],
         "all of 18 atoms": train[order[sizes == 18][:num]],
-        "half of the smallest, half of the largest": train[torch.cat([order[: num // 2], order[-(num - num // 2):]])],
-    }  # fmt: skip
+        "half of the smallest, half of the largest": train[
+            torch.cat([order[: num // 2], order[-(num - num // 2) :]])
+        ],
+    }
     subjects, rows = {}, []
     for name, indices in picks.items():
         batch = data.finish(data.fetch(indices), augment=True)
@@ -387,18 +486,39 @@ def mixed_sizes(threads: int, repeats: int) -> list[dict[str, Any]]:
         mask = subject.batches[0][0].mask
         real, padded = int(mask.sum(1).square().sum()), mask.shape[0] * mask.shape[1] ** 2
         seconds = statistics.median(turns[name])
-        rows.append({"batch": name, "padded_per_real_pair": padded / real, "us_per_real_pair": 1e6 * seconds / real})
+        rows.append(
+            {
+                "batch": name,
+                "padded_per_real_pair": padded / real,
+                "us_per_real_pair": 1e6 * seconds / real,
+            }
+        )
     return rows
 
 
 def training_overhead(threads: int) -> dict[str, float]:
-    """Share of a run's training time at scale=small outside its steps: loader, callbacks, logging, Lightning."""
+    """Share of a run's training time at scale=small outside its steps: loader, callbacks, logging,
+    Lightning.
+    """
     torch.set_num_threads(threads)
-    sizes = ["dataset.train_size=7500", "dataset.val_size=75", "dataset.test_size=75", "recalibrate=75"]
-    options = ["scale=small", "dataset=qm9", "pool=gigp", *sizes, "trainer.max_epochs=2", "trainer.accelerator=cpu"]
+    sizes = [
+        "dataset.train_size=7500",
+        "dataset.val_size=75",
+        "dataset.test_size=75",
+        "recalibrate=75",
+    ]
+    options = [
+        "scale=small",
+        "dataset=qm9",
+        "pool=gigp",
+        *sizes,
+        "trainer.max_epochs=2",
+        "trainer.accelerator=cpu",
+    ]
     starts, ends = [], []
     hooks = [
-        register_optimizer_step_pre_hook(lambda *_: starts.append(time.perf_counter())),  # before forward and backward
+        # before forward and backward
+        register_optimizer_step_pre_hook(lambda *_: starts.append(time.perf_counter())),
         register_optimizer_step_post_hook(lambda *_: ends.append(time.perf_counter())),
     ]
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
@@ -409,37 +529,67 @@ def training_overhead(threads: int) -> dict[str, float]:
     steps = len(starts) // len(history)
     inside = sum(ends[-steps:]) - sum(starts[-steps:])
     whole = float(history["train_seconds"].iloc[-1])
-    return {"steps": steps, "epoch_seconds": whole, "in_steps_seconds": inside, "overhead": 1 - inside / whole}
+    return {
+        "steps": steps,
+        "epoch_seconds": whole,
+        "in_steps_seconds": inside,
+        "overhead": 1 - inside / whole,
+    }
 
 
 def show(title: str, result: dict[str, Any]) -> None:
     """Print a case as tables."""
-    table = Table("", "train/s", "eval/s", "peak MB", "GFLOP/s", "of matrix rate", title=title, title_justify="left")
+    table = Table(
+        "",
+        "train/s",
+        "eval/s",
+        "peak MB",
+        "GFLOP/s",
+        "of matrix rate",
+        title=title,
+        title_justify="left",
+    )
     for side, entry in result["sides"].items():
         work = ["", ""]
         if "gflop" in entry:
-            work = [f"{entry['gflop'] / entry['step_seconds']:.0f}", f"{entry['share_of_matrix_rate']:.0%}"]
-        table.add_row(side, f"{entry['train']:.4g}", f"{entry['eval']:.4g}", f"{entry['peak_mb']:.0f}", *work)
+            work = [
+                f"{entry['gflop'] / entry['step_seconds']:.0f}",
+                f"{entry['share_of_matrix_rate']:.0%}",
+            ]
+        table.add_row(
+            side, f"{entry['train']:.4g}", f"{entry['eval']:.4g}", f"{entry['peak_mb']:.0f}", *work
+        )
     reference_side = result["sides"].get("reference")
     for side, entry in result["sides"].items():
         if reference_side and side != "reference":
-            ratios = {what: entry[what] / reference_side[what] for what in ("train", "eval", "peak_mb")}
+            ratios = {
+                what: entry[what] / reference_side[what] for what in ("train", "eval", "peak_mb")
+            }
             table.add_row(f"{side} / reference", *(f"{ratio:.2f}x" for ratio in ratios.values()))
             entry["ratios"] = ratios
     console.print(table)
     for side, entry in result["sides"].items():
         if "time_shares" in entry:
             shares = sorted(entry["time_shares"].items(), key=lambda item: -item[1])
-            step, arithmetic, traffic = (1e3 * entry[f"{key}_seconds"] for key in ("step", "arithmetic", "traffic"))
-            console.print(f"{side}: {step:.4g} ms a step; its arithmetic at the matrix rate {arithmetic:.4g} ms, "
-                          f"its bytes at the copy rate {traffic:.4g} ms")  # fmt: skip
+            step, arithmetic, traffic = (
+                1e3 * entry[f"{key}_seconds"] for key in ("step", "arithmetic", "traffic")
+            )
+            console.print(
+                f"{side}: {step:.4g} ms a step; its arithmetic at the matrix rate "
+                f"{arithmetic:.4g} ms, "
+                f"its bytes at the copy rate {traffic:.4g} ms"
+            )
             console.print("  " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--lieconv", metavar="PATH", help="checkout of github.com/mfinzi/LieConv to run beside")
-    parser.add_argument("--gigp", metavar="PATH", help="checkout of github.com/YonatanGideoni/gigp to run beside")
+    parser.add_argument(
+        "--lieconv", metavar="PATH", help="checkout of github.com/mfinzi/LieConv to run beside"
+    )
+    parser.add_argument(
+        "--gigp", metavar="PATH", help="checkout of github.com/YonatanGideoni/gigp to run beside"
+    )
     parser.add_argument("--cases", default="", help="only cases whose title contains this")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7, help="turns of every contestant")
@@ -448,13 +598,18 @@ def main() -> None:
     paths = {name: path for name in ("lieconv", "gigp") if (path := getattr(arguments, name))}
     titles = [title for title in (*CASES, POOL) if arguments.cases in title]
     if not titles:
-        parser.error(f"no case contains {arguments.cases!r}; the cases are: {', '.join((*CASES, POOL))}")
+        parser.error(
+            f"no case contains {arguments.cases!r}; the cases are: {', '.join((*CASES, POOL))}"
+        )
     try:
         reference.check(paths)
     except InputError as error:
         parser.error(str(error))
     torch.set_num_threads(arguments.threads)
-    record: dict[str, Any] = environment() | {"threads": arguments.threads, "repeats": arguments.repeats}
+    record: dict[str, Any] = environment() | {
+        "threads": arguments.threads,
+        "repeats": arguments.repeats,
+    }
     record |= {"processor": processor(), "cases": {}}
     if "lieconv" in paths:
         record["parity"] = reference.parity(paths["lieconv"])
@@ -470,11 +625,16 @@ def main() -> None:
         record["pool_growth"] = pool_growth(arguments.threads)
         record["mixed_sizes"] = mixed_sizes(arguments.threads, arguments.repeats)
         record["training_overhead"] = training_overhead(arguments.threads)
-        console.print(f"loader, callbacks and logging at scale=small: {record['training_overhead']['overhead']:.1%}")
+        console.print(
+            f"loader, callbacks and logging at scale=small: "
+            f"{record['training_overhead']['overhead']:.1%}"
+        )
         for name, rows in (*record["pool_growth"].items(), ("mixed sizes", record["mixed_sizes"])):
             table = Table(*rows[0], title=f"growth: {name}", title_justify="left")
             for row in rows:
-                table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
+                table.add_row(
+                    *(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values())
+                )
             console.print(table)
     save(record, arguments.out)
     console.print(f"record: {arguments.out}")

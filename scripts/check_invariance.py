@@ -1,8 +1,10 @@
-"""How invariant is a trained model? `python scripts/check_invariance.py results/runs/NAME/seed0 [...]`
+"""How invariant is a trained model? `python scripts/check_invariance.py results/runs/NAME/seed0
+[...]`
 
-Clouds are turned by random elements of SO(d) about the origin, and moved by a random shift where the data set is not
-fixed to an origin; digits are turned by 90 degrees, exactly, and by other angles, resampled. Rows for each run and
-target go to results/studies/invariance.csv, errors of digits by angle to rotation_angle.csv; rows of other runs stay.
+Clouds are turned by random elements of SO(d) about the origin, and moved by a random shift where
+the data set is not fixed to an origin; digits are turned by 90 degrees, exactly, and by other
+angles, resampled. Rows for each run and target go to results/studies/invariance.csv, errors of
+digits by angle to rotation_angle.csv; rows of other runs stay.
 """
 
 import argparse
@@ -32,12 +34,19 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="run folders that hold a checkpoint")
     parser.add_argument("--turns", type=int, default=4, help="random motions of every test cloud")
     parser.add_argument("--clouds", type=int, default=1000, help="test clouds")
-    parser.add_argument("--step", type=int, default=15, help="degrees between the angles that digits are turned by")
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "studies", help="folder of the CSV files")
+    parser.add_argument(
+        "--step", type=int, default=15, help="degrees between the angles that digits are turned by"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "results" / "studies", help="folder of the CSV files"
+    )
     arguments = parser.parse_args()
     for run in arguments.runs:
         rows, by_angle = measure(run, arguments.turns, arguments.clouds, arguments.step)
-        print(pd.DataFrame(rows).drop(columns="data set").to_string(index=False, float_format="%.4g"), flush=True)
+        print(
+            pd.DataFrame(rows).drop(columns="data set").to_string(index=False, float_format="%.4g"),
+            flush=True,
+        )
         keep(rows, arguments.out / "invariance.csv")
         if by_angle:
             keep(by_angle, arguments.out / "rotation_angle.csv")

@@ -1,4 +1,6 @@
-"""Draw the figures of README.md and results/ from real molecules and run records: `python scripts/make_figures.py`."""
+"""Draw the figures of README.md and results/ from real molecules and run records: `python
+scripts/make_figures.py`.
+"""
 
 import argparse
 from pathlib import Path
@@ -19,9 +21,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=str(ROOT / "data"), help="folder of the caches of QM9 and of the digits")
-    parser.add_argument("--molecule", type=int, default=100_000, help="index of the molecule in QM9")
-    parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder with runs and studies")
+    parser.add_argument(
+        "--data", default=str(ROOT / "data"), help="folder of the caches of QM9 and of the digits"
+    )
+    parser.add_argument(
+        "--molecule", type=int, default=100_000, help="index of the molecule in QM9"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=ROOT / "results", help="folder with runs and studies"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "figures")
     arguments = parser.parse_args()
     data, out, runs = arguments.data, arguments.out, arguments.results / "runs"
@@ -36,7 +44,9 @@ def main() -> None:
         if NO_EXPERIMENT in members:
             continue
         mine = family(records, members, experiments)
-        drawn |= {f"curves_{table}"} if draw_curves(mine, runs, out / f"curves_{table}.svg") else set()
+        drawn |= (
+            {f"curves_{table}"} if draw_curves(mine, runs, out / f"curves_{table}.svg") else set()
+        )
         drawn |= {f"effects_{table}"} if draw_effects(mine, out / f"effects_{table}.svg") else set()
         drawn |= {f"cost_{table}"} if draw_cost(mine, out / f"cost_{table}.svg") else set()
     learned = read_learned(runs, experiments)

@@ -1,4 +1,5 @@
-"""Make the tables, the report and the README's table from run records: `python scripts/make_tables.py`.
+"""Make the tables, the report and the README's table from run records: `python
+scripts/make_tables.py`.
 
 With --check nothing is written; the exit status says whether they are what the records give.
 """
@@ -16,8 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder that holds README.md, docs/ and results/")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if anything differs")
+    parser.add_argument(
+        "--root", type=Path, default=ROOT, help="folder that holds README.md, docs/ and results/"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if anything differs"
+    )
     arguments = parser.parse_args()
     try:
         wanted = make(arguments.root)
@@ -25,7 +30,10 @@ def main() -> None:
         sys.exit(f"Error: {error}")
     stale = stale_files(arguments.root, wanted)
     if arguments.check and stale:
-        sys.exit("not what the records give: " + ", ".join(map(str, stale)) + "; run python scripts/make_tables.py")
+        sys.exit(
+            "not what the records give: " + ", ".join(map(str, stale)) + "; run python "
+            "scripts/make_tables.py"
+        )
     for path in [] if arguments.check else stale:
         if path in wanted:
             path.parent.mkdir(parents=True, exist_ok=True)

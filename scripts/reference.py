@@ -1,7 +1,8 @@
-"""The reference implementations, imported from checkouts of their public repositories, to measure against.
+"""The reference implementations, imported from checkouts of their public repositories, to measure
+against.
 
-github.com/mfinzi/LieConv (the backbone) and github.com/YonatanGideoni/gigp (the pool). Nothing else in this project
-needs them. Where this project differs from them on purpose stands in the README.
+github.com/mfinzi/LieConv (the backbone) and github.com/YonatanGideoni/gigp (the pool). Nothing else
+in this project needs them. Where this project differs from them on purpose stands in the README.
 """
 
 import importlib
@@ -18,7 +19,8 @@ from gigp.model import PointCloudModel
 from gigp.pointcloud import Packing, PointCloud
 from gigp.pool import MeanPool
 
-MODULES = {"lieconv": "lie_conv.lieConv", "gigp": "architectures.baselines"}  # what is run of each checkout
+# what is run of each checkout
+MODULES = {"lieconv": "lie_conv.lieConv", "gigp": "architectures.baselines"}
 
 
 class ReferenceNet(nn.Module):
@@ -52,7 +54,8 @@ def check(paths: dict[str, str]) -> None:
     """Import all that is needed of the checkouts.
 
     Raises:
-        InputError: a path is no such checkout, or a package that the reference needs is not installed.
+        InputError: a path is no such checkout, or a package that the reference needs is not
+            installed.
     """
     for name, module in MODULES.items():
         if name not in paths:
@@ -61,9 +64,12 @@ def check(paths: dict[str, str]) -> None:
             load(paths[name], module)
         except ModuleNotFoundError as error:
             if module.startswith(str(error.name)):
-                raise InputError(f"--{name} {paths[name]}: no such checkout; {module} is not there.") from None
+                raise InputError(
+                    f"--{name} {paths[name]}: no such checkout; {module} is not there."
+                ) from None
             raise InputError(
-                f"the reference in {paths[name]} needs the package {error.name}, which is not part of this "
+                f"the reference in {paths[name]} needs the package {error.name}, which is not "
+                f"part of this "
                 f"environment: pip install {error.name}, or leave --{name} out."
             ) from None
 
@@ -73,22 +79,34 @@ def build_net(path: str, cfg: Any, data: Any) -> ReferenceNet:
     nets, groups = load(path, "lie_conv.lieConv"), load(path, "lie_conv.lieGroups")
     name, backbone = cfg.choices.group, cfg.backbone
     group = {
-        "T3": lambda: groups.T(3), "SE3": lambda: groups.SE3(alpha=cfg.group.alpha),
-        "SO2": lambda: groups.SO2(alpha=cfg.group.alpha), "SE2": lambda: groups.SE2(alpha=cfg.group.alpha),
-    }[name]()  # fmt: skip
+        "T3": lambda: groups.T(3),
+        "SE3": lambda: groups.SE3(alpha=cfg.group.alpha),
+        "SO2": lambda: groups.SO2(alpha=cfg.group.alpha),
+        "SE2": lambda: groups.SE2(alpha=cfg.group.alpha),
+    }[name]()
     options = {
-        "k": backbone.width, "num_layers": backbone.blocks, "fill": backbone.fill, "nbhd": backbone.nbhd,
-        "liftsamples": backbone.liftsamples, "group": group,
-    }  # fmt: skip
+        "k": backbone.width,
+        "num_layers": backbone.blocks,
+        "fill": backbone.fill,
+        "nbhd": backbone.nbhd,
+        "liftsamples": backbone.liftsamples,
+        "group": group,
+    }
     if data.grid is None:
-        net = nets.LieResNet(chin=data.in_channels, num_outputs=data.out_dim, ds_frac=1, mean=True, **options)
+        net = nets.LieResNet(
+            chin=data.in_channels, num_outputs=data.out_dim, ds_frac=1, mean=True, **options
+        )
         return ReferenceNet(net)
-    net = nets.ImgLieResnet(chin=data.in_channels, num_targets=data.out_dim, total_ds=backbone.total_ds, **options)
+    net = nets.ImgLieResnet(
+        chin=data.in_channels, num_targets=data.out_dim, total_ds=backbone.total_ds, **options
+    )
     return ReferenceNet(net, data.disk)
 
 
 class ReferenceGIGP(nn.Module):
-    """The reference's pool on plain positions: what it takes for the orbit is an entry of its pair tensor."""
+    """The reference's pool on plain positions: what it takes for the orbit is an entry of its pair
+    tensor.
+    """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -96,29 +114,40 @@ class ReferenceGIGP(nn.Module):
 
     def forward(self, cloud: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         pos, feat, mask = cloud
-        radius = pos.norm(dim=-1)[..., None, None]                     # (B, N, 1, 1)
+        radius = pos.norm(dim=-1)[..., None, None]  # (B, N, 1, 1)
         return self.layer((radius.expand(-1, -1, 2, 2), feat, mask))
 
 
 def build_gigp(path: str, channels: int, orbits: int) -> ReferenceGIGP:
     """The reference's pool with the paper's settings, and hidden layers of twice the channels."""
     layer = load(path, "architectures.baselines").LieConvGIGP(
-        in_dim=channels, out_dim=channels, hidden_dim=2 * channels, n_orbs=orbits, orbs_agg_dist=0.5,
-        agg="weighted_sum", init_glob_pool=True, init_glob_pool_mean=True,
-    )  # fmt: skip
+        in_dim=channels,
+        out_dim=channels,
+        hidden_dim=2 * channels,
+        n_orbs=orbits,
+        orbs_agg_dist=0.5,
+        agg="weighted_sum",
+        init_glob_pool=True,
+        init_glob_pool_mean=True,
+    )
     return ReferenceGIGP(layer)
 
 
 def copy_weights(ours: PointCloudModel, theirs: nn.Module) -> None:
     """Give our net the weights of a reference net of the same shape.
 
-    The reference flattens channels x kernel numbers before the linear layer of a convolution, this project kernel
-    numbers x channels.
+    The reference flattens channels x kernel numbers before the linear layer of a convolution, this
+    project kernel numbers x channels.
     """
     linears = lambda module: [m for m in module.modules() if isinstance(m, nn.Linear)]  # noqa: E731
     mine = [ours.backbone.embed]
     for block in ours.backbone.blocks:
-        mine += [*linears(block.conv.kernel), block.conv.linear, *linears(block.reduce), *linears(block.expand)]
+        mine += [
+            *linears(block.conv.kernel),
+            block.conv.linear,
+            *linears(block.reduce),
+            *linears(block.expand),
+        ]
     factored = {id(block.conv.linear) for block in ours.backbone.blocks}
     with torch.no_grad():
         for target, source in zip([*mine, ours.head], linears(theirs), strict=True):
@@ -129,13 +158,16 @@ def copy_weights(ours: PointCloudModel, theirs: nn.Module) -> None:
             target.bias.copy_(source.bias)
     for module in ours.modules():
         if isinstance(module, nn.BatchNorm1d):
-            module.eps = 1e-12  # the reference bounds the variance from below, where batch norm adds to it
+            # the reference bounds the variance from below, where batch norm adds to it
+            module.eps = 1e-12
 
 
 def parity(path: str, width: int = 64) -> dict[str, float]:
-    """Largest difference between our outputs and the reference's, relative to its largest output, in fp32.
+    """Largest difference between our outputs and the reference's, relative to its largest output,
+    in fp32.
 
-    Both are deterministic on full neighborhoods: random clouds of 8 to 27 points, all of them neighbors.
+    Both are deterministic on full neighborhoods: random clouds of 8 to 27 points, all of them
+    neighbors.
     """
     nets, groups = load(path, "lie_conv.lieConv"), load(path, "lie_conv.lieGroups")
     generator = torch.Generator().manual_seed(0)
@@ -146,7 +178,9 @@ def parity(path: str, width: int = 64) -> dict[str, float]:
         torch.manual_seed(0)
         pos = 2 * torch.randn(*mask.shape, group.dim, generator=generator)
         feat = torch.randn(*mask.shape, 15, generator=generator) * mask[..., None]
-        theirs = nets.LieResNet(chin=15, num_outputs=3, ds_frac=1, k=width, nbhd=100, fill=1.0, group=same, mean=True)
+        theirs = nets.LieResNet(
+            chin=15, num_outputs=3, ds_frac=1, k=width, nbhd=100, fill=1.0, group=same, mean=True
+        )
         ours = PointCloudModel(LieResNet(15, group, width=width), MeanPool(3), 3)
         copy_weights(ours, theirs)
         for module in theirs.modules():
@@ -156,14 +190,19 @@ def parity(path: str, width: int = 64) -> dict[str, float]:
             ours.train(mode == "train"), theirs.train(mode == "train")
             layers: dict[nn.Module, Any] = {}  # what the first convolution of each net returns
             first = ours.backbone.blocks[0].conv, first_convolution(theirs, nets)
-            hooks = [m.register_forward_hook(lambda m, _, output, to=layers: to.update({m: output})) for m in first]
+            hooks = [
+                m.register_forward_hook(lambda m, _, output, to=layers: to.update({m: output}))
+                for m in first
+            ]
             with torch.no_grad():
                 mine, expected = ours(PointCloud(pos, feat, mask)), theirs((pos, feat, mask))
             for hook in hooks:
                 hook.remove()
             packing = Packing(mask)
             layer = packing.clouds_of(layers[first[0]], [n for n, _ in packing.groups])[mask]
-            differences[f"layer {group}, {mode}"] = relative_difference(layer, layers[first[1]][1][mask])
+            differences[f"layer {group}, {mode}"] = relative_difference(
+                layer, layers[first[1]][1][mask]
+            )
             differences[f"net {group}, {mode}"] = relative_difference(mine, expected)
     return differences
 

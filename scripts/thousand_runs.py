@@ -1,8 +1,10 @@
-"""How a study of 1,000 runs behaves: `python scripts/thousand_runs.py`; writes results/studies/thousand_runs.md.
+"""How a study of 1,000 runs behaves: `python scripts/thousand_runs.py`; writes
+results/studies/thousand_runs.md.
 
-Several processes go through the same 1,000 cells, each in an order of its own, as if a sweep had been started several
-times over. The cells go through the folders, locks and records of real runs; training is replaced by writing what it
-writes, but for some cells that train for real. Processes are killed at random moments, and others start.
+Several processes go through the same 1,000 cells, each in an order of its own, as if a sweep had
+been started several times over. The cells go through the folders, locks and records of real runs;
+training is replaced by writing what it writes, but for some cells that train for real. Processes
+are killed at random moments, and others start.
 """
 
 import argparse
@@ -22,17 +24,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-FORK = multiprocessing.get_context("forkserver")  # which has imported everything, so that processes start at once
+# which has imported everything, so that processes start at once
+FORK = multiprocessing.get_context("forkserver")
 POOLS = ["gigp", "mean", "sum", "max", "one_orbit"]
 TARGETS = ["mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "H", "Cv"]
 REAL = ("homo", 2)  # target and number of seeds that train for real
 EPOCHS = 3
 REPORT = """# A study of 1,000 runs
 
-Made by `python scripts/thousand_runs.py`: {workers} processes go through the same {num:,} cells, each in an order of
-its own; {real} of them train for real at `scale=debug`, the others do all that a run does with its folder, without
-training. A process is killed with SIGKILL at a random moment {kills} times, and another starts. Times are of the CPU,
-which does not count what else the machine was doing; they include the start of Python and imports.
+Made by `python scripts/thousand_runs.py`: {workers} processes go through the same {num:,} cells,
+each in an order of its own; {real} of them train for real at `scale=debug`, the others do all that
+a run does with its folder, without training. A process is killed with SIGKILL at a random moment
+{kills} times, and another starts. Times are of the CPU, which does not count what else the machine
+was doing; they include the start of Python and imports.
 
 | what | result |
 | --- | --- |
@@ -43,7 +47,7 @@ which does not count what else the machine was doing; they include the start of 
 | runs whose process was killed within, done by another | {rescued} of {hit} |
 | times that a folder was busy and left to the other process | {busy:,} |
 | another process goes through all {num:,} runs when they are finished | {skip:.1f} s |
-| `python train.py -m`, for each further run that is finished, with its configuration | {sweep:.2f} s |
+| `python train.py -m`, for each further run that is finished | {sweep:.2f} s |
 | tables over {tabled:,} records (`scripts/make_tables.py`) | {tables:.1f} s |
 """
 
@@ -55,14 +59,28 @@ def cells(num: int) -> list[tuple[str, str, int]]:
 
 def overrides(target: str, pool: str, seed: int, root: Path) -> list[str]:
     """Command line of a cell."""
-    sizes = [f"dataset.{part}_size={size}" for part, size in (("train", 75), ("val", 20), ("test", 20))]
+    sizes = [
+        f"dataset.{part}_size={size}" for part, size in (("train", 75), ("val", 20), ("test", 20))
+    ]
     places = [f"dataset.{key}={ROOT / 'data'}" for key in ("root", "cache")]
-    return [f"target={target}", f"pool={pool}", f"seed={seed}", "scale=debug", "logger=csv", "trainer.max_epochs=1",
-            "trainer.accelerator=cpu", f"results_dir={root}/results/runs", *places, *sizes]  # fmt: skip
+    return [
+        f"target={target}",
+        f"pool={pool}",
+        f"seed={seed}",
+        "scale=debug",
+        "logger=csv",
+        "trainer.max_epochs=1",
+        "trainer.accelerator=cpu",
+        f"results_dir={root}/results/runs",
+        *places,
+        *sizes,
+    ]
 
 
 def work(root: Path, num: int, order: int) -> None:
-    """Go through all cells, as `gigp.run.run` does; every process keeps a diary of when it was in which folder."""
+    """Go through all cells, as `gigp.run.run` does; every process keeps a diary of when it was in
+    which folder.
+    """
     from omegaconf import OmegaConf
 
     import gigp.run
@@ -87,7 +105,9 @@ def work(root: Path, num: int, order: int) -> None:
 
     gigp.run.RunFolder = Watched
     record = json.loads((root / "record.json").read_text())
-    config = OmegaConf.to_container(compose_config(overrides("homo", "gigp", 0, root)), resolve=True)
+    config = OmegaConf.to_container(
+        compose_config(overrides("homo", "gigp", 0, root)), resolve=True
+    )
     todo = cells(num)
     random.Random(order).shuffle(todo)
     for target, pool, seed in todo:
@@ -107,7 +127,12 @@ def work(root: Path, num: int, order: int) -> None:
                         write_atomically(folder.metrics, "val/loss\n" + "1\n" * (epoch + 1))
                         write_atomically(folder.last, f"epoch {epoch}")
                         time.sleep(0.02)
-                    own = {"name": folder.name, "seed": seed, "choices": choices | {"scale": "small"}}  # else: no table
+                    # else: no table
+                    own = {
+                        "name": folder.name,
+                        "seed": seed,
+                        "choices": choices | {"scale": "small"},
+                    }
                     folder.finish(record | own | {"metrics": {target: record["metrics"]["homo"]}})
         except InputError as error:
             if "another process" not in str(error):
@@ -153,7 +178,10 @@ def compete(root: Path, num: int, workers: int, kills: int) -> None:
             processes[order] = start(workers + kills - left)
     if left or any(process.exitcode for process in processes):
         codes = [process.exitcode for process in processes]
-        sys.exit(f"Error: {left} kills were left when all was done, exit codes {codes}; give a larger --num.")
+        sys.exit(
+            f"Error: {left} kills were left when all was done, exit codes {codes}; give a "
+            f"larger --num."
+        )
     start(2 * workers + kills).join()  # for what was busy everywhere
 
 
@@ -176,10 +204,12 @@ def read_diaries(root: Path) -> dict[str, int]:
                 for within in entered:
                     spans.setdefault(within, []).append((entered[within], float(moment)))
     return {
-        "twice": sum(count > 1 for count in finished.values()), "busy": busy, "hit": len(hit),
+        "twice": sum(count > 1 for count in finished.values()),
+        "busy": busy,
+        "hit": len(hit),
         "rescued": sum(finished[name] == 1 for name in hit),
         "overlaps": sum(a[1] > b[0] for mine in spans.values() for a, b in pairwise(sorted(mine))),
-    }  # fmt: skip
+    }
 
 
 def seconds(command: list[str]) -> float:
@@ -195,24 +225,43 @@ def seconds(command: list[str]) -> float:
 def study(root: Path, num: int, workers: int, kills: int) -> dict[str, object]:
     """Everything that the report says, by name."""
     seconds(["train.py", *overrides("homo", "gigp", 0, root / "first"), "name=first"])
-    shutil.copy(root / "first" / "results" / "runs" / "first" / "seed0" / "summary.json", root / "record.json")
+    shutil.copy(
+        root / "first" / "results" / "runs" / "first" / "seed0" / "summary.json",
+        root / "record.json",
+    )
     compete(root, num, workers, kills)
-    counts, found = read_diaries(root), list((root / "results" / "runs").glob("*/seed*/summary.json"))
+    counts, found = (
+        read_diaries(root),
+        list((root / "results" / "runs").glob("*/seed*/summary.json")),
+    )
     whole = [path for path in found if is_whole(path)]
     for name in ("docs", "results/studies"):
         shutil.copytree(ROOT / name, root / name)
     for name in ("README.md", "results/published.yaml"):
         shutil.copy(ROOT / name, root / name)
-    real = [part for part in overrides("homo", "gigp", 0, root) if not part.startswith(("pool=", "seed="))]
-    one, all_real = (seconds(["train.py", "-m", f"pool={pools}", f"seed=range({seeds})", *real])
-                     for pools, seeds in ((POOLS[0], 1), (",".join(POOLS), REAL[1])))  # fmt: skip
+    real = [
+        part
+        for part in overrides("homo", "gigp", 0, root)
+        if not part.startswith(("pool=", "seed="))
+    ]
+    one, all_real = (
+        seconds(["train.py", "-m", f"pool={pools}", f"seed=range({seeds})", *real])
+        for pools, seeds in ((POOLS[0], 1), (",".join(POOLS), REAL[1]))
+    )
     trained = len(POOLS) * REAL[1]
     return {
-        "num": num, "workers": workers, "kills": kills, "real": trained, "records": len(found),
-        "lost": num - len(whole), **counts, "sweep": (all_real - one) / (trained - 1),
-        "skip": seconds([__file__, "--skip", str(root), "--num", str(num)]), "tabled": len(found) - trained,
+        "num": num,
+        "workers": workers,
+        "kills": kills,
+        "real": trained,
+        "records": len(found),
+        "lost": num - len(whole),
+        **counts,
+        "sweep": (all_real - one) / (trained - 1),
+        "skip": seconds([__file__, "--skip", str(root), "--num", str(num)]),
+        "tabled": len(found) - trained,
         "tables": seconds(["scripts/make_tables.py", "--root", str(root)]),
-    }  # fmt: skip
+    }
 
 
 def is_whole(path: Path) -> bool:
@@ -229,13 +278,17 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=1000, help="runs, a multiple of 50")
     parser.add_argument("--workers", type=int, default=4, help="processes")
     parser.add_argument("--kills", type=int, default=20, help="processes killed")
-    parser.add_argument("--report", type=Path, default=ROOT / "results" / "studies" / "thousand_runs.md")
+    parser.add_argument(
+        "--report", type=Path, default=ROOT / "results" / "studies" / "thousand_runs.md"
+    )
     parser.add_argument("--skip", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.skip:
         work(arguments.skip, arguments.num, 0)
         return
-    FORK.set_forkserver_preload(["gigp.run", "gigp.datasets.qm9", "gigp.study.experiments", "torchmetrics"])
+    FORK.set_forkserver_preload(
+        ["gigp.run", "gigp.datasets.qm9", "gigp.study.experiments", "torchmetrics"]
+    )
     with tempfile.TemporaryDirectory() as folder:
         numbers = study(Path(folder), arguments.num, arguments.workers, arguments.kills)
     arguments.report.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,10 @@ DATA = str(ROOT / "data")
 
 def tiny(*, epochs: int, train: int, val: int, test: int) -> tuple[str, ...]:
     """Overrides that shrink a run to seconds."""
-    sizes = (f"dataset.{part}_size={size}" for part, size in (("train", train), ("val", val), ("test", test)))
+    sizes = (
+        f"dataset.{part}_size={size}"
+        for part, size in (("train", train), ("val", val), ("test", test))
+    )
     return ("scale=debug", f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu", *sizes)
 
 
@@ -28,7 +31,9 @@ def _seed():
 
 
 def _set_up(name: str, module):
-    """Build the cache in one process at a time, so that parallel workers read what the first one wrote."""
+    """Build the cache in one process at a time, so that parallel workers read what the first one
+    wrote.
+    """
     (ROOT / "data").mkdir(exist_ok=True)
     with FileLock(ROOT / "data" / f".{name}.lock"):
         module.setup()
@@ -49,11 +54,14 @@ def digits() -> RotMNIST:
 
 @pytest.fixture
 def configure(tmp_path):
-    """Compose the real configuration as the command line does, with records below a temporary folder."""
+    """Compose the real configuration as the command line does, with records below a temporary
+    folder.
+    """
 
     def compose_config(*overrides: str):
         where = [f"results_dir={tmp_path}/runs", "logger=csv"]
-        if not any(o.startswith(("dataset=orbits", "experiment=orbits")) for o in overrides):  # they need no files
+        # they need no files
+        if not any(o.startswith(("dataset=orbits", "experiment=orbits")) for o in overrides):
             where += [f"dataset.cache={DATA}"]
             if not any(o.startswith("dataset.run=") or o == "dataset=features" for o in overrides):
                 where += [f"dataset.root={DATA}"]

@@ -1,7 +1,7 @@
 """The project's programs, each in a process of its own, as from the command line.
 
-The processes are forked from a server that has imported the libraries and nothing of the project, so that one starts at
-once where `python train.py` takes ten seconds for imports.
+The processes are forked from a server that has imported the libraries and nothing of the project,
+so that one starts at once where `python train.py` takes ten seconds for imports.
 """
 
 import multiprocessing
@@ -17,7 +17,9 @@ from subprocess import CompletedProcess, TimeoutExpired
 from tests.conftest import ROOT
 
 FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["hydra", "lightning", "pandas", "torch_geometric.datasets", "torchmetrics", "torchvision"])
+FORK.set_forkserver_preload(
+    ["hydra", "lightning", "pandas", "torch_geometric.datasets", "torchmetrics", "torchvision"]
+)
 
 
 class Program:
@@ -29,10 +31,16 @@ class Program:
         env: environment, in place of this process's own.
     """
 
-    def __init__(self, script: str, *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, script: str, *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] = os.environ
+    ) -> None:
         self.arguments = (str(ROOT / script), *arguments)
-        self.out, self.err = (Path(tempfile.mkstemp(suffix=f".{name}")[1]) for name in ("out", "err"))
-        self.process = FORK.Process(target=_work, args=(self.arguments, str(cwd), dict(env), self.out, self.err))
+        self.out, self.err = (
+            Path(tempfile.mkstemp(suffix=f".{name}")[1]) for name in ("out", "err")
+        )
+        self.process = FORK.Process(
+            target=_work, args=(self.arguments, str(cwd), dict(env), self.out, self.err)
+        )
         self.process.start()
 
     def poll(self) -> int | None:
@@ -47,7 +55,9 @@ class Program:
         if self.process.exitcode is None:
             self.process.kill()
             raise TimeoutExpired(self.arguments, timeout)
-        done = CompletedProcess(self.arguments, self.process.exitcode, self.out.read_text(), self.err.read_text())
+        done = CompletedProcess(
+            self.arguments, self.process.exitcode, self.out.read_text(), self.err.read_text()
+        )
         self.out.unlink()
         self.err.unlink()
         return done

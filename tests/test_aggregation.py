@@ -1,4 +1,6 @@
-"""GIGP as an aggregation of PyTorch Geometric: the dense layer's numbers on any index, and PyG's conventions."""
+"""GIGP as an aggregation of PyTorch Geometric: the dense layer's numbers on any index, and PyG's
+conventions.
+"""
 
 import subprocess
 import sys
@@ -15,7 +17,13 @@ from gigp.groups import SE3, SO2, SO3
 from gigp.pool import MeanPool
 from gigp.testing import assert_invariant
 
-SIZES = {"ragged": (3, 1, 40, 0, 7, 0), "points": (1, 1, 1), "one graph": (29,), "all empty": (0, 0), "no graphs": ()}
+SIZES = {
+    "ragged": (3, 1, 40, 0, 7, 0),
+    "points": (1, 1, 1),
+    "one graph": (29,),
+    "all empty": (0, 0),
+    "no graphs": (),
+}
 OPTIONS = {
     "ball": {},
     "hat": {"membership": "hat"},
@@ -160,14 +168,26 @@ def test_fits_on_graphs_as_on_clouds(qm9):
         ({"pos": torch.ones(4, 3)}, r"pos \(4, 3\)"),
         ({"x": torch.ones(5, 3)}, r"x \(5, 3\)"),
         ({"pos": None, "q": torch.ones(5, 1)}, r"q \(5, 1\)"),
-        ({"index": torch.zeros(4, dtype=torch.long)}, r"index \(4,\) of torch.int64 .* of 5 points; expected \(5,\)"),
+        (
+            {"index": torch.zeros(4, dtype=torch.long)},
+            r"index \(4,\) of torch.int64 .* of 5 points; expected \(5,\)",
+        ),
         ({"index": torch.zeros(5)}, r"of torch.float32 .* expected \(5,\) of torch.int64"),
-        ({"index": torch.tensor([0, 0, 0, 1, -1])}, r"index\[4\] is -1; graphs are numbered from 0"),
+        (
+            {"index": torch.tensor([0, 0, 0, 1, -1])},
+            r"index\[4\] is -1; graphs are numbered from 0",
+        ),
         ({"x": torch.ones(5, 4, dtype=torch.long)}, r"x is of torch.int64, .* pass x.float\(\)"),
-        ({"index": None, "ptr": torch.tensor([0, 3])}, r"ptr \[0, 3\] should rise from 0 to the number of points, 5"),
+        (
+            {"index": None, "ptr": torch.tensor([0, 3])},
+            r"ptr \[0, 3\] should rise from 0 to the number of points, 5",
+        ),
         ({"index": None, "ptr": torch.tensor([1, 3, 6])}, r"ptr \[1, 3, 6\] should rise"),
         ({"index": None, "ptr": torch.tensor([0, 4, 3, 5])}, r"ptr \[0, 4, 3, 5\] should rise"),
-        ({"index": None, "ptr": torch.tensor([0.0, 5.0])}, r"ptr \(2,\) of torch.float32 should be \(graphs \+ 1,\)"),
+        (
+            {"index": None, "ptr": torch.tensor([0.0, 5.0])},
+            r"ptr \(2,\) of torch.float32 should be \(graphs \+ 1,\)",
+        ),
         ({"index": None, "ptr": torch.tensor([[0, 5]])}, r"ptr \(1, 2\) of torch.int64 should be"),
         ({"ptr": torch.tensor([0, 2, 5])}, r"index and ptr \[0, 2, 5\] name other graphs"),
         ({"x": torch.ones(2, 5, 4)}, "two-dimensional"),
@@ -194,7 +214,9 @@ def test_conventions():
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    code = "import sys, gigp; assert not {'torch', 'torch_geometric', 'lightning'} & set(sys.modules)"
+    code = (
+        "import sys, gigp; assert not {'torch', 'torch_geometric', 'lightning'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(ImportError):
         from gigp import Nonsense  # noqa: F401

@@ -1,4 +1,6 @@
-"""The residual net: symmetry by group, permutation, padding, batching, determinism, reload, and cost."""
+"""The residual net: symmetry by group, permutation, padding, batching, determinism, reload, and
+cost.
+"""
 
 import pytest
 import torch
@@ -24,9 +26,18 @@ def cloud(dim, sizes=(7, 12, 4), seed=0) -> PointCloud:
 
 
 def backbone(group, fitted=True, **options) -> LieResNet:
-    """A small net in evaluation whose batch norm has seen data, so that every branch of it is at work."""
+    """A small net in evaluation whose batch norm has seen data, so that every branch of it is at
+    work.
+    """
     torch.manual_seed(0)
-    options = {"width": 16, "blocks": 2, "fill": 0.6, "nbhd": 5, "liftsamples": 1 if group.free else 2, **options}
+    options = {
+        "width": 16,
+        "blocks": 2,
+        "fill": 0.6,
+        "nbhd": 5,
+        "liftsamples": 1 if group.free else 2,
+        **options,
+    }
     net = LieResNet(5, group, **options).double()
     if fitted:
         net.fit(cloud(group.dim))
@@ -39,7 +50,9 @@ def group(request):
     return request.param
 
 
-@pytest.mark.parametrize("options", [{}, {"fill": 1.0, "nbhd": 99}, {"total_ds": 0.3}], ids=["ball", "full", "kept"])
+@pytest.mark.parametrize(
+    "options", [{}, {"fill": 1.0, "nbhd": 99}, {"total_ds": 0.3}], ids=["ball", "full", "kept"]
+)
 @pytest.mark.parametrize("group", COMMUTING, ids=str)
 def test_commuting_groups_are_equivariant(group, options):
     net, (pos, feat, mask, _) = backbone(group, **options), cloud(group.dim)
@@ -59,7 +72,9 @@ def test_lifted_groups_are_equivariant_when_lifts_move_along(group, total_ds):
 
 @pytest.mark.parametrize("group", LIFTED, ids=str)
 def test_lifted_groups_are_equivariant_in_distribution(group):
-    """The mean over many lifts of a moved cloud is that of the cloud itself; so is not that of another cloud."""
+    """The mean over many lifts of a moved cloud is that of the cloud itself; so is not that of
+    another cloud.
+    """
     net, (pos, feat, mask, _) = backbone(group, nbhd=99, fill=1.0), cloud(group.dim)
 
     def mean(p, lifts=300):
@@ -85,7 +100,11 @@ def test_wrong_symmetry_is_rejected():
 def test_order_of_points(group):
     net, (pos, feat, mask, _) = backbone(group), cloud(group.dim, (9, 9))
     p = torch.randperm(9)
-    lifts = None if group.free else group.lift(pos, group.stabilizer(2, 9, liftsamples=2, dtype=pos.dtype))
+    lifts = (
+        None
+        if group.free
+        else group.lift(pos, group.stabilizer(2, 9, liftsamples=2, dtype=pos.dtype))
+    )
     out = net(PointCloud(pos, feat, mask), lifts)
     moved = net(PointCloud(pos[:, p], feat[:, p], mask), None if lifts is None else lifts[:, p])
     order = p if group.free else (2 * p[:, None] + torch.arange(2)).flatten()
@@ -133,7 +152,10 @@ def test_training_samples_anew(group):
 
 @pytest.mark.parametrize("total_ds", [1.0, 0.3])
 def test_reload_equals_stored(group, total_ds):
-    net, fresh = backbone(group, total_ds=total_ds), backbone(group, fitted=False, total_ds=total_ds)
+    net, fresh = (
+        backbone(group, total_ds=total_ds),
+        backbone(group, fitted=False, total_ds=total_ds),
+    )
     with pytest.raises(InputError, match="not set"):
         fresh(cloud(group.dim))
     fresh.load_state_dict(net.state_dict())
@@ -145,7 +167,9 @@ def test_gradients_are_finite(group):
     net, (pos, feat, mask, _) = backbone(group).train(), cloud(group.dim)
     pos = pos.clone()
     pos[0, 0], pos[0, 1] = 0, pos[0, 2]
-    net(PointCloud(pos.requires_grad_(), feat.requires_grad_(), mask)).feat.square().sum().backward()
+    net(
+        PointCloud(pos.requires_grad_(), feat.requires_grad_(), mask)
+    ).feat.square().sum().backward()
     for x in (pos, feat, *net.parameters()):
         assert x.grad.isfinite().all()
     assert feat.grad.abs().sum() > 0
@@ -157,7 +181,7 @@ def test_masked_points_get_no_gradient(group):
     assert (feat.grad[~mask] == 0).all()
 
 
-# -- grids ------------------------------------------------------------------------------------------------------------
+# -- grids
 
 
 def grid_cloud(batch=3, side=9, jitter=0.2) -> PointCloud:
@@ -202,16 +226,23 @@ def test_grid_geometry_follows_reload_and_dtype():
     fresh.load_state_dict(net.state_dict())
     assert torch.equal(net(grid_cloud()).feat, fresh(grid_cloud()).feat)
     cloud32 = PointCloud(*(x if x.dtype == torch.bool else x.float() for x in grid_cloud()[:3]))
-    torch.testing.assert_close(fresh.float()(cloud32).feat.double(), net(grid_cloud()).feat, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        fresh.float()(cloud32).feat.double(), net(grid_cloud()).feat, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_ties_of_a_regular_grid_do_not_depend_on_rounding():
-    """A checkpoint must find the same points and neighbors on every machine: a hair's breadth changes no choice."""
+    """A checkpoint must find the same points and neighbors on every machine: a hair's breadth
+    changes no choice.
+    """
     axis = torch.linspace(-4, 4, 9, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
     for group in (T(2), SO2()):
         nets = [grid_net(group, grid=g) for g in (grid, grid * (1 + 1e-15), grid.float())]
-        choices = [[(n.index, n.slots) for n in net.geometry.neighborhoods(net._layout_of_grid()[1])] for net in nets]
+        choices = [
+            [(n.index, n.slots) for n in net.geometry.neighborhoods(net._layout_of_grid()[1])]
+            for net in nets
+        ]
         kept = [[level.queries[0] for level in net._layout_of_grid()[1]] for net in nets]
         for other in (1, 2):
             for a, b in zip(kept[0], kept[other], strict=True):
@@ -229,12 +260,15 @@ def test_kept_points_are_those_of_forward():
     assert out.feat.shape[2] == net.out_channels > 16
 
 
-# -- cost -------------------------------------------------------------------------------------------------------------
+# -- cost
 
 
 def kernel_rows(net, clouds) -> list[int]:
     rows = []
-    hooks = [b.conv.kernel.register_forward_hook(lambda m, i, o: rows.append(len(i[0]))) for b in net.blocks]
+    hooks = [
+        b.conv.kernel.register_forward_hook(lambda m, i, o: rows.append(len(i[0])))
+        for b in net.blocks
+    ]
     net(clouds)
     for hook in hooks:
         hook.remove()
@@ -242,10 +276,14 @@ def kernel_rows(net, clouds) -> list[int]:
 
 
 def test_a_step_never_asks_the_device(monkeypatch, qm9, digits):
-    """No `.item()`, `.tolist()`, `.cpu()`, `bool()` or `nonzero()` on the way forward: each makes a GPU wait."""
+    """No `.item()`, `.tolist()`, `.cpu()`, `bool()` or `nonzero()` on the way forward: each makes a
+    GPU wait.
+    """
     data, _ = qm9.finish(qm9.fetch(torch.arange(8)), augment=True)
     images, _ = digits.finish(digits.fetch(torch.arange(4)), augment=True)
-    image_net = LieResNet(1, SO2(), width=8, blocks=3, fill=0.1, nbhd=25, total_ds=0.1**0.5, grid=digits.grid)
+    image_net = LieResNet(
+        1, SO2(), width=8, blocks=3, fill=0.1, nbhd=25, total_ds=0.1**0.5, grid=digits.grid
+    )
     cases = [(LieResNet(15, T(3), width=8, blocks=2), data), (image_net, images)]
     for net, batch in cases:
         net(batch)  # the first step may look: it checks that everything is fitted
@@ -270,10 +308,15 @@ def test_packing_that_travels_with_the_batch(qm9):
 
 
 def test_kernel_rows_are_real_pairs():
-    """The kernel MLP runs on real pairs: not on padding, once for all images of a grid, on `nbhd` neighbors at most."""
+    """The kernel MLP runs on real pairs: not on padding, once for all images of a grid, on `nbhd`
+    neighbors at most.
+    """
     assert kernel_rows(backbone(T(3), fill=1.0, nbhd=99), cloud(3)) == [7**2 + 12**2 + 4**2] * 2
     assert max(kernel_rows(backbone(T(3), fill=1.0, nbhd=3), cloud(3))) == 3 * (7 + 12 + 4)
-    one, many = kernel_rows(grid_net(SO2()), grid_cloud(1)), kernel_rows(grid_net(SO2()), grid_cloud(50))
+    one, many = (
+        kernel_rows(grid_net(SO2()), grid_cloud(1)),
+        kernel_rows(grid_net(SO2()), grid_cloud(50)),
+    )
     assert one == many
     assert one[0] <= 6 * 44
 

@@ -21,7 +21,12 @@ def test_cases_are_the_published_settings(title):
     assert (backbone.blocks, cfg.dataset.batch_size) == (6, 25 if images else 75)
     assert backbone.width == int(title.split("k ")[1].split(",")[0])
     if "SE(3)" in title:
-        assert (backbone.liftsamples, backbone.nbhd, backbone.fill, cfg.group.alpha) == (4, 25, 0.5, 0.2)
+        assert (backbone.liftsamples, backbone.nbhd, backbone.fill, cfg.group.alpha) == (
+            4,
+            25,
+            0.5,
+            0.2,
+        )
     if "SE(2)" in title:
         assert (backbone.liftsamples, cfg.group.alpha) == (2, 0.05)
     if images:
@@ -34,9 +39,11 @@ def test_a_step_is_counted():
     assert subject.turn("eval") > 0
     found = benchmark.inspect(subject)
     rows, width = 64 * 10, 128
-    mlp = 2 * (rows * (65 * width + width * width + width) + 64 * width * 64)  # last layer after the sum
+    # last layer after the sum
+    mlp = 2 * (rows * (65 * width + width * width + width) + 64 * width * 64)
     sums = 2 * 64 * 10 * 32 * 64
-    assert found["gflop"] * 1e9 == pytest.approx(3 * mlp + 2 * sums, rel=0.05)  # memberships have no gradient
+    # memberships have no gradient
+    assert found["gflop"] * 1e9 == pytest.approx(3 * mlp + 2 * sums, rel=0.05)
     assert sum(found["time_shares"].values()) == pytest.approx(1)
     assert found["gbyte"] > 4 * 64 * 32 * 64 / 1e9
 
@@ -51,14 +58,18 @@ def test_unknown_case_names_the_cases(capsys, monkeypatch):
 @pytest.mark.slow
 def test_record(tmp_path, monkeypatch):
     out = tmp_path / "record.json"
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--cases", "GIGP", "--repeats", "1", "--out", str(out)])
+    monkeypatch.setattr(
+        sys, "argv", ["benchmark.py", "--cases", "GIGP", "--repeats", "1", "--out", str(out)]
+    )
     benchmark.main()
     side = json.loads(out.read_text())["cases"][benchmark.POOL]["sides"]["gigp"]
     assert side["train"] > 0
     assert 0 < side["share_of_matrix_rate"] < 1.5
 
 
-@pytest.mark.skipif("LIECONV" not in os.environ, reason="LIECONV is no checkout of github.com/mfinzi/LieConv")
+@pytest.mark.skipif(
+    "LIECONV" not in os.environ, reason="LIECONV is no checkout of github.com/mfinzi/LieConv"
+)
 def test_same_arithmetic_as_the_reference():
     torch.manual_seed(0)
     differences = reference.parity(os.environ["LIECONV"])

@@ -1,4 +1,6 @@
-"""A configuration builds classes of this project and of the libraries it names, and nothing else."""
+"""A configuration builds classes of this project and of the libraries it names, and nothing
+else.
+"""
 
 import pytest
 from omegaconf import OmegaConf
@@ -14,7 +16,10 @@ def test_builds_trusted_classes_at_any_depth():
     node = OmegaConf.create({"group": {"_target_": "gigp.groups.SO2", "alpha": 0.5}})
     assert isinstance(instantiate(node.group), SO2)
     nested = OmegaConf.create(
-        {"group": {"_target_": "gigp.groups.SO3"}, "pool": {"_target_": "gigp.pool.GIGP", "group": "${group}"}}
+        {
+            "group": {"_target_": "gigp.groups.SO3"},
+            "pool": {"_target_": "gigp.pool.GIGP", "group": "${group}"},
+        }
     )
     pool = instantiate(nested.pool, channels=3)
     assert isinstance(pool, GIGP)
@@ -29,7 +34,7 @@ def test_builds_trusted_classes_at_any_depth():
         "subprocess.Popen",
         "gigp.records.subprocess.Popen",  # a trusted path to somebody else's class
         "gigp.records.shutil.rmtree",
-        "gigp.run.run",                   # a function
+        "gigp.run.run",  # a function
         "gigp.config.hydra.utils.get_method",
         "gigpx.groups.SO2",
         "lightning.Trainer.fit",
@@ -37,7 +42,7 @@ def test_builds_trusted_classes_at_any_depth():
         "torch.load",
         "torch_geometric.nn.Sequential",  # makes code of its arguments
         "torch_geometric.nn.models.GPSE",
-        "gigp.records.RunFolder",         # a class, but nothing that a configuration describes
+        "gigp.records.RunFolder",  # a class, but nothing that a configuration describes
         "torch_geometric.io.fs.torch_load",
         "torch_geometric.nn.inspect.os.system",
         "gigp.groups.SO4",
@@ -49,11 +54,17 @@ def test_builds_trusted_classes_at_any_depth():
 )
 @pytest.mark.parametrize("depth", range(4))
 def test_refuses_all_else(target, depth, monkeypatch):
-    """Before anything is called: a partial, an argument, an item of a list, a reference to elsewhere."""
+    """Before anything is called: a partial, an argument, an item of a list, a reference to
+    elsewhere.
+    """
     evil = {"_target_": target, "_args_": ["touch /tmp/never"]}
     argument = [evil, {**evil, "_partial_": True}, [evil], "${evil}"][depth]
-    cfg = OmegaConf.create({"evil": evil, "node": {"_target_": "gigp.groups.SO2", "alpha": argument}})
-    with pytest.raises(InputError, match=r"the configuration asks for .*, which is no model, data set or group"):
+    cfg = OmegaConf.create(
+        {"evil": evil, "node": {"_target_": "gigp.groups.SO2", "alpha": argument}}
+    )
+    with pytest.raises(
+        InputError, match=r"the configuration asks for .*, which is no model, data set or group"
+    ):
         instantiate(cfg.node)
 
 
@@ -67,7 +78,9 @@ def test_section_that_describes_nothing(node):
 
 @pytest.mark.parametrize("part", ["dataset", "group", "backbone", "pool"])
 def test_foreign_run_folder(configure, tmp_path, part):
-    """Every part of a config.yaml is checked before anything is built of it, and the message names the file."""
+    """Every part of a config.yaml is checked before anything is built of it, and the message names
+    the file.
+    """
     cfg = configure("dataset=orbits")
     path = tmp_path / "config.yaml"
     OmegaConf.save(cfg, path)
@@ -86,7 +99,9 @@ def test_every_class_of_our_configurations_is_trusted(configure):
     named = []
 
     def collect(node):
-        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        for child in (
+            node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        ):
             collect(child)
         if isinstance(node, dict) and "gigp.sweep" not in str(node.get("_target_", "gigp.sweep")):
             named.append(node["_target_"])

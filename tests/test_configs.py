@@ -22,7 +22,9 @@ def _data(qm9, digits):
 
 @pytest.fixture(scope="module")
 def starts(tmp_path_factory):
-    """Folders of finished runs with mean pooling by target, for what starts from one; each is made once."""
+    """Folders of finished runs with mean pooling by target, for what starts from one; each is made
+    once.
+    """
     return {"results": tmp_path_factory.mktemp("starts")}
 
 
@@ -40,22 +42,38 @@ def start(configure, starts):
 
 @pytest.mark.parametrize("group", names("group"))
 def test_every_group_takes_a_step(configure, group):
-    summary = run(configure(f"dataset={'qm9' if group in SOLID else 'rotmnist'}", f"group={group}", *ONE_STEP))
+    summary = run(
+        configure(f"dataset={'qm9' if group in SOLID else 'rotmnist'}", f"group={group}", *ONE_STEP)
+    )
     assert summary["steps"] >= 1
     assert summary["choices"]["group"] == group
 
 
 def cells() -> list[tuple[str, str]]:
-    """Every data set with every pool; of the readouts, which are one class, the widest, and all where it is cheap."""
-    readouts = {p for p in names("pool") if "readouts.Readout" in (CONFIGS / "pool" / f"{p}.yaml").read_text()}
+    """Every data set with every pool; of the readouts, which are one class, the widest, and all
+    where it is cheap.
+    """
+    readouts = {
+        p
+        for p in names("pool")
+        if "readouts.Readout" in (CONFIGS / "pool" / f"{p}.yaml").read_text()
+    }
     skipped = readouts - {"multi"}
-    return [(d, p) for d in names("dataset") for p in names("pool") if d == "orbits" or p not in skipped]
+    return [
+        (d, p) for d in names("dataset") for p in names("pool") if d == "orbits" or p not in skipped
+    ]
 
 
 @pytest.mark.parametrize(("dataset", "pool"), cells())
 def test_every_pool_takes_a_step(configure, dataset, pool, start, tmp_path):
-    of = [f"dataset.run={start('homo')}", f"dataset.cache={tmp_path}"] if dataset == "features" else []
-    summary = run(configure(f"dataset={dataset}", f"pool={pool}", "pool_on=features", *ONE_STEP, *of))
+    of = (
+        [f"dataset.run={start('homo')}", f"dataset.cache={tmp_path}"]
+        if dataset == "features"
+        else []
+    )
+    summary = run(
+        configure(f"dataset={dataset}", f"pool={pool}", "pool_on=features", *ONE_STEP, *of)
+    )
     assert summary["choices"]["pool"] == pool
     assert (summary["pool_group"] is not None) == (pool in ("gigp", "one_orbit", "radial_deepsets"))
 
@@ -74,7 +92,8 @@ def test_every_experiment_takes_a_step(configure, experiment, start):
         if f"\n{key}: " in text or sign in text:
             of = [f"{key}={start('all' if 'target: all' in text else 'homo')}"]
     if "\ninit_from: " in text:
-        of += ["backbone.width=16", "backbone.blocks=2"]  # of the debug scale, as the run that it starts from has it
+        # of the debug scale, as the run that it starts from has it
+        of += ["backbone.width=16", "backbone.blocks=2"]
     assert run(configure(f"experiment={experiment}", *of, *ONE_STEP, "name=it"))["steps"] >= 1
 
 
@@ -97,19 +116,44 @@ def test_defaults_follow_the_data_set_and_the_command_line_wins(configure):
 
 def test_paper_scale_is_as_published(configure):
     qm9 = configure("scale=paper")
-    assert (qm9.backbone.width, qm9.backbone.blocks, qm9.backbone.nbhd, qm9.backbone.fill) == (1536, 6, 100, 1)
-    assert (qm9.dataset.batch_size, qm9.lr, qm9.warmup, qm9.trainer.max_epochs) == (75, 3e-3, 0.01, 500)
-    assert (qm9.dataset.train_size, qm9.dataset.val_size, qm9.dataset.test_size) == (100_000, 17_748, 13_083)
+    assert (qm9.backbone.width, qm9.backbone.blocks, qm9.backbone.nbhd, qm9.backbone.fill) == (
+        1536,
+        6,
+        100,
+        1,
+    )
+    assert (qm9.dataset.batch_size, qm9.lr, qm9.warmup, qm9.trainer.max_epochs) == (
+        75,
+        3e-3,
+        0.01,
+        500,
+    )
+    assert (qm9.dataset.train_size, qm9.dataset.val_size, qm9.dataset.test_size) == (
+        100_000,
+        17_748,
+        13_083,
+    )
     digits = configure("scale=paper", "dataset=rotmnist")
     assert (digits.backbone.width, digits.backbone.blocks, digits.backbone.nbhd) == (128, 6, 25)
     assert (digits.backbone.fill, digits.backbone.total_ds, digits.group.alpha) == (0.1, 0.1, 0.2)
     assert (digits.dataset.batch_size, digits.warmup, digits.trainer.max_epochs) == (25, 0, 500)
-    assert (digits.dataset.train_size, digits.dataset.val_size, digits.dataset.test_size) == (10_000, 2_000, 50_000)
+    assert (digits.dataset.train_size, digits.dataset.val_size, digits.dataset.test_size) == (
+        10_000,
+        2_000,
+        50_000,
+    )
     assert (digits.pool.orbits, digits.pool.delta, digits.pool.aggregation) == (50, 0.5, "weighted")
 
 
-@pytest.mark.parametrize("options", [["trainer.precision=bf16-mixed"], ["trainer.gradient_clip_val=1.0"],
-                                     ["backbone.kernel_norm=none"], ["recalibrate=0"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["trainer.precision=bf16-mixed"],
+        ["trainer.gradient_clip_val=1.0"],
+        ["backbone.kernel_norm=none"],
+        ["recalibrate=0"],
+    ],
+)
 def test_options_take_a_step(configure, options):
     assert run(configure(*ONE_STEP, *options))["steps"] >= 1
 

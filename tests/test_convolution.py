@@ -36,7 +36,9 @@ def test_equals_the_plain_sum(case, block, monkeypatch):
     expected = F.linear(where.sum(kernel, feat), weight, bias)
     torch.testing.assert_close(out, expected)
     grad = torch.randn_like(out)
-    for mine, plain in zip(*(torch.autograd.grad(y, inputs, grad) for y in (out, expected)), strict=True):
+    for mine, plain in zip(
+        *(torch.autograd.grad(y, inputs, grad) for y in (out, expected)), strict=True
+    ):
         torch.testing.assert_close(mine, plain)
 
 
@@ -48,20 +50,33 @@ def test_blocks_cover_every_query_once(block, monkeypatch):
         size = sum(part.rows.stop - part.rows.start for part in parts)
         assert size <= max(1, block // 2)
         for table, clouds, queries, rows in parts:
-            own = [(table, c, q) for c in range(clouds.start, clouds.stop) for q in range(queries.start, queries.stop)]
+            own = [
+                (table, c, q)
+                for c in range(clouds.start, clouds.stop)
+                for q in range(queries.start, queries.stop)
+            ]
             assert len(own) == rows.stop - rows.start
             assert rows.start == len(seen)
             seen += own
-    assert seen == [(i, c, q) for i, (g, _, m) in enumerate(GROUPS) for c in range(g) for q in range(m)]
+    assert seen == [
+        (i, c, q) for i, (g, _, m) in enumerate(GROUPS) for c in range(g) for q in range(m)
+    ]
 
 
 def test_nothing_of_the_size_of_the_outer_products_is_kept():
-    """What is saved for the backward pass: kernel, features, weights, nothing of 16 x channels for each query."""
+    """What is saved for the backward pass: kernel, features, weights, nothing of 16 x channels for
+    each query.
+    """
     where, rows, signals = neighborhood("molecules")
-    kernel, feat = torch.randn(len(where.pairs), 16).double(), torch.randn(rows, signals, 200).double()
+    kernel, feat = (
+        torch.randn(len(where.pairs), 16).double(),
+        torch.randn(rows, signals, 200).double(),
+    )
     layer, kept = LieConv(200, 8, 3).double(), []
     kernel.requires_grad_(), feat.requires_grad_()
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.numel()), t)[1], lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: (kept.append(t.numel()), t)[1], lambda t: t
+    ):
         Convolution.apply(kernel, feat, layer.linear.weight, layer.linear.bias, where)
     assert max(kept) < rows * 16 * 200
 

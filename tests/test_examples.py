@@ -48,7 +48,8 @@ def test_images():
     torch.testing.assert_close(n["logits"], n["head"](n["feat"].mean(1)))
     for parameter in n["pool"].parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    quarter = n["feat"].unflatten(1, (12, 12)).rot90(dims=(1, 2)).flatten(1, 2)       # of the feature map
+    # of the feature map
+    quarter = n["feat"].unflatten(1, (12, 12)).rot90(dims=(1, 2)).flatten(1, 2)
     everywhere = torch.ones(1, 144, dtype=torch.bool)
     shuffled = n["feat"][:, torch.randperm(144)]
     out = [n["pool"](feat, n["grid"][None], everywhere) for feat in (n["feat"], quarter, shuffled)]

@@ -1,4 +1,6 @@
-"""Programs of torch.export: the same numbers, for any batch, without this package; and what cannot be exported."""
+"""Programs of torch.export: the same numbers, for any batch, without this package; and what cannot
+be exported.
+"""
 
 import subprocess
 import sys
@@ -26,24 +28,36 @@ assert not [name for name in sys.modules if name.startswith("gigp")]
 
 @pytest.mark.parametrize("group", ["SO2", pytest.param("SE2", marks=pytest.mark.slow)])
 def test_images(configure, digits, tmp_path, group):
-    """Probabilities of digits that the program has not seen, for batches of other sizes, in a process of its own."""
+    """Probabilities of digits that the program has not seen, for batches of other sizes, in a
+    process of its own.
+    """
     options = tiny(epochs=1, train=100, val=20, test=20)
-    run(configure("dataset=rotmnist", f"group={group}", "pool=gigp", "lr=1e-2", *options, "name=digits"))
+    run(
+        configure(
+            "dataset=rotmnist", f"group={group}", "pool=gigp", "lr=1e-2", *options, "name=digits"
+        )
+    )
     folder = tmp_path / "runs" / "digits" / "seed0"
     program = export_model(folder)
     images = digits.images[digits.indices["test"][:60]].float()
     expected = Predictor(folder)([*images])[:, 1:].float()
     assert expected.std(0).max() > 1e-3  # images are told apart
     for num in (1, 60):
-        torch.testing.assert_close(program.module()(images[:num]), expected[:num], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            program.module()(images[:num]), expected[:num], rtol=1e-5, atol=1e-6
+        )
     if group == "SO2":
         torch.export.save(program, tmp_path / "digits.pt2")
         torch.save((images, expected), tmp_path / "digits.pt")
-        subprocess.run([sys.executable, "-c", APART, tmp_path / "digits.pt2", tmp_path / "digits.pt"], check=True)
+        subprocess.run(
+            [sys.executable, "-c", APART, tmp_path / "digits.pt2", tmp_path / "digits.pt"],
+            check=True,
+        )
 
 
 @pytest.mark.parametrize("membership", ["ball", "nearest", "hat", "smooth"])
-@pytest.mark.parametrize("channels", [16, 200])  # few rows, and so many that eager mode hands them to oneDNN
+# few rows, and so many that eager mode hands them to oneDNN
+@pytest.mark.parametrize("channels", [16, 200])
 def test_pool_with_any_number_of_clouds_and_points(membership, channels):
     pool = GIGP(channels, SO3(), membership=membership, init="random").eval()
     pool.orbits.fit(0.0, 4.0)
@@ -61,5 +75,7 @@ def test_pool_with_any_number_of_clouds_and_points(membership, channels):
 
 def test_molecules_cannot_be_exported(configure, tmp_path, qm9):
     run(configure(*tiny(epochs=1, train=20, val=10, test=10), "name=molecules"))
-    with pytest.raises(InputError, match="is a run on QM9, which cannot be exported: its work depends on how many"):
+    with pytest.raises(
+        InputError, match="is a run on QM9, which cannot be exported: its work depends on how many"
+    ):
         export_model(tmp_path / "runs" / "molecules" / "seed0")

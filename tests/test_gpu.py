@@ -24,11 +24,16 @@ def to_cuda(cloud):
 def test_same_as_on_the_cpu(case, qm9, digits):
     torch.backends.cuda.matmul.allow_tf32 = False
     data = digits if case == "SO2" else qm9
-    options = {"T3": {}, "SE3": {"fill": 0.5, "nbhd": 25, "liftsamples": 2}, "SO2": {"fill": 0.1, "nbhd": 25,
-               "total_ds": 0.1, "grid": digits.grid}}[case]  # fmt: skip
+    options = {
+        "T3": {},
+        "SE3": {"fill": 0.5, "nbhd": 25, "liftsamples": 2},
+        "SO2": {"fill": 0.1, "nbhd": 25, "total_ds": 0.1, "grid": digits.grid},
+    }[case]
     group = {"T3": T(3), "SE3": SE3(), "SO2": SO2()}[case]
     net = LieResNet(data.in_channels, group, width=16, blocks=2, **options)
-    pool = GIGP(1, SO2() if case == "SO2" else SO3(), center="origin" if case == "SO2" else "centroid")
+    pool = GIGP(
+        1, SO2() if case == "SO2" else SO3(), center="origin" if case == "SO2" else "centroid"
+    )
     model = PointCloudModel(net, pool, 1)
     cloud, _ = data.finish(data.fetch(torch.arange(20)), augment=False)
     model.fit([cloud])
@@ -39,5 +44,7 @@ def test_same_as_on_the_cpu(case, qm9, digits):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_run(configure, precision):
-    summary = run(configure("scale=debug", "trainer.accelerator=gpu", f"trainer.precision={precision}"))
+    summary = run(
+        configure("scale=debug", "trainer.accelerator=gpu", f"trainer.precision={precision}")
+    )
     assert summary["metrics"]["homo"]["test"] > 0

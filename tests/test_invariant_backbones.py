@@ -1,5 +1,5 @@
-"""Networks of PyTorch Geometric as backbones: invariant, batched as alone, the library's own numbers, by configuration
-alone."""
+"""Networks of PyTorch Geometric as backbones: invariant, batched as alone, the library's own
+numbers, by configuration alone."""
 
 import pytest
 import torch
@@ -25,7 +25,13 @@ NETS = [SchNet, ViSNet, DimeNetPlusPlus]
 
 def net(kind, group: Group | None = None, in_channels: int = 15, **options):
     torch.manual_seed(0)
-    setting = {"in_channels": in_channels, "group": group or T(3), "grid": None, "liftsamples": 1, "nbhd": 100}
+    setting = {
+        "in_channels": in_channels,
+        "group": group or T(3),
+        "grid": None,
+        "liftsamples": 1,
+        "nbhd": 100,
+    }
     options |= BASIS if kind is DimeNetPlusPlus else {}
     return kind(**SMALL, **options, **setting).double()
 
@@ -33,7 +39,9 @@ def net(kind, group: Group | None = None, in_channels: int = 15, **options):
 @pytest.fixture
 def cloud(qm9) -> PointCloud:
     """Real molecules of different sizes, one reduced to a single atom, and one to none."""
-    pos, feat, mask, _ = qm9.finish(qm9.fetch(torch.tensor([0, 7, 1000, 80_000, 5, 9])), augment=False)[0]
+    pos, feat, mask, _ = qm9.finish(
+        qm9.fetch(torch.tensor([0, 7, 1000, 80_000, 5, 9])), augment=False
+    )[0]
     mask = mask.clone()
     mask[4, 1:], mask[5] = False, False
     return PointCloud(pos.double(), feat.double(), mask)
@@ -46,7 +54,9 @@ def test_invariant_under_rigid_motions_and_told_the_geometry(kind, cloud):
     assert features(cloud.pos).shape == (*cloud.mask.shape, model.out_channels)
     assert_invariant(features, SE3(), cloud.pos)
     with pytest.raises(AssertionError):
-        assert_invariant(lambda pos: features(pos * pos.new_tensor([1.1, 1.0, 0.9])), SO3(), cloud.pos)
+        assert_invariant(
+            lambda pos: features(pos * pos.new_tensor([1.1, 1.0, 0.9])), SO3(), cloud.pos
+        )
     assert str(model.group) == "SE(3)"
 
 
@@ -66,11 +76,15 @@ def test_every_parameter_learns_and_forces_are_finite(kind, cloud):
     model(cloud._replace(pos=pos)).feat.square().sum().backward()
     assert pos.grad.isfinite().all()
     assert pos.grad.abs().sum() > 0
-    assert {name for name, p in model.named_parameters() if p.requires_grad and p.grad is None} == set()
+    assert {
+        name for name, p in model.named_parameters() if p.requires_grad and p.grad is None
+    } == set()
 
 
 def test_schnet_is_that_of_the_library(cloud):
-    """With its own last layer as head and a sum over the atoms; the radius holds all pairs of these molecules."""
+    """With its own last layer as head and a sum over the atoms; the radius holds all pairs of these
+    molecules.
+    """
     model, mask = net(SchNet, cutoff=20.0), cloud.mask
 
     def pairs(pos, batch):
@@ -81,7 +95,8 @@ def test_schnet_is_that_of_the_library(cloud):
     library = PyGSchNet(16, 16, 2, 50, 20.0, interaction_graph=pairs).double()
     library.load_state_dict(model.net.state_dict(), strict=False)
     batch = torch.arange(len(mask))[:, None].expand_as(mask)[mask]
-    expected = library(charges_of(cloud.feat[mask]), cloud.pos[mask], batch)          # the last molecule is empty
+    # the last molecule is empty
+    expected = library(charges_of(cloud.feat[mask]), cloud.pos[mask], batch)
     out = SumPool(1)(library.lin2(model(cloud).feat), cloud.pos, mask)
     torch.testing.assert_close(out[:5], expected)
 
@@ -93,10 +108,13 @@ def test_dimenet_is_that_of_the_library(cloud, monkeypatch):
     library.load_state_dict(model.net.state_dict())
     batch = mask.nonzero()[:, 0]
     monkeypatch.setattr(
-        library_of_dimenet, "radius_graph", lambda pos, r, batch, max_num_neighbors: RadiusGraph(r)(pos, batch)[0]
+        library_of_dimenet,
+        "radius_graph",
+        lambda pos, r, batch, max_num_neighbors: RadiusGraph(r)(pos, batch)[0],
     )
     monkeypatch.setattr(library_of_dimenet, "triplets", triplets_by_loops)
-    expected = library(charges_of(cloud.feat[mask]), cloud.pos[mask], batch)          # the last molecule is empty
+    # the last molecule is empty
+    expected = library(charges_of(cloud.feat[mask]), cloud.pos[mask], batch)
     assert expected.std() > 0.01
     torch.testing.assert_close(model(cloud).feat.sum(1)[:5], expected)
 
@@ -104,12 +122,19 @@ def test_dimenet_is_that_of_the_library(cloud, monkeypatch):
 def triplets_by_loops(edge_index, num_nodes):
     """What the library's function returns, of the same name, slowly."""
     pairs = edge_index.T.tolist()
-    found = [(i, j, k, e, f) for f, (j, i) in enumerate(pairs) for e, (k, to) in enumerate(pairs) if to == j and k != i]
+    found = [
+        (i, j, k, e, f)
+        for f, (j, i) in enumerate(pairs)
+        for e, (k, to) in enumerate(pairs)
+        if to == j and k != i
+    ]
     return edge_index[1], edge_index[0], *torch.tensor(found, dtype=torch.long).reshape(-1, 5).T
 
 
 def test_triplets(cloud):
-    """The same as by loops, on molecules with a single atom and none among them; and without any pair."""
+    """The same as by loops, on molecules with a single atom and none among them; and without any
+    pair.
+    """
     pos, batch = cloud.pos[cloud.mask], cloud.mask.nonzero()[:, 0]
     pairs = RadiusGraph(2.0)(pos, batch)[0]
     *_, kj, ji = triplets_by_loops(pairs, len(pos))
@@ -154,8 +179,13 @@ def test_charges_are_read_back_from_features():
 def test_by_configuration_alone(configure, backbone, qm9):
     options = SMALL | (BASIS if backbone == "dimenet" else {})
     small = [f"backbone.{name}={value}" for name, value in options.items()]
-    cfg = configure(f"backbone={backbone}", "pool=gigp", "pool_on=features", *small,
-                    *tiny(epochs=1, train=75, val=20, test=20))  # fmt: skip
+    cfg = configure(
+        f"backbone={backbone}",
+        "pool=gigp",
+        "pool_on=features",
+        *small,
+        *tiny(epochs=1, train=75, val=20, test=20),
+    )
     assert cfg.lr == {"schnet": 5e-4, "visnet": 5e-4, "dimenet": 1e-3}[backbone]
     summary = run(cfg)
     assert (summary["steps"], summary["backbone_group"]) == (1, "SE(3)")
@@ -163,7 +193,11 @@ def test_by_configuration_alone(configure, backbone, qm9):
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [({"group": SO3()}, "Use group=T3"), ({"group": SO2()}, "for molecules"), ({"in_channels": 1}, "for molecules")],
+    [
+        ({"group": SO3()}, "Use group=T3"),
+        ({"group": SO2()}, "for molecules"),
+        ({"in_channels": 1}, "for molecules"),
+    ],
 )
 def test_refuses_what_it_is_not_for(setting, message):
     with pytest.raises(InputError, match=message):

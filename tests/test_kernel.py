@@ -16,7 +16,9 @@ def plain(mlp: KernelMLP, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture
 def mlp(monkeypatch) -> KernelMLP:
-    """A kernel MLP in double precision that calls more than 40 rows many; norms that do something."""
+    """A kernel MLP in double precision that calls more than 40 rows many; norms that do
+    something.
+    """
     monkeypatch.setattr(kernel, "BLOCK", 10)
     mlp = KernelMLP([6, 32, 32, 16]).double()
     for norm in list(mlp)[1::3]:
@@ -51,7 +53,9 @@ def test_blocks_equal_plain_modules_in_evaluation(mlp):
         torch.testing.assert_close(mlp(x), plain(mlp, x))
 
 
-@pytest.mark.parametrize("case", ["few rows", "gradient of positions", "no norm", "mixed precision"])
+@pytest.mark.parametrize(
+    "case", ["few rows", "gradient of positions", "no norm", "mixed precision"]
+)
 def test_plain_modules_where_blocks_do_not_serve(mlp, case):
     x = torch.randn(20 if case == "few rows" else 57, 6).double()
     if case == "no norm":
@@ -70,7 +74,11 @@ def test_keeps_a_third_of_the_memory(mlp):
     def kept(function) -> float:
         sizes = {}
         with torch.autograd.graph.saved_tensors_hooks(
-            lambda t: (sizes.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()}), t)[1], lambda t: t
+            lambda t: (
+                sizes.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()}),
+                t,
+            )[1],
+            lambda t: t,
         ):
             alive = function()
         del alive

@@ -1,4 +1,6 @@
-"""Sweeps in other processes: outcomes come home, threads are shared, and what is preempted resumes."""
+"""Sweeps in other processes: outcomes come home, threads are shared, and what is preempted
+resumes.
+"""
 
 import os
 import signal
@@ -17,7 +19,12 @@ from gigp.run import run
 from tests.conftest import DATA, ROOT, tiny
 from tests.test_run import assert_same_weights
 
-TINY = (*tiny(epochs=1, train=75, val=20, test=20), "logger=csv", f"dataset.root={DATA}", f"dataset.cache={DATA}")
+TINY = (
+    *tiny(epochs=1, train=75, val=20, test=20),
+    "logger=csv",
+    f"dataset.root={DATA}",
+    f"dataset.cache={DATA}",
+)
 # a scheduler of one machine that starts at once the jobs of an array, and requeues
 SLURM = {
     "sbatch": """
@@ -27,9 +34,11 @@ if len(sys.argv) == 2:
     last = re.search(r"--array=0-(\\d+)", Path(sys.argv[1]).read_text())
     for task in range(int(last[1]) + 1 if last else 1):
         array = {"SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": str(task)} if last else {}
-        env = {"SLURM_JOB_ID": str(70 + task), "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "a", **array}
+        env = {"SLURM_JOB_ID": str(70 + task), "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+        env |= {"SLURM_JOB_NAME": "a", **array}
         quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        subprocess.Popen([*sys.orig_argv, "run"], env={**os.environ, **env}, start_new_session=True, **quiet)
+        options = dict(env={**os.environ, **env}, start_new_session=True, **quiet)
+        subprocess.Popen([*sys.orig_argv, "run"], **options)
     print("Submitted batch job 70")
 else:
     mark = Path(__file__).with_name("requeue")
@@ -42,7 +51,8 @@ else:
 import os, subprocess, sys
 array = [os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK")]
 name = "_".join(array) if all(array) else "70"
-out, err = (open(a.replace("%A_%a", name).replace("%j", name).replace("%t", "0"), "a") for a in sys.argv[3:6:2])
+paths = [a.replace("%A_%a", name).replace("%j", name) for a in sys.argv[3:6:2]]
+out, err = (open(path.replace("%t", "0"), "a") for path in paths)
 subprocess.run(sys.argv[6:], stdout=out, stderr=err)
 """,
     "scontrol": """
@@ -71,24 +81,43 @@ def start(*arguments: str, **env: str) -> subprocess.Popen:
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "local"])
 def test_outcomes_of_other_processes_are_reported(tmp_path, launcher):
-    done = start("pool=mean,sum", "lr=0.01,-1", f"launcher={launcher}", f"results_dir={tmp_path}", OMP_NUM_THREADS="")
+    done = start(
+        "pool=mean,sum",
+        "lr=0.01,-1",
+        f"launcher={launcher}",
+        f"results_dir={tmp_path}",
+        OMP_NUM_THREADS="",
+    )
     out, errors = done.communicate()
     assert done.returncode == 1, errors
     assert out.count("FAILED: lr=-1") == 2
-    assert len([line for line in out.splitlines() if "lr=0.01" in line and line.endswith(" meV")]) == 2
+    assert (
+        len([line for line in out.splitlines() if "lr=0.01" in line and line.endswith(" meV")]) == 2
+    )
     assert "Traceback" not in errors
-    names = sorted(path.name for path in tmp_path.iterdir() if list(path.glob("seed0/summary.json")))
+    names = sorted(
+        path.name for path in tmp_path.iterdir() if list(path.glob("seed0/summary.json"))
+    )
     assert len(names) == 2
     assert not any("launcher" in name for name in names)
     if launcher == "joblib":
         assert not (tmp_path / ".sweep").exists()
-        records = [yaml.safe_load((tmp_path / name / "seed0" / "summary.json").read_text()) for name in names]
+        records = [
+            yaml.safe_load((tmp_path / name / "seed0" / "summary.json").read_text())
+            for name in names
+        ]
         assert {record["threads"] for record in records} == {1}  # cores / runs at a time
 
 
 @pytest.mark.slow
 def test_run_whose_process_dies_is_a_failure(tmp_path):
-    sweep = start("pool=mean", "launcher=local", f"results_dir={tmp_path}", "trainer.max_epochs=500", "seed=0,1")
+    sweep = start(
+        "pool=mean",
+        "launcher=local",
+        f"results_dir={tmp_path}",
+        "trainer.max_epochs=500",
+        "seed=0,1",
+    )
     wait_for_epochs(tmp_path, sweep)
     for process in jobs(tmp_path):
         process.kill()
@@ -119,7 +148,9 @@ def jobs(folder) -> list[psutil.Process]:
 
 
 def wait_for_epochs(folder, process: subprocess.Popen) -> None:
-    while not any(len(path.read_text().splitlines()) > 2 for path in folder.glob("*/seed0/metrics.csv")):
+    while not any(
+        len(path.read_text().splitlines()) > 2 for path in folder.glob("*/seed0/metrics.csv")
+    ):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
 
@@ -129,8 +160,14 @@ def wait_for_epochs(folder, process: subprocess.Popen) -> None:
 def test_preempted_run_is_requeued_and_resumes(configure, tmp_path, slurm, launcher):
     run(configure(*TINY, "trainer.max_epochs=40", f"results_dir={tmp_path}/whole", "name=it"))
     folder = tmp_path / "runs"
-    sweep = start(f"launcher={launcher}", f"results_dir={folder}", "name=it", "trainer.max_epochs=40",
-                  OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"), **slurm)  # fmt: skip
+    sweep = start(
+        f"launcher={launcher}",
+        f"results_dir={folder}",
+        "name=it",
+        "trainer.max_epochs=40",
+        OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"),
+        **slurm,
+    )
     wait_for_epochs(folder, sweep)
     (job,) = jobs(folder)
     job.send_signal(signal.SIGTERM)  # which SLURM sends too, and submitit ignores
@@ -150,7 +187,10 @@ def test_wandb_sweep(configure):
     assert sweep["command"][1:] == ["${interpreter}", "${program}", "${args_no_hyphens}"]
     names = set()
     for pool in sweep["parameters"]["pool"]["values"]:
-        values = {k: v["values"][0] if "values" in v else v["value"] for k, v in sweep["parameters"].items()}
+        values = {
+            k: v["values"][0] if "values" in v else v["value"]
+            for k, v in sweep["parameters"].items()
+        }
         arguments = {key: {"value": value} for key, value in {**values, "pool": pool}.items()}
         overrides = create_sweep_command_args({"args": arguments})["args_no_hyphens"]
         cfg = configure(*overrides)

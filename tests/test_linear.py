@@ -16,7 +16,9 @@ def small_is_large(monkeypatch):
     monkeypatch.setattr("gigp.linear.LARGE", 0)
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 5), (15, 6, 4), (1403, 64, 32), (1024, 5, 1), (37, 1, 16)])
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 5), (15, 6, 4), (1403, 64, 32), (1024, 5, 1), (37, 1, 16)]
+)
 def test_equals_the_plain_layer(shape):
     rows, i, o = shape
     inputs = [torch.randn(size).requires_grad_() for size in ((rows, i), (o, i), (o,))]
@@ -25,14 +27,18 @@ def test_equals_the_plain_layer(shape):
     assert out.is_contiguous()
     assert relative(out, expected) < 2e-6
     grad = torch.randn_like(out)
-    for mine, plain in zip(*(torch.autograd.grad(y, inputs, grad) for y in (out, expected)), strict=True):
+    for mine, plain in zip(
+        *(torch.autograd.grad(y, inputs, grad) for y in (out, expected)), strict=True
+    ):
         assert mine.shape == plain.shape
         assert relative(mine, plain) < 1e-5
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_runs_on_onednn(threads, monkeypatch):
-    """Forward and both gradients; small images, which PyTorch does not give to it, are left to the plain layer."""
+    """Forward and both gradients; small images, which PyTorch does not give to it, are left to the
+    plain layer.
+    """
     monkeypatch.undo()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -83,4 +89,6 @@ def test_either_library_makes_weight_gradients(many, monkeypatch):
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         found = weight_gradient(grad, x, weight)
     assert relative(found.double(), grad.double().t() @ x.double()) < 1e-5
-    assert any("convolution_backward" in event.key for event in profile.key_averages()) == (many > 1)
+    assert any("convolution_backward" in event.key for event in profile.key_averages()) == (
+        many > 1
+    )

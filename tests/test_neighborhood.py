@@ -8,7 +8,9 @@ from gigp.neighborhood import choose_neighbors, farthest_points, sampled, whole
 
 
 def distances(clouds=2, points=30, seed=0) -> torch.Tensor:
-    pos = torch.randn(clouds, points, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    pos = torch.randn(
+        clouds, points, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
     return torch.cdist(pos, pos)
 
 
@@ -33,7 +35,7 @@ def test_neighbors_lie_in_the_ball(random, num):
     distance, radius = distances()[:, :, :11], torch.tensor(0.9)
     index, inside = choose_neighbors(distance, radius, num, random)
     assert index.shape == inside.shape == (2, 11, min(num, 30))
-    held = (distance <= radius).sum(1)                                            # (g, m)
+    held = (distance <= radius).sum(1)  # (g, m)
     assert torch.equal(inside.sum(2), held.clamp(max=num))
     assert (distance.mT.gather(2, index)[inside] <= radius).all()
     for g in range(2):
@@ -47,8 +49,10 @@ def test_neighbors_lie_in_the_ball(random, num):
 def test_random_neighbors_cover_the_ball_evenly():
     torch.manual_seed(0)
     distance, radius = distances(1, 20)[:, :, :1], torch.tensor(10.0)
-    draws = torch.cat([choose_neighbors(distance, radius, 5, random=True)[0].flatten() for _ in range(400)])
-    frequency = draws.bincount(minlength=20) / 400                                 # expected 5 / 20
+    draws = torch.cat(
+        [choose_neighbors(distance, radius, 5, random=True)[0].flatten() for _ in range(400)]
+    )
+    frequency = draws.bincount(minlength=20) / 400  # expected 5 / 20
     assert (frequency - 0.25).abs().max() < 0.1
 
 
@@ -64,23 +68,29 @@ def test_evaluation_repeats_and_ignores_order_and_far_points():
 
 
 def loop_sum(kernels, feats) -> torch.Tensor:
-    """sum_j k_ij (x) f_j for dense tables of kernel values (g, n, m, k), 0 where a pair does not count."""
+    """sum_j k_ij (x) f_j for dense tables of kernel values (g, n, m, k), 0 where a pair does not
+    count.
+    """
     sums = (torch.einsum("gnmk,gnsc->gmskc", k, f) for k, f in zip(kernels, feats, strict=True))
     return torch.cat([x.flatten(3).flatten(0, 1) for x in sums])
 
 
 @pytest.mark.parametrize("num", [None, 3, 5])
 def test_sum_over_groups_of_clouds(num):
-    """Whole clouds, and neighbors gathered: of clouds that all have as many as asked for, or not."""
+    """Whole clouds, and neighbors gathered: of clouds that all have as many as asked for, or
+    not.
+    """
     torch.manual_seed(0)
     shapes = [(2, 4, 3), (1, 7, 7)]
-    tables = [torch.randn(*s, 5).double() for s in shapes]                         # kernel inputs
+    tables = [torch.randn(*s, 5).double() for s in shapes]  # kernel inputs
     feats = [torch.randn(g, n, 2, 6).double() for g, n, _ in shapes]
     masks = [torch.ones(*s).double() for s in shapes]
     if num is None:
         neighborhood = whole(tables)
     else:
-        chosen = [choose_neighbors(torch.rand(*s), torch.tensor(0.6), num, random=True) for s in shapes]
+        chosen = [
+            choose_neighbors(torch.rand(*s), torch.tensor(0.6), num, random=True) for s in shapes
+        ]
         neighborhood = sampled(tables, [(index, positions(inside)) for index, inside in chosen])
         masks = [
             torch.zeros_like(m).scatter(1, index.mT, inside.mT.double())
@@ -90,5 +100,7 @@ def test_sum_over_groups_of_clouds(num):
     kernels = [t[..., :2] * m.unsqueeze(-1) for t, m in zip(tables, masks, strict=True)]
     torch.testing.assert_close(out, loop_sum(kernels, feats))
     torch.testing.assert_close(
-        neighborhood.count.flatten(), torch.cat([m.sum(1).flatten() for m in masks]).clamp(min=1), check_dtype=False
+        neighborhood.count.flatten(),
+        torch.cat([m.sum(1).flatten() for m in masks]).clamp(min=1),
+        check_dtype=False,
     )

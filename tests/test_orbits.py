@@ -1,4 +1,6 @@
-"""Memberships: what sums to one, what is continuous, what is smooth, and that forces are finite everywhere."""
+"""Memberships: what sums to one, what is continuous, what is smooth, and that forces are finite
+everywhere.
+"""
 
 import math
 
@@ -25,7 +27,9 @@ def pool(membership, activation="silu", center="origin", **options) -> GIGP:
     """A pool whose parameters are far from their start."""
     torch.manual_seed(0)
     options = {"orbits": 8, "hidden_channels": 16, **options}
-    gigp = GIGP(3, SO3(), membership=membership, center=center, activation=activation, **options).double()
+    gigp = GIGP(
+        3, SO3(), membership=membership, center=center, activation=activation, **options
+    ).double()
     gigp.orbits.fit(0.0, 4.0)
     for parameter in gigp.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
@@ -33,11 +37,12 @@ def pool(membership, activation="silu", center="origin", **options) -> GIGP:
 
 
 def steps(membership, order, path, **options):
-    """Largest step of the `order`-th derivative of the output along a path of positions, on a grid and on one twice as
+    """Largest step of the `order`-th derivative of the output along a path of positions, on a grid
+    and on one twice as
     fine: a jump stays, a continuous function halves it."""
     gigp = pool(membership, **options)
     s = torch.linspace(-1, 1, 2 * FINE - 1, dtype=torch.float64, requires_grad=True)
-    pos = path(s)                                                         # (S, N, 3)
+    pos = path(s)  # (S, N, 3)
     feat = torch.randn(pos.shape[1], 3, dtype=torch.float64).expand(len(s), -1, -1)
     y = gigp(feat, pos, torch.ones(pos.shape[:2], dtype=torch.bool))[:, 0]
     for _ in range(order):
@@ -63,9 +68,16 @@ def crossing(s):
 @pytest.mark.parametrize("path", [swelling, crossing])
 @pytest.mark.parametrize(
     ("membership", "order", "jumps"),
-    [("ball", 0, True), ("nearest", 0, True), ("hat", 0, False), ("hat", 1, True), ("smooth", 0, False),
-     ("smooth", 1, False), ("smooth", 2, False)],
-)  # fmt: skip
+    [
+        ("ball", 0, True),
+        ("nearest", 0, True),
+        ("hat", 0, False),
+        ("hat", 1, True),
+        ("smooth", 0, False),
+        ("smooth", 1, False),
+        ("smooth", 2, False),
+    ],
+)
 def test_what_jumps(membership, order, jumps, path):
     coarse, fine = steps(membership, order, path)
     assert fine / coarse > 0.9 if jumps else fine / coarse < 0.6
@@ -109,7 +121,9 @@ def test_every_point_counts_once(membership, num, period):
 def test_smooth_orbits_are_flat_outside_the_fitted_range():
     orbits = fitted()
     mask = torch.ones(1, 2, dtype=torch.bool)
-    ends, beyond = (orbits(torch.tensor([q], dtype=torch.float64), mask) for q in ([0.0, 4.0], [-7.0, 9.0]))
+    ends, beyond = (
+        orbits(torch.tensor([q], dtype=torch.float64), mask) for q in ([0.0, 4.0], [-7.0, 9.0])
+    )
     torch.testing.assert_close(ends, beyond)
     torch.testing.assert_close(beyond[0, 0, 0], torch.ones((), dtype=torch.float64))
 
@@ -130,10 +144,14 @@ def test_gradients_of_first_and_second_order(center):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("membership", ["hat", "smooth"])
 def test_forces_are_finite_everywhere(membership, dtype):
-    """Coincident points, points at the center, far out, and one ulp inside the reach of an orbit."""
+    """Coincident points, points at the center, far out, and one ulp inside the reach of an
+    orbit.
+    """
     gigp = pool(membership, center="centroid").to(dtype)
     edge = gigp.orbits.centers[3] + 2 * gigp.orbits.spacing
-    radii = torch.stack([edge, torch.nextafter(edge, 0 * edge), 0 * edge, 1e-30 + 0 * edge, 1e4 + 0 * edge])
+    radii = torch.stack(
+        [edge, torch.nextafter(edge, 0 * edge), 0 * edge, 1e-30 + 0 * edge, 1e4 + 0 * edge]
+    )
     pos = torch.zeros(3, 5, 3, dtype=dtype)
     pos[1, :, 0], pos[2, :2, 0] = radii, torch.stack([radii[1], -radii[1]])
     pos.requires_grad_()

@@ -1,4 +1,6 @@
-"""GIGP and the plain pools: equations, symmetries, special cases, and the defects of the published prototype."""
+"""GIGP and the plain pools: equations, symmetries, special cases, and the defects of the published
+prototype.
+"""
 
 import subprocess
 import sys
@@ -31,9 +33,13 @@ def cloud(sizes=(5, 9, 1), channels=4, dim=3, seed=0) -> PointCloud:
 
 
 def gigp(channels=4, group=None, *, trained=True, clouds=None, **options) -> GIGP:
-    """A fitted pool; `trained` moves the parameters away from their start, where it is mean pooling."""
+    """A fitted pool; `trained` moves the parameters away from their start, where it is mean
+    pooling.
+    """
     torch.manual_seed(0)
-    pool = GIGP(channels, group or SO3(), **{"orbits": 12, "hidden_channels": 16, **options}).double()
+    pool = GIGP(
+        channels, group or SO3(), **{"orbits": 12, "hidden_channels": 16, **options}
+    ).double()
     pool.fit([clouds or cloud(channels=channels, dim=pool.group.dim)])
     if trained:
         for parameter in pool.parameters():
@@ -54,7 +60,9 @@ def readout(name: str, channels: int = 4) -> Readout:
     return instantiate(OmegaConf.load(CONFIGS / f"{name}.yaml"), channels=channels)
 
 
-READOUTS = [path.stem for path in sorted(CONFIGS.glob("*.yaml")) if "readouts.Readout" in path.read_text()]
+READOUTS = [
+    path.stem for path in sorted(CONFIGS.glob("*.yaml")) if "readouts.Readout" in path.read_text()
+]
 
 POOLS = {
     "mean": lambda: MeanPool(4),
@@ -77,7 +85,9 @@ def pool(request):
 
 
 def test_equations_by_loops():
-    """y = sum_k w_k s_k phi([sum_i m_ik f_i / s_k, c_k]) / n over occupied orbits, written out with Python loops."""
+    """y = sum_k w_k s_k phi([sum_i m_ik f_i / s_k, c_k]) / n over occupied orbits, written out with
+    Python loops.
+    """
     pool, (pos, feat, mask, _) = gigp(membership="hat"), cloud()
     out = pool(feat, pos, mask)
     for b in range(len(pos)):
@@ -85,7 +95,10 @@ def test_equations_by_loops():
         c, expected = pool.orbits.centers, torch.zeros(4, dtype=torch.float64)
         step = c[1] - c[0]
         for k in range(12):
-            m = [max(0.0, 1 - abs(float(min(max(p.norm(), c[0]), c[-1]) - c[k])) / float(step)) for p in x]
+            m = [
+                max(0.0, 1 - abs(float(min(max(p.norm(), c[0]), c[-1]) - c[k])) / float(step))
+                for p in x
+            ]
             h = sum(m_i * f for m_i, f in zip(m, feat[b][mask[b]], strict=True))
             if sum(m) > 0:
                 share = min(1.0, sum(m))
@@ -99,7 +112,9 @@ def test_equations_by_loops():
 def test_starts_as_mean_pooling(membership, aggregation, sizes):
     pos, feat, mask, _ = cloud(sizes)
     pool = gigp(membership=membership, aggregation=aggregation, trained=False)
-    torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("hidden_layers", [0, 1, 2, 4])
@@ -107,18 +122,27 @@ def test_starts_as_mean_pooling(membership, aggregation, sizes):
 def test_starts_as_mean_pooling_with_any_mlp(activation, hidden_layers):
     pos, feat, mask, _ = cloud()
     pool = gigp(activation=activation, hidden_layers=hidden_layers, trained=False)
-    torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12
+    )
     pool = gigp(activation=activation, hidden_layers=hidden_layers)
     pool.reset_parameters()
-    torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12
+    )
 
 
-@pytest.mark.parametrize("control", [MeanMLP(4), RadialDeepSets(4, SO3())], ids=["mean_mlp", "radial_deepsets"])
+@pytest.mark.parametrize(
+    "control", [MeanMLP(4), RadialDeepSets(4, SO3())], ids=["mean_mlp", "radial_deepsets"]
+)
 def test_controls_start_as_mean_pooling_with_the_parameters_of_gigp(control):
     pos, feat, mask, _ = cloud()
     torch.testing.assert_close(control.double()(feat, pos, mask), MeanPool(4)(feat, pos, mask))
     count = lambda pool: sum(p.numel() for p in pool.phi.parameters())  # noqa: E731
-    assert count(control) in (count(gigp(hidden_channels=64)), count(gigp(hidden_channels=64, feed_center=False)))
+    assert count(control) in (
+        count(gigp(hidden_channels=64)),
+        count(gigp(hidden_channels=64, feed_center=False)),
+    )
 
 
 def test_radial_deepsets_is_told_the_radius():
@@ -132,7 +156,10 @@ def test_radial_deepsets_is_told_the_radius():
 def test_starts_as_sum_pooling():
     pos, feat, mask, _ = cloud()
     torch.testing.assert_close(
-        gigp(init="sum", trained=False)(feat, pos, mask), SumPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12
+        gigp(init="sum", trained=False)(feat, pos, mask),
+        SumPool(4)(feat, pos, mask),
+        rtol=1e-12,
+        atol=1e-12,
     )
 
 
@@ -143,7 +170,9 @@ def test_random_start_is_not_mean_pooling():
 
 
 def test_overlapping_balls_without_normalization_are_not_mean_pooling():
-    """The prototype's defect: a point in six or seven balls counts that often, fewer at the ends of the range."""
+    """The prototype's defect: a point in six or seven balls counts that often, fewer at the ends of
+    the range.
+    """
     pos, feat, mask, _ = cloud((29, 20))
     pool = gigp(orbits=50, normalize=False, trained=False)
     assert (pool(feat, pos, mask) - MeanPool(4)(feat, pos, mask)).abs().max() > 1e-3
@@ -159,7 +188,9 @@ pos, feat = torch.randn(4, 9, 3).double(), torch.randn(4, 9, 3).double()
 mask = torch.arange(9) < torch.tensor([9, 4, 1, 6])[:, None]
 print(float((pool(feat, pos, mask) - MeanPool(3)(feat, pos, mask)).abs().max()))
 """
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert float(out) < 1e-12
 
 
@@ -170,7 +201,10 @@ def test_invariant_under_the_group(pool):
 
 @pytest.mark.parametrize("membership", MEMBERSHIPS)
 def test_planar_rotations_about_the_origin_only(membership):
-    pool, (pos, feat, mask, _) = gigp(group=SO2(), center="origin", membership=membership), cloud(dim=2)
+    pool, (pos, feat, mask, _) = (
+        gigp(group=SO2(), center="origin", membership=membership),
+        cloud(dim=2),
+    )
     assert_invariant(lambda pos: pool(feat, pos, mask), SO2(), pos)
     with pytest.raises(AssertionError):
         assert_invariant(lambda pos: pool(feat, pos, mask), T(2), pos)
@@ -237,19 +271,27 @@ def test_centers_do_not_depend_on_the_batch():
 
 
 def test_occupied_orbit_whose_features_cancel():
-    """The prototype takes "the features sum to exactly 0" for "empty"; here a cancelled orbit is still occupied."""
+    """The prototype takes "the features sum to exactly 0" for "empty"; here a cancelled orbit is
+    still occupied.
+    """
     pool = gigp(channels=1, membership="nearest", clouds=cloud(channels=1))
     pos = torch.tensor([[[1.0, 0, 0], [-1, 0, 0]]], dtype=torch.float64)
     mask, zero = torch.tensor([[True, True]]), torch.tensor([[[3.0], [-3.0]]], dtype=torch.float64)
     k = (pool.orbits.centers - 1).abs().argmin()
-    expected = pool.weight[k] * pool.phi(torch.tensor([0.0, pool.orbits.centers[k]], dtype=torch.float64)) / 2
+    expected = (
+        pool.weight[k]
+        * pool.phi(torch.tensor([0.0, pool.orbits.centers[k]], dtype=torch.float64))
+        / 2
+    )
     torch.testing.assert_close(pool(zero, pos, mask)[0], expected)
 
 
 def test_center_value_is_fed_once():
-    """The prototype adds the center value once per point, so phi sees count x center; here twice the points that
-    share a feature sum give the same z."""
-    pool = gigp(channels=1, membership="nearest", aggregation="sum", init="sum", clouds=cloud(channels=1))
+    """The prototype adds the center value once per point, so phi sees count x center; here twice
+    the points that share a feature sum give the same z."""
+    pool = gigp(
+        channels=1, membership="nearest", aggregation="sum", init="sum", clouds=cloud(channels=1)
+    )
     one = torch.tensor([[[1.0, 0, 0], [-1.0, 0, 0]]], dtype=torch.float64)
     two = torch.cat([one, one.flip(1)], 1)
     f = torch.tensor([[[1.0], [1.0]]], dtype=torch.float64)
@@ -333,7 +375,11 @@ def test_positions_of_another_dimension():
 def test_whole_numbers_are_no_features():
     """A membership is a share of a point, which they would round to nothing."""
     with pytest.raises(InputError, match=r"pass feat\.float"):
-        GIGP(1, SO3())(torch.ones(1, 2, 1, dtype=torch.long), torch.randn(1, 2, 3), torch.ones(1, 2, dtype=torch.bool))
+        GIGP(1, SO3())(
+            torch.ones(1, 2, 1, dtype=torch.long),
+            torch.randn(1, 2, 3),
+            torch.ones(1, 2, dtype=torch.bool),
+        )
 
 
 def test_learned_is_flat_at_the_start_and_follows_the_weights():
@@ -349,7 +395,9 @@ def test_learned_is_flat_at_the_start_and_follows_the_weights():
 
 def test_readouts_state_how_many_channels_they_return():
     factors = {name: readout(name, 6).out_channels / 6 for name in READOUTS}
-    assert factors == {name: {"set2set": 2, "quantiles": 3, "multi": 4}.get(name, 1) for name in READOUTS}
+    assert factors == {
+        name: {"set2set": 2, "quantiles": 3, "multi": 4}.get(name, 1) for name in READOUTS
+    }
     assert len(READOUTS) == 8
 
 
@@ -358,9 +406,16 @@ def test_readouts_are_what_pyg_computes_on_each_cloud():
     aggregation = Set2Set(4, processing_steps=2).double()
     pool = Readout(4, lambda channels: Set2Set(channels, processing_steps=2)).double()
     pool.aggregation.load_state_dict(aggregation.state_dict())
-    expected = torch.cat([aggregation(f[m], torch.zeros_like(m[m], dtype=torch.long)) for f, m in zip(feat, mask)])  # noqa: B905
+    expected = torch.cat(
+        [
+            aggregation(f[m], torch.zeros_like(m[m], dtype=torch.long))
+            for f, m in zip(feat, mask, strict=False)
+        ]
+    )
     torch.testing.assert_close(pool(feat, pos, mask), expected)
-    torch.testing.assert_close(Readout(4, MeanAggregation())(feat, pos, mask), MeanPool(4)(feat, pos, mask))
+    torch.testing.assert_close(
+        Readout(4, MeanAggregation())(feat, pos, mask), MeanPool(4)(feat, pos, mask)
+    )
     assert (pool(feat, pos, torch.zeros_like(mask)) == 0).all()
     with pytest.raises(InputError, match="cannot pool 5 channels"):
         Readout(5, Set2Set(4, processing_steps=2))

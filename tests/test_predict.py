@@ -1,4 +1,6 @@
-"""Predictions from files: those of the run's own test pass, without its data set, in whatever batches."""
+"""Predictions from files: those of the run's own test pass, without its data set, in whatever
+batches.
+"""
 
 import csv
 import io
@@ -24,13 +26,39 @@ SMALL = tiny(epochs=1, train=150, val=40, test=60)
 RUNS = {
     "T3": ("target=all", *SMALL),
     "SE3": ("target=[homo,U0]", "group=SE3", *SMALL),
-    "mass": ("target=U0", "group=SO3", "dataset.center=mass", "orbits.center=origin", "backbone.blocks=1", *SMALL),
-    "schnet": ("target=[homo,U0]", "backbone=schnet", "backbone.channels=16", "backbone.layers=2", *SMALL),
-    "visnet": ("target=[homo,U0]", "backbone=visnet", "backbone.channels=16", "backbone.layers=2", *SMALL),
-    "dimenet": ("target=[homo,U0]", "backbone=dimenet", "backbone.channels=16", "backbone.layers=1",
-                "backbone.spherical=3", "backbone.radial=3", *SMALL),
+    "mass": (
+        "target=U0",
+        "group=SO3",
+        "dataset.center=mass",
+        "orbits.center=origin",
+        "backbone.blocks=1",
+        *SMALL,
+    ),
+    "schnet": (
+        "target=[homo,U0]",
+        "backbone=schnet",
+        "backbone.channels=16",
+        "backbone.layers=2",
+        *SMALL,
+    ),
+    "visnet": (
+        "target=[homo,U0]",
+        "backbone=visnet",
+        "backbone.channels=16",
+        "backbone.layers=2",
+        *SMALL,
+    ),
+    "dimenet": (
+        "target=[homo,U0]",
+        "backbone=dimenet",
+        "backbone.channels=16",
+        "backbone.layers=1",
+        "backbone.spherical=3",
+        "backbone.radial=3",
+        *SMALL,
+    ),
     "images": ("dataset=rotmnist", *tiny(epochs=1, train=100, val=20, test=60)),
-}  # fmt: skip
+}
 MOLECULES = ["T3", "SE3", "mass", "schnet", "visnet", "dimenet"]
 METHANE = "5\nmethane\nC 0 0 0\nH .63 .63 .63\nH -.63 -.63 .63\nH -.63 .63 -.63\nH .63 -.63 -.63\n"
 
@@ -55,8 +83,14 @@ def as_xyz(qm9: QM9, indices: torch.Tensor) -> str:
     """Molecules of the data set as a file, to the last digit."""
     symbols, frames = {charge: symbol for symbol, charge in ELEMENTS.items()}, []
     for i in indices.tolist():
-        charges, positions = qm9.charges[i][qm9.mask[i]].tolist(), qm9.positions[i][qm9.mask[i]].tolist()
-        atoms = [f"{symbols[z]} {x!r} {y!r} {w!r}" for z, (x, y, w) in zip(charges, positions, strict=True)]
+        charges, positions = (
+            qm9.charges[i][qm9.mask[i]].tolist(),
+            qm9.positions[i][qm9.mask[i]].tolist(),
+        )
+        atoms = [
+            f"{symbols[z]} {x!r} {y!r} {w!r}"
+            for z, (x, y, w) in zip(charges, positions, strict=True)
+        ]
         frames.append("\n".join([str(len(atoms)), f"gdb {i}", *atoms]))
     return "\n".join(frames) + "\n"
 
@@ -69,13 +103,19 @@ def totals(qm9: QM9, indices: torch.Tensor, names: list[str]) -> np.ndarray:
 
 @pytest.mark.parametrize("name", MOLECULES)
 def test_predictions_are_those_of_the_test_pass(trained, qm9, tmp_path, name):
-    """Whole properties from a file differ from the data set's by just the errors that stand in the record."""
+    """Whole properties from a file differ from the data set's by just the errors that stand in the
+    record.
+    """
     folder, summary = trained(name)
     indices = qm9.indices["test"][:60]
     (tmp_path / "test.xyz").write_text(as_xyz(qm9, indices))
     table, entries = predict(folder, tmp_path / "test.xyz")
     rows, metrics = rows_of(table), summary["metrics"]
-    assert [entry.name for entry in entries] == [f"gdb {i}" for i in indices.tolist()] == [row["name"] for row in rows]
+    assert (
+        [entry.name for entry in entries]
+        == [f"gdb {i}" for i in indices.tolist()]
+        == [row["name"] for row in rows]
+    )
     columns = {target: f"{target} [{metric['unit']}]" for target, metric in metrics.items()}
     assert list(rows[0]) == ["file", "number", "name", *columns.values(), "error"]
     values = np.array([[float(row[column]) for column in columns.values()] for row in rows])
@@ -93,28 +133,51 @@ def test_one_by_one_is_as_in_a_batch(trained, qm9, name):
     ]
     together, alone = (Predictor(folder, batch_size)(inputs) for batch_size in (60, 1))
     torch.testing.assert_close(alone, together, rtol=1e-5, atol=0)
-    large = Molecule(torch.ones(300, dtype=torch.long), 5 * torch.randn(300, 3, dtype=torch.float64))
+    large = Molecule(
+        torch.ones(300, dtype=torch.long), 5 * torch.randn(300, 3, dtype=torch.float64)
+    )
     mixed = Predictor(folder)([large, *inputs[:20], large, *inputs[20:]])
     torch.testing.assert_close(torch.cat([mixed[1:21], mixed[22:]]), together, rtol=1e-5, atol=0)
 
 
 def head_on(folder, cache, *overrides: str) -> tuple[str, ...]:
     """What trains a pool and a head on the features of a run."""
-    options = ("scale=debug", "trainer.max_epochs=1", "trainer.accelerator=cpu", "backbone=identity", "init_from=null")
-    return ("dataset=features", f"dataset.run={folder}", f"dataset.cache={cache}", *options, *overrides)
+    options = (
+        "scale=debug",
+        "trainer.max_epochs=1",
+        "trainer.accelerator=cpu",
+        "backbone=identity",
+        "init_from=null",
+    )
+    return (
+        "dataset=features",
+        f"dataset.run={folder}",
+        f"dataset.cache={cache}",
+        *options,
+        *overrides,
+    )
 
 
 @pytest.mark.parametrize(
     ("of", "overrides"),
     [
         ("T3", ["pool=gigp"]),
-        ("T3", ["pool=gigp", "dataset.changes={recenter: true, center: mass}", "orbits.center=origin"]),
-        ("mass", ["pool=gigp", "dataset.train_size=400"]),  # another scale of positions than the run's
-        *[("T3", [f"pool={pool}"]) for pool in ("set2set", "set_transformer", "multi", "quantiles")],
+        (
+            "T3",
+            ["pool=gigp", "dataset.changes={recenter: true, center: mass}", "orbits.center=origin"],
+        ),
+        # another scale of positions than the run's
+        ("mass", ["pool=gigp", "dataset.train_size=400"]),
+        *[
+            ("T3", [f"pool={pool}"])
+            for pool in ("set2set", "set_transformer", "multi", "quantiles")
+        ],
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_heads_on_features_predict_with_the_backbone_they_were_trained_on(trained, qm9, tmp_path, of, overrides):
+def test_heads_on_features_predict_with_the_backbone_they_were_trained_on(
+    trained, qm9, tmp_path, of, overrides
+):
     folder, _ = trained(of)
     head, summary = trained(f"head_{tmp_path.name}", *head_on(folder, tmp_path, *overrides))
     indices = qm9.indices["test"][:60]
@@ -139,8 +202,19 @@ def test_a_head_does_not_predict_with_a_backbone_trained_anew(trained, configure
     folder, _ = trained("again", *RUNS["mass"])
     head, _ = trained("on_again", *head_on(folder, tmp_path))
     Predictor(head)
-    run(configure(*RUNS["mass"], "name=again", f"results_dir={folder.parents[1]}", "overwrite=true", "lr=1e-5"))
-    with pytest.raises(InputError, match=r"on_again/seed0 was trained on features of .*again/seed0, whose checkpoint"):
+    run(
+        configure(
+            *RUNS["mass"],
+            "name=again",
+            f"results_dir={folder.parents[1]}",
+            "overwrite=true",
+            "lr=1e-5",
+        )
+    )
+    with pytest.raises(
+        InputError,
+        match=r"on_again/seed0 was trained on features of .*again/seed0, whose checkpoint",
+    ):
         Predictor(head)
     (head / "summary.json").unlink()
     with pytest.raises(InputError, match=r"has no whole summary\.json, which says which backbone"):
@@ -157,13 +231,19 @@ def test_images(trained, digits, tmp_path, kind):
     else:
         for i, pixels in enumerate(images):
             Image.fromarray(pixels).save(tmp_path / f"{i:03}.png")
-    rows = rows_of(predict(folder, tmp_path / "in.npy" if kind == "npy" else tmp_path, batch_size=7)[0])
+    rows = rows_of(
+        predict(folder, tmp_path / "in.npy" if kind == "npy" else tmp_path, batch_size=7)[0]
+    )
     said = torch.tensor([int(row["digit"]) for row in rows])
-    assert 100 * float((said != labels).float().mean()) == pytest.approx(summary["metrics"]["error"]["test"])
+    assert 100 * float((said != labels).float().mean()) == pytest.approx(
+        summary["metrics"]["error"]["test"]
+    )
     _, data, task = load_trained(folder)
     with torch.no_grad():
         expected = task(data.finish(data.fetch(data.indices["test"]), augment=False)[0])
-    given = torch.tensor([[float(row[f"probability of {digit}"]) for digit in range(10)] for row in rows])
+    given = torch.tensor(
+        [[float(row[f"probability of {digit}"]) for digit in range(10)] for row in rows]
+    )
     torch.testing.assert_close(given, expected, rtol=1e-5, atol=1e-7)
 
 
@@ -183,15 +263,24 @@ def test_needs_no_data_set(trained, tmp_path, monkeypatch):
 def test_good_ones_are_predicted_and_bad_ones_listed(trained, tmp_path, capsys):
     folder, _ = trained("T3")
     source, table = tmp_path / "mixed.xyz", tmp_path / "out.csv"
-    source.write_text(METHANE + METHANE.replace("C 0", "Si 0") + METHANE.replace("C 0", "C nan") + METHANE)
+    source.write_text(
+        METHANE + METHANE.replace("C 0", "Si 0") + METHANE.replace("C 0", "C nan") + METHANE
+    )
     capsys.readouterr()
     assert main([f"run={folder}", f"input={source}", f"output={table}"]) == 1
     rows, said = rows_of(table.read_text()), capsys.readouterr()
     assert said.out == ""
     assert [row["number"] for row in rows] == ["1", "2", "3", "4"]
-    assert [bool(row["error"]) for row in rows] == [not row["homo [meV]"] for row in rows] == [False, True, True, False]
+    assert (
+        [bool(row["error"]) for row in rows]
+        == [not row["homo [meV]"] for row in rows]
+        == [False, True, True, False]
+    )
     assert rows[0]["U0 [meV]"] == rows[3]["U0 [meV]"]
-    assert f"{source}, 2 (methane): element Si is unknown to models of QM9, which know H, C, N, O, F." in said.err
+    assert (
+        f"{source}, 2 (methane): element Si is unknown to models of QM9, which know H, C, N, O, F."
+        in said.err
+    )
     assert "the position of atom 1 is not finite" in said.err
     assert said.err.endswith("Predicted 2 of 4.\n")
     source.write_text(METHANE)
@@ -215,21 +304,42 @@ def test_numbers_that_are_not_finite_are_an_error(trained, tmp_path):
     [
         (["run={run}", "imput=x.xyz"], "'imput' is no option. Did you mean input=?"),
         (["run={run}"], "input= is missing"),
-        (["run={run}", "x.xyz"], "'x.xyz' is not of the form option=value; write python predict.py run=FOLDER"),
+        (
+            ["run={run}", "x.xyz"],
+            "'x.xyz' is not of the form option=value; write python predict.py run=FOLDER",
+        ),
         (["run={run}/checkpoints/best.ckpt", "input=x.xyz"], "Did you mean {run}?"),
         (["run={run}", "input="], "input= has no value"),
         (["run={run}", "input=nowhere.xyz"], "there is no input=nowhere.xyz"),
         (["run={run}", "input={tmp}"], "holds no file that ends in .xyz"),
-        (["run={run}", "input={tmp}/file.docx"], "cannot be read for this run: give a file that ends in .xyz"),
+        (
+            ["run={run}", "input={tmp}/file.docx"],
+            "cannot be read for this run: give a file that ends in .xyz",
+        ),
         (["run={run}", "input={tmp}/empty.xyz"], "is empty: it holds nothing to predict"),
-        (["run={run}", "input={tmp}/empty.xyz", "batch_size=many"], "batch_size=many: it must be a positive integer"),
-        (["run={run}", "input={tmp}/empty.xyz", "batch_size=0"], "batch_size=0: it must be positive"),
-        (["run={run}", "input={tmp}/empty.xyz", "output={tmp}/no/out.csv"], "name a file in a folder that exists"),
-        (["run={run}", "input={tmp}/empty.xyz", "output={tmp}/empty.xyz"], "is the input; name another file"),
+        (
+            ["run={run}", "input={tmp}/empty.xyz", "batch_size=many"],
+            "batch_size=many: it must be a positive integer",
+        ),
+        (
+            ["run={run}", "input={tmp}/empty.xyz", "batch_size=0"],
+            "batch_size=0: it must be positive",
+        ),
+        (
+            ["run={run}", "input={tmp}/empty.xyz", "output={tmp}/no/out.csv"],
+            "name a file in a folder that exists",
+        ),
+        (
+            ["run={run}", "input={tmp}/empty.xyz", "output={tmp}/empty.xyz"],
+            "is the input; name another file",
+        ),
         (["run={run}/../seed9", "input=x.xyz"], "there is no run in "),
         (["run={run}/..", "input=x.xyz"], "Did you mean {run}/../seed0?"),
         (["run={typo}", "input=x.xyz"], "Did you mean {run}?"),
-        (["run={bare}", "input=x.xyz"], "the record of a run that was trained elsewhere. Train it here first."),
+        (
+            ["run={bare}", "input=x.xyz"],
+            "the record of a run that was trained elsewhere. Train it here first.",
+        ),
         (["run={tmp}/broken", "input=x.xyz"], "is damaged or not the config.yaml of a run"),
     ],
 )
@@ -263,18 +373,26 @@ def test_a_configuration_cannot_call_what_it_likes(trained, tmp_path):
     calls = [
         {"_target_": "pathlib.Path.touch", "self": str(tmp_path / "touched")},
         {"_target_": "gigp.records.subprocess.run", "args": ["touch", str(tmp_path / "touched")]},
-        {"_target_": "gigp.records.write_atomically", "path": str(tmp_path / "touched"), "text": ""},
+        {
+            "_target_": "gigp.records.write_atomically",
+            "path": str(tmp_path / "touched"),
+            "text": "",
+        },
     ]
     for call in calls:
         for bad in ({"group": call}, {"pool": {**config["pool"], "group": call}}):
             (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | bad))
-            with pytest.raises(InputError, match=f"asks for '{call['_target_']}', which is no model"):
+            with pytest.raises(
+                InputError, match=f"asks for '{call['_target_']}', which is no model"
+            ):
                 load_trained(tmp_path, setup=False)
     assert not (tmp_path / "touched").exists()
 
 
 def test_synthetic_clouds_have_no_files(trained):
-    folder, _ = trained("clouds", "dataset=orbits", "scale=debug", "trainer.max_epochs=1", "trainer.accelerator=cpu")
+    folder, _ = trained(
+        "clouds", "dataset=orbits", "scale=debug", "trainer.max_epochs=1", "trainer.accelerator=cpu"
+    )
     with pytest.raises(InputError, match="is a run on OrbitClouds; give a run on qm9 or rotmnist"):
         Predictor(folder)
 

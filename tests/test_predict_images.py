@@ -1,4 +1,6 @@
-"""Images of digits from files: the same pixels from every format, and what is wrong with the others."""
+"""Images of digits from files: the same pixels from every format, and what is wrong with the
+others.
+"""
 
 import struct
 
@@ -32,7 +34,9 @@ def test_every_format_gives_the_same_pixels(tmp_path, digit):
     entries = read_entries(tmp_path, READERS)
     assert [entry.error for entry in entries] == [""] * 8
     for entry in entries:
-        torch.testing.assert_close(entry.content, torch.from_numpy(digit).float(), rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            entry.content, torch.from_numpy(digit).float(), rtol=0, atol=1e-4
+        )
     assert [entry.name for entry in entries[-2:]] == ["f", "g"]
 
 
@@ -42,7 +46,11 @@ def test_bad_ones_in_a_stack_cost_no_other(tmp_path, digit):
     np.save(tmp_path / "in.npy", np.concatenate([stack, 1 - stack[:1]]))
     errors = [entry.error for entry in read_entries(tmp_path / "in.npy", READERS)]
     assert [bool(error) for error in errors] == [False, True, True, False, True]
-    assert errors[1] == errors[2] == "values outside 0 to 1, which is the range of pixels of type float64."
+    assert (
+        errors[1]
+        == errors[2]
+        == "values outside 0 to 1, which is the range of pixels of type float64."
+    )
     assert "the background is light" in errors[4]
 
 
@@ -56,7 +64,12 @@ def test_bad_pictures(tmp_path, digit):
     (tmp_path / "e.png").write_bytes((tmp_path / "e.png").read_bytes()[:-150])
     whole.save(tmp_path / "f.jpeg")
     (tmp_path / "f.jpeg").rename(tmp_path / "f.png")
-    messages = ["32 x 32 pixels; the model takes 28 x 28", "mode RGBA", "background is light", *["no whole png"] * 3]
+    messages = [
+        "32 x 32 pixels; the model takes 28 x 28",
+        "mode RGBA",
+        "background is light",
+        *["no whole png"] * 3,
+    ]
     entries = read_entries(tmp_path, READERS)
     for entry, message in zip(entries, messages, strict=True):
         assert message in entry.error, entry

@@ -1,4 +1,6 @@
-"""Molecules from files: every format gives the same atoms, and what is broken is named without harm to the rest."""
+"""Molecules from files: every format gives the same atoms, and what is broken is named without harm
+to the rest.
+"""
 
 import pytest
 import torch
@@ -17,7 +19,14 @@ ATOMS = "".join(f"{x:10.4f}{y:10.4f}{z:10.4f} {e:3} 0  0  0  0  0  0\n" for e, x
 HEADER = "water\n  program 01010000003D\n\n  3  2  0  0  0  0            999 V2000\n"
 SDF = f"{HEADER}{ATOMS}  1  2  1  0\n  1  3  1  0\nM  END\n"
 CSV = "molecule,element,x,y,z\n" + "".join(f"water,{e},{x},{y},{z}\n" for e, x, y, z in WATER)
-TEXTS = {"a.xyz": XYZ, "b.xyz": EXTENDED, "c.extxyz": NUMBERS, "d.sdf": SDF + "$$$$\n", "e.mol": SDF, "f.csv": CSV}
+TEXTS = {
+    "a.xyz": XYZ,
+    "b.xyz": EXTENDED,
+    "c.extxyz": NUMBERS,
+    "d.sdf": SDF + "$$$$\n",
+    "e.mol": SDF,
+    "f.csv": CSV,
+}
 
 
 def read(tmp_path, name, text):
@@ -58,7 +67,8 @@ def test_windows_line_ends_and_byte_order_mark(tmp_path, name):
 def test_files_of_qm9_itself(tmp_path):
     """Charges after the positions, exponents of its own, and three lines after the atoms."""
     text = (
-        "3\ngdb 3\t799.58812\t437.90386\nO\t-0.0343604951\t 0.9775395708\t 7.6015923*^-3\t-0.589706\n"
+        "3\ngdb 3\t799.58812\t437.90386\nO\t-0.0343604951\t 0.9775395708\t "
+        "7.6015923*^-3\t-0.589706\n"
         "H\t 0.0647664923\t 0.0205721989\t 1.5346341*^-3\t 0.294853\n"
         "H\t 0.8717903737\t 1.3007924048\t 6.9312*^-6\t0.294833\n"
         "1671.4222\t3803.6305\t3907.698\nO\tO\t\nInChI=1S/H2O/h1H2\tInChI=1S/H2O/h1H2\n"
@@ -80,11 +90,17 @@ def test_folders_are_read_in_order_and_bad_files_listed(tmp_path):
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (XYZ.replace("O ", "Cl "), "element Cl is unknown to models of QM9, which know H, C, N, O, F."),
+        (
+            XYZ.replace("O ", "Cl "),
+            "element Cl is unknown to models of QM9, which know H, C, N, O, F.",
+        ),
         (XYZ.replace("O ", "17 "), "element 17 is unknown"),
         (XYZ.replace("O ", "O1 "), "element O1 is unknown"),
         (XYZ.replace("0.1173", "inf"), "the position of atom 1 is not finite: [0.0, 0.0, inf]."),
-        (XYZ.replace("0.1173", "0.11.73"), "line 6: 'O 0.0 0.0 0.11.73' should be an element and its position x y z."),
+        (
+            XYZ.replace("0.1173", "0.11.73"),
+            "line 6: 'O 0.0 0.0 0.11.73' should be an element and its position x y z.",
+        ),
         (XYZ.replace(" 0.1173", ""), "line 6: 'O 0.0 0.0' should be"),
         (XYZ.replace("0.7572", "0.0"), "two atoms lie 0 Angstrom apart"),
         (XYZ.replace("3\nwater", "4\nwater"), "line 4: the frame says 4 atoms, but has 3."),
@@ -92,7 +108,10 @@ def test_folders_are_read_in_order_and_bad_files_listed(tmp_path):
         (XYZ.replace("water\n", ""), "has 2 (the second line of a frame is a comment)."),
         (EXTENDED.replace("3\nP", "2\nP"), "the frame says 2 atoms, but more follow."),
         (EXTENDED.replace("pos:R", "place:R"), "names no columns species (or Z) and pos"),
-        (XYZ.replace("3\nwater", "three\nwater"), "line 4: the number of atoms should stand here, not 'three'."),
+        (
+            XYZ.replace("3\nwater", "three\nwater"),
+            "line 4: the number of atoms should stand here, not 'three'.",
+        ),
         ("0\nnothing\n", "0 atoms; a molecule has 1 to"),
     ],
 )
@@ -117,7 +136,10 @@ def test_a_broken_frame_costs_no_other(tmp_path, frame, message):
         (SDF.replace("0.1173", "0.1.73"), "line 16: '    0.0000    0.0000    0.1.73 O"),
         ("\n".join([*SDF.splitlines()[:5], ""]), "the record says 3 atoms, but ends after 1."),
         ("water\n", "three lines of header and a counts line"),
-        (SDF.replace("0.7572", "0.0000").replace("0.4692", "0.0000").replace("0.1173", "0.0000"), "0 Angstrom apart"),
+        (
+            SDF.replace("0.7572", "0.0000").replace("0.4692", "0.0000").replace("0.1173", "0.0000"),
+            "0 Angstrom apart",
+        ),
     ],
 )
 def test_a_broken_record_costs_no_other(tmp_path, record, message):
@@ -128,17 +150,27 @@ def test_a_broken_record_costs_no_other(tmp_path, record, message):
 
 def test_molecules_of_a_table(tmp_path):
     """Columns in any order, others beside them, rows mixed; a bad row costs its own molecule."""
-    rows = [f"{e},{name},{z},{y},{x},0.5" for e, x, y, z in WATER for name in ("one", "two", "three")]
+    rows = [
+        f"{e},{name},{z},{y},{x},0.5" for e, x, y, z in WATER for name in ("one", "two", "three")
+    ]
     rows[4] = rows[4].replace("-0.4692", "")
-    entries = read(tmp_path, "in.csv", "\n".join(["Element, Molecule, z, y, x, charge", *rows, "H,four,0,0,0"]))
+    entries = read(
+        tmp_path, "in.csv", "\n".join(["Element, Molecule, z, y, x, charge", *rows, "H,four,0,0,0"])
+    )
     assert [entry.name for entry in entries] == ["one", "two", "three", "four"]
     assert [bool(error) for error in errors(entries)] == [False, True, False, False]
-    assert entries[1].error == "line 6: 'H, 0.0, 0.7572, ' should be an element and its position x, y, z."
+    assert (
+        entries[1].error
+        == "line 6: 'H, 0.0, 0.7572, ' should be an element and its position x, y, z."
+    )
     assert entries[0].content.positions[1].tolist() == list(WATER[1][1:])
 
 
 def test_a_smiles_has_no_positions(tmp_path):
-    with pytest.raises(InputError, match=r"lacks the columns molecule, element, x, y, z\. A SMILES says which atoms"):
+    with pytest.raises(
+        InputError,
+        match=r"lacks the columns molecule, element, x, y, z\. A SMILES says which atoms",
+    ):
         read(tmp_path, "in.csv", "id,SMILES\n1,CCO\n")
     with pytest.raises(InputError, match=r"lacks the column z\. Give one row"):
         read(tmp_path, "in.csv", "molecule,element,x,y\n1,C,0,0\n")
@@ -154,6 +186,13 @@ def test_files_that_hold_no_molecule(tmp_path, name, content):
 
 
 def test_limits():
-    assert len(make_molecule(["h"] * MOST_ATOMS, [[float(i), 0, 0] for i in range(MOST_ATOMS)]).charges) == MOST_ATOMS
-    with pytest.raises(InputError, match=f"{MOST_ATOMS + 1} atoms; a molecule has 1 to {MOST_ATOMS}"):
+    assert (
+        len(
+            make_molecule(["h"] * MOST_ATOMS, [[float(i), 0, 0] for i in range(MOST_ATOMS)]).charges
+        )
+        == MOST_ATOMS
+    )
+    with pytest.raises(
+        InputError, match=f"{MOST_ATOMS + 1} atoms; a molecule has 1 to {MOST_ATOMS}"
+    ):
         make_molecule(["H"] * (MOST_ATOMS + 1), [[float(i), 0, 0] for i in range(MOST_ATOMS + 1)])

@@ -1,4 +1,6 @@
-"""One run in two processes: the same numbers as in one, one record, and a resume in either direction."""
+"""One run in two processes: the same numbers as in one, one record, and a resume in either
+direction.
+"""
 
 import json
 import os
@@ -18,7 +20,11 @@ from gigp.task import Task
 from tests.conftest import DATA, ROOT, tiny
 
 # uneven shares everywhere; the last batch of validation, test and recalibration is a single cloud
-UNEVEN = (*tiny(epochs=3, train=151, val=61, test=71), "dataset.eval_batch_size=20", "trainer.precision=64-true")
+UNEVEN = (
+    *tiny(epochs=3, train=151, val=61, test=71),
+    "dataset.eval_batch_size=20",
+    "trainer.precision=64-true",
+)
 QM9 = ("dataset=qm9", "dataset.batch_size=75")
 DIGITS = ("dataset=rotmnist", "dataset.batch_size=25")
 TWO = "trainer.devices=2"
@@ -53,7 +59,9 @@ def assert_same_run(a, b) -> None:
         assert records[0][key] == records[1][key]
     rows = [pd.read_csv(folder / "metrics.csv").drop(columns=TIMES) for folder in (a, b)]
     pd.testing.assert_frame_equal(*rows, rtol=1e-6)
-    weights = [torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for f in (a, b)]
+    weights = [
+        torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for f in (a, b)
+    ]
     assert weights[0].keys() == weights[1].keys()
     for key in weights[0]:
         torch.testing.assert_close(weights[1][key], weights[0][key], rtol=1e-6, atol=1e-7)
@@ -71,8 +79,12 @@ def test_one_process_begins_and_two_go_on(configure, tmp_path, monkeypatch, data
     runs = tmp_path / "runs"
     assert_same_run(runs / "whole" / "seed0", runs / "it" / "seed0")
     assert sorted(path.name for path in (runs / "it" / "seed0").iterdir()) == [
-        ".lock", "checkpoints", "config.yaml", "metrics.csv", "summary.json"
-    ]  # fmt: skip
+        ".lock",
+        "checkpoints",
+        "config.yaml",
+        "metrics.csv",
+        "summary.json",
+    ]
 
 
 @pytest.mark.slow
@@ -113,26 +125,45 @@ def command(*arguments: str, name: str = "it") -> list[str]:
 def test_killed_processes_resume(configure, tmp_path, how):
     run(configure(*UNEVEN, "trainer.max_epochs=8", "name=whole"))
     line = command("logger=csv", f"results_dir={tmp_path}/runs", "trainer.max_epochs=8", TWO)
-    process = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        line, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     folder = tmp_path / "runs" / "it" / "seed0"
-    while not ((folder / "metrics.csv").exists() and len((folder / "metrics.csv").read_text().splitlines()) > 2):
+    while not (
+        (folder / "metrics.csv").exists()
+        and len((folder / "metrics.csv").read_text().splitlines()) > 2
+    ):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(how)
-    _, errors = process.communicate(timeout=60)  # which waits for the other process too: it holds the pipes
+    # which waits for the other process too: it holds the pipes
+    _, errors = process.communicate(timeout=60)
     if how != signal.SIGKILL:
         assert process.returncode == 130
         assert "The same command goes on" in errors
         assert "Traceback" not in errors
-    assert "Resuming" in subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert (
+        "Resuming"
+        in subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    )
     assert_same_run(tmp_path / "runs" / "whole" / "seed0", folder)
 
 
 @pytest.mark.slow
 def test_sweep_of_runs_in_two_processes_with_one_wandb_run_each(tmp_path):
-    line = ["hydra.mode=MULTIRUN", "pool=mean,gigp", TWO, "logger=wandb", f"results_dir={tmp_path}/runs"]
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {"HOME": str(tmp_path)}
-    done = subprocess.run(command(*line, name="null"), cwd=ROOT, capture_output=True, text=True, env=clean)
+    line = [
+        "hydra.mode=MULTIRUN",
+        "pool=mean,gigp",
+        TWO,
+        "logger=wandb",
+        f"results_dir={tmp_path}/runs",
+    ]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {
+        "HOME": str(tmp_path)
+    }
+    done = subprocess.run(
+        command(*line, name="null"), cwd=ROOT, capture_output=True, text=True, env=clean
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 3/3") == 2  # one process speaks
     folders = list((tmp_path / "runs").glob("*/seed0"))

@@ -1,5 +1,7 @@
-"""Properties of groups, pools, and the data boundary on whatever clouds Hypothesis thinks of: none or many points,
-coincident ones, points at the origin, huge and tiny coordinates, any floating type, any memory layout."""
+"""Properties of groups, pools, and the data boundary on whatever clouds Hypothesis thinks of: none
+or many points, coincident ones, points at the origin, huge and tiny coordinates, any floating type,
+any memory layout.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -18,12 +20,20 @@ from gigp.groups import SE2, SE3, SO2, SO3, Rx, RxSO2, T, Trivial, Tx, Ty
 from gigp.pointcloud import Packing, PointCloud
 from gigp.pool import MaxPool, MeanPool, SumPool
 
-CUDA = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+CUDA = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 anywhere = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=CUDA)])
 few = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 CHANNELS = 3
 # powers of ten that coordinates may have: their squares have to fit
-RANGES = {torch.float16: (-3, 1), torch.bfloat16: (-10, 10), torch.float32: (-10, 17), torch.float64: (-100, 150)}
+RANGES = {
+    torch.float16: (-3, 1),
+    torch.bfloat16: (-10, 10),
+    torch.float32: (-10, 17),
+    torch.float64: (-100, 150),
+}
 GROUPS = [Trivial(2), Trivial(3), T(2), T(3), Tx(), Ty(), SO2(), RxSO2(), Rx(), SE2(), SO3(), SE3()]
 POOLS = {
     "mean": lambda: MeanPool(CHANNELS),
@@ -68,7 +78,8 @@ class Case:
 
     def __repr__(self) -> str:
         shape, dtype = tuple(self.pos.shape), self.pos.dtype
-        return f"Case({shape}, {dtype}, scale={self.scale}, {self.layout}, sizes={self.mask.sum(1).tolist()})"
+        sizes = self.mask.sum(1).tolist()
+        return f"Case({shape}, {dtype}, scale={self.scale}, {self.layout}, sizes={sizes})"
 
 
 def laid(x: Tensor, layout: str) -> Tensor:
@@ -84,10 +95,15 @@ def laid(x: Tensor, layout: str) -> Tensor:
 
 @st.composite
 def cases(draw, dim: int = 3, dtypes=tuple(RANGES)) -> Case:
-    dtype, layout = draw(st.sampled_from(dtypes)), draw(st.sampled_from(["plain", "transposed", "strided", "offset"]))
+    dtype, layout = (
+        draw(st.sampled_from(dtypes)),
+        draw(st.sampled_from(["plain", "transposed", "strided", "offset"])),
+    )
     clouds, points = draw(st.integers(0, 3)), draw(st.integers(0, 9))
     sizes = torch.tensor([draw(st.integers(0, points)) for _ in range(clouds)], dtype=torch.long)
-    kind = draw(st.sampled_from(["random", "random", "coincident", "origin", "one at the origin", "pairs"]))
+    kind = draw(
+        st.sampled_from(["random", "random", "coincident", "origin", "one at the origin", "pairs"])
+    )
     scale = 10.0 ** draw(st.integers(*RANGES[dtype]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
     pos = torch.randn(clouds, points, dim, generator=generator, dtype=torch.float64).clamp(-3, 3)
@@ -125,7 +141,9 @@ def trained(name: str, case: Case) -> torch.nn.Module:
 @few
 @given(case=cases())
 def test_pools(name, case, device):
-    """Finite, of the right shape and type; order, padding, memory layout and other clouds are of no consequence."""
+    """Finite, of the right shape and type; order, padding, memory layout and other clouds are of no
+    consequence.
+    """
     case = case.to(device)
     pool = trained(name, case)
     pos, feat, mask = case.pos, case.feat, case.mask
@@ -136,7 +154,9 @@ def test_pools(name, case, device):
     close = tolerance(feat.dtype)
     torch.testing.assert_close(pool(feat.contiguous(), pos.contiguous(), mask), out, **close)
     one = (0, 0, 0, 1)  # more point
-    padded = pool(F.pad(feat, one, value=torch.inf), F.pad(pos, one, value=torch.nan), F.pad(mask, (0, 1)))
+    padded = pool(
+        F.pad(feat, one, value=torch.inf), F.pad(pos, one, value=torch.nan), F.pad(mask, (0, 1))
+    )
     torch.testing.assert_close(padded, out, **close)
     for i in range(len(pos)):
         alone = slice(i, i + 1)
@@ -166,14 +186,17 @@ def test_aggregation_is_the_pool(membership, case, device):
 @few
 @given(data=st.data())
 def test_groups(group, data, device):
-    """Lifts reach their points; nothing is NaN, in values or gradients, at any scale and wherever points coincide."""
+    """Lifts reach their points; nothing is NaN, in values or gradients, at any scale and wherever
+    points coincide.
+    """
     case = data.draw(cases(group.dim, (torch.float32, torch.float64))).to(device)
     x = case.pos.clone().requires_grad_()
     u, q = group.lift(x)[..., 0, :, :], group.orbit(x)
     assert u.shape == (*x.shape[:-1], group.rep_dim, group.rep_dim)
     assert q.shape == (*x.shape[:-1], group.q_embed_dim)
     back = group.act(u, group.representative(q))
-    left_out = (x.norm(dim=-1) < 1e-8) & (group.name in ("R*xSO(2)", "Rx"))  # scalings leave out the origin
+    # scalings leave out the origin
+    left_out = (x.norm(dim=-1) < 1e-8) & (group.name in ("R*xSO(2)", "Rx"))
     assert (left_out | ((back - x).norm(dim=-1) <= 1e-4 * case.scale)).all()
     a = group.relative(u.unsqueeze(-3), u.unsqueeze(-4))
     assert a.shape == (*x.shape[:-1], x.shape[-2], group.lie_dim)
@@ -194,15 +217,21 @@ def test_numbers_that_are_not_finite_are_refused_with_their_place(case, data):
     bad = data.draw(st.sampled_from([torch.nan, torch.inf, -torch.inf]))
     real = case.mask.nonzero().tolist()
     i, point = data.draw(st.sampled_from(real))
-    what, values = data.draw(st.sampled_from([("position", case.pos.clone()), ("feature", case.feat.clone())]))
+    what, values = data.draw(
+        st.sampled_from([("position", case.pos.clone()), ("feature", case.feat.clone())])
+    )
     channel = data.draw(st.integers(0, 2))
     values[i, point, channel] = bad
     spoiled = cloud._replace(**{"pos" if what == "position" else "feat": values})
-    with pytest.raises(InputError, match=f"^{what} {channel} of point {point} in sample {700 + i} is {bad}; every"):
+    with pytest.raises(
+        InputError, match=f"^{what} {channel} of point {point} in sample {700 + i} is {bad}; every"
+    ):
         check_finite(spoiled, samples)
     huge = case.pos.clone()
     huge[i, point, 0] = torch.finfo(huge.dtype).max / 9  # finite, but its square is not
-    with pytest.raises(InputError, match=f"^position 0 of point {point} in sample {700 + i} is .*; every"):
+    with pytest.raises(
+        InputError, match=f"^position 0 of point {point} in sample {700 + i} is .*; every"
+    ):
         check_finite(cloud._replace(pos=huge), samples)
     if free := (~case.mask).nonzero().tolist():  # padding may hold anything
         i, point = data.draw(st.sampled_from(free))

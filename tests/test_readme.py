@@ -35,7 +35,9 @@ def test_files_exist():
         assert (ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize("line", re.findall(r"^python train\.py (?!--help).*$", README, flags=re.MULTILINE))
+@pytest.mark.parametrize(
+    "line", re.findall(r"^python train\.py (?!--help).*$", README, flags=re.MULTILINE)
+)
 def test_commands_compose(line):
     """Every command line of the README is accepted by Hydra."""
     arguments = line.partition("#")[0].split()[2:]
@@ -48,8 +50,20 @@ def test_commands_compose(line):
 def test_figure_is_drawn(tmp_path, qm9):
     """And those of a few records: the script as `make tables` calls it."""
     cells = read_experiments()["rotmnist_pools"].cells("small")
-    write_runs(tmp_path / "runs", cells, lambda cell, target: 5.0 + cell.seed + (cell.choices["pool"] == "gigp"))
-    done = run_program("scripts/make_figures.py", "--data", DATA, "--results", str(tmp_path), "--out", str(tmp_path))
+    write_runs(
+        tmp_path / "runs",
+        cells,
+        lambda cell, target: 5.0 + cell.seed + (cell.choices["pool"] == "gigp"),
+    )
+    done = run_program(
+        "scripts/make_figures.py",
+        "--data",
+        DATA,
+        "--results",
+        str(tmp_path),
+        "--out",
+        str(tmp_path),
+    )
     assert done.returncode == 0, done.stderr
     for name in ("cost_pools", "curves_pools", "effects_pools", "idea"):
         assert name in done.stdout

@@ -1,4 +1,6 @@
-"""What is pinned is what the project needs, no less and no more, and who asks for it stands beside."""
+"""What is pinned is what the project needs, no less and no more, and who asks for it stands
+beside.
+"""
 
 import re
 import tomllib
@@ -8,7 +10,8 @@ from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
 
-OF_TORCH = ("nvidia-", "cuda-", "triton", "setuptools")  # it brings its own CUDA libraries, and pins them itself
+# it brings its own CUDA libraries, and pins them itself
+OF_TORCH = ("nvidia-", "cuda-", "triton", "setuptools")
 
 
 def name_of(text: str) -> str:
@@ -19,12 +22,18 @@ def name_of(text: str) -> str:
 def pinned() -> dict[str, tuple[str, set[str]]]:
     """Versions in requirements.txt, and who asks for them."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    found = [re.fullmatch(r"(\S+)==(\S+) +# (.+)", line).groups() for line in lines if not line.startswith("#")]
+    found = [
+        re.fullmatch(r"(\S+)==(\S+) +# (.+)", line).groups()
+        for line in lines
+        if not line.startswith("#")
+    ]
     return {name_of(name): (number, set(askers.split(", "))) for name, number, askers in found}
 
 
 def asked_for(anywhere: bool) -> dict[str, set[str]]:
-    """Every package that pyproject.toml asks for, directly or through others: here, or on any Python and system."""
+    """Every package that pyproject.toml asks for, directly or through others: here, or on any
+    Python and system.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     todo = [(Requirement(line), "gigp") for line in project["dependencies"]]
     todo += [(Requirement(line), "tests") for line in project["optional-dependencies"]["dev"]]
@@ -36,7 +45,9 @@ def asked_for(anywhere: bool) -> dict[str, set[str]]:
             continue
         seen.add((it.name, *sorted(it.extras)))
         for further in map(Requirement, requires(it.name) or ()):
-            here = not further.marker or any(further.marker.evaluate({"extra": e}) for e in ("", *it.extras))
+            here = not further.marker or any(
+                further.marker.evaluate({"extra": e}) for e in ("", *it.extras)
+            )
             if here or (anywhere and "extra" not in str(further.marker)):
                 todo.append((further, name_of(it.name)))
     return found
@@ -44,7 +55,8 @@ def asked_for(anywhere: bool) -> dict[str, set[str]]:
 
 def test_all_that_is_asked_for_is_pinned():
     needed = {name for name in asked_for(anywhere=False) if not name.startswith(OF_TORCH)}
-    assert {"torch", "submitit", "hydra-joblib-launcher", "cloudpickle"} <= needed  # the last one by others alone
+    # the last one by others alone
+    assert {"torch", "submitit", "hydra-joblib-launcher", "cloudpickle"} <= needed
     assert needed <= set(pinned())
 
 
@@ -55,4 +67,6 @@ def test_every_pin_is_asked_for_by_those_beside_it():
 
 
 def test_versions_installed_are_those_pinned():
-    assert {name: version(name) for name in pinned()} == {name: number for name, (number, _) in pinned().items()}
+    assert {name: version(name) for name in pinned()} == {
+        name: number for name, (number, _) in pinned().items()
+    }

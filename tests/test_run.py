@@ -40,8 +40,14 @@ def assert_same_weights(a, b) -> None:
 
 
 def folder_of(tmp_path, *parts) -> RunFolder:
-    (config,) = (tmp_path / "runs").glob("*/seed*/config.yaml") if not parts else [tmp_path.joinpath(*parts)]
-    return RunFolder(config.parents[2], config.parents[1].name, int(config.parent.name.removeprefix("seed")))
+    (config,) = (
+        (tmp_path / "runs").glob("*/seed*/config.yaml")
+        if not parts
+        else [tmp_path.joinpath(*parts)]
+    )
+    return RunFolder(
+        config.parents[2], config.parents[1].name, int(config.parent.name.removeprefix("seed"))
+    )
 
 
 @pytest.mark.parametrize("dataset", ["qm9", "rotmnist"])
@@ -49,7 +55,10 @@ def test_record(configure, tmp_path, dataset, capsys):
     cfg = configure(f"dataset={dataset}", *TINY)
     summary = run(cfg)
     folder = folder_of(tmp_path)
-    assert folder.name == {"qm9": "qm9_homo_T3_gigp_debug", "rotmnist": "rotmnist_SO2_gigp_debug"}[dataset]
+    assert (
+        folder.name
+        == {"qm9": "qm9_homo_T3_gigp_debug", "rotmnist": "rotmnist_SO2_gigp_debug"}[dataset]
+    )
     assert json.loads(folder.record.read_text()) == summary
     name, unit = ("homo", "meV") if dataset == "qm9" else ("error", "%")
     assert summary["metrics"][name]["unit"] == unit
@@ -57,11 +66,20 @@ def test_record(configure, tmp_path, dataset, capsys):
     assert summary["data"]["sizes"] == {"train": 150, "val": 60, "test": 70}
     groups = ("T(3)", "SO(3)") if dataset == "qm9" else ("SO(2)", "SO(2)")
     assert (summary["backbone_group"], summary["pool_group"]) == groups
-    for key in ("parameters", "seconds_per_epoch", "samples_per_second", "peak_memory_mb", "git_commit", "versions"):
+    for key in (
+        "parameters",
+        "seconds_per_epoch",
+        "samples_per_second",
+        "peak_memory_mb",
+        "git_commit",
+        "versions",
+    ):
         assert summary[key]
     rows = pd.read_csv(folder.metrics)
     assert rows["epoch"].tolist() == [0, 1, 2]
-    assert rows.loc[summary["best_epoch"], f"val/{name}"] == pytest.approx(summary["metrics"][name]["val"])
+    assert rows.loc[summary["best_epoch"], f"val/{name}"] == pytest.approx(
+        summary["metrics"][name]["val"]
+    )
     assert rows["val/loss"].min() == summary["val_loss"]
     stored = yaml.safe_load(folder.config.read_text())
     assert stored["seed"] == 0
@@ -83,11 +101,15 @@ def test_test_set_is_seen_whole_and_from_the_best_checkpoint(configure, tmp_path
     data = QM9(root=DATA, cache=DATA, train_size=150, val_size=60, test_size=70)
     data.setup()
     model = build_model(cfg, data)
-    model.load_state_dict({k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")})
+    model.load_state_dict(
+        {k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")}
+    )
     cloud, target = data.finish(data.fetch(data.indices["test"]), augment=False)
     with torch.no_grad():
         out = model.eval()(cloud) * weights["std"] + weights["mean"]
-    assert float((out - target).abs().mean()) * 1000 == pytest.approx(summary["metrics"]["homo"]["test"], rel=1e-4)
+    assert float((out - target).abs().mean()) * 1000 == pytest.approx(
+        summary["metrics"]["homo"]["test"], rel=1e-4
+    )
 
 
 def test_finished_run_is_skipped(configure, capsys):
@@ -124,7 +146,9 @@ def test_same_seed_same_numbers(configure, tmp_path):
 
 @pytest.mark.parametrize("dataset", ["qm9 group=SE3", "rotmnist"])
 def test_resume_equals_uninterrupted(configure, tmp_path, dataset, monkeypatch):
-    """An exception in the second of three epochs, then the same command: the same numbers to the bit."""
+    """An exception in the second of three epochs, then the same command: the same numbers to the
+    bit.
+    """
     overrides = [*TINY, *f"dataset={dataset}".split()]
     whole = run(configure(*overrides, f"results_dir={tmp_path}/whole"))
 
@@ -147,7 +171,9 @@ def test_resume_equals_uninterrupted(configure, tmp_path, dataset, monkeypatch):
     other = folder_of(tmp_path, "whole", folder.name, "seed0", "config.yaml")
     assert_same_weights(folder.last, other.last)
     assert_same_weights(folder.best, other.best)
-    pd.testing.assert_frame_equal(*(pd.read_csv(f.metrics).drop(columns=list(TIMES)) for f in (folder, other)))
+    pd.testing.assert_frame_equal(
+        *(pd.read_csv(f.metrics).drop(columns=list(TIMES)) for f in (folder, other))
+    )
     assert resumed["metrics"] == whole["metrics"]
     assert resumed["best_epoch"] == whole["best_epoch"]
 
@@ -161,9 +187,16 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_killed_process_resumes(configure, tmp_path, undisturbed, how):
     """The real command, killed from outside in the middle of training."""
-    overrides = [*TINY, "trainer.max_epochs=30"]  # long enough to be still at it when the signal comes
+    # long enough to be still at it when the signal comes
+    overrides = [*TINY, "trainer.max_epochs=30"]
     run(configure(*overrides, f"results_dir={undisturbed}", "name=whole"))
-    where = [f"dataset.root={DATA}", f"dataset.cache={DATA}", "logger=csv", f"results_dir={tmp_path}/runs", "name=it"]
+    where = [
+        f"dataset.root={DATA}",
+        f"dataset.cache={DATA}",
+        "logger=csv",
+        f"results_dir={tmp_path}/runs",
+        "name=it",
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = Program("train.py", *overrides, *where, env=env)
     metrics = tmp_path / "runs" / "it" / "seed0" / "metrics.csv"
@@ -180,10 +213,13 @@ def test_killed_process_resumes(configure, tmp_path, undisturbed, how):
     assert resumed.returncode == 0, resumed.stderr
     assert "Resuming" in resumed.stdout
     whole = undisturbed / "whole" / "seed0"
-    assert_same_weights(metrics.parent / "checkpoints" / "last.ckpt", whole / "checkpoints" / "last.ckpt")
+    assert_same_weights(
+        metrics.parent / "checkpoints" / "last.ckpt", whole / "checkpoints" / "last.ckpt"
+    )
     a, b = (json.loads((p / "summary.json").read_text()) for p in (metrics.parent, whole))
     assert a["metrics"] == b["metrics"]
-    assert a["epochs"] == b["epochs"] == 30 > b["best_epoch"] + 1  # the test does not go back in history
+    # the test does not go back in history
+    assert a["epochs"] == b["epochs"] == 30 > b["best_epoch"] + 1
 
 
 def test_another_configuration_is_refused(configure):
@@ -198,7 +234,9 @@ def test_names(configure):
     def name(*overrides):
         from omegaconf import OmegaConf
 
-        return run_name(OmegaConf.to_container(configure(*overrides), resolve=True), list(overrides))
+        return run_name(
+            OmegaConf.to_container(configure(*overrides), resolve=True), list(overrides)
+        )
 
     assert name("pool=mean", "seed=3", "logger=csv") == "qm9_homo_T3_mean_small"
     assert name("target=[homo,r2]", "group=SE3") == "qm9_homo+r2_SE3_gigp_small"
@@ -210,13 +248,19 @@ def test_names(configure):
 
 
 def test_fine_tune_protocol(configure, tmp_path):
-    """A frozen backbone from a mean-pooling run: not a weight and not a statistic of it moves; the pool does."""
+    """A frozen backbone from a mean-pooling run: not a weight and not a statistic of it moves; the
+    pool does.
+    """
     run(configure(*TINY, "pool=mean"))
     source = folder_of(tmp_path)
     cfg = configure(*TINY, "experiment=qm9_finetune", f"init_from={source.path}", "name=fine")
     summary = run(cfg)
     tuned = RunFolder(cfg.results_dir, "fine", 0)
-    before, after, first = state(source.best)["state_dict"], state(tuned.last)["state_dict"], summary
+    before, after, first = (
+        state(source.best)["state_dict"],
+        state(tuned.last)["state_dict"],
+        summary,
+    )
     backbone = [key for key in before if key.startswith("model.backbone")]
     assert backbone
     for key in backbone:
@@ -281,7 +325,9 @@ def test_two_processes_never_share_a_folder(configure, tmp_path):
 def test_nan_loss_stops_with_advice(configure, tmp_path, monkeypatch):
     from gigp.task import Regression
 
-    monkeypatch.setattr(Regression, "loss", lambda self, output, target: (output * torch.nan).mean())
+    monkeypatch.setattr(
+        Regression, "loss", lambda self, output, target: (output * torch.nan).mean()
+    )
     with pytest.raises(InputError, match=r"the loss is nan at step .*smaller lr"):
         run(configure(*TINY))
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -332,7 +378,12 @@ def test_bad_input(configure, overrides, message):
 def test_a_run_goes_on_where_data_lie_elsewhere(configure, tmp_path, qm9):
     """Folders of data are no part of a run's identity."""
     run(configure(*TINY, "name=it"))
-    elsewhere = configure(*TINY, "name=it", f"dataset.root={tmp_path}/elsewhere", f"dataset.cache={tmp_path}/elsewhere")
+    elsewhere = configure(
+        *TINY,
+        "name=it",
+        f"dataset.root={tmp_path}/elsewhere",
+        f"dataset.cache={tmp_path}/elsewhere",
+    )
     before = (tmp_path / "runs" / "it" / "seed0" / "summary.json").read_bytes()
     run(elsewhere)  # finished: nothing is read
     assert (tmp_path / "runs" / "it" / "seed0" / "summary.json").read_bytes() == before
@@ -342,5 +393,11 @@ def test_a_run_goes_on_where_data_lie_elsewhere(configure, tmp_path, qm9):
 def test_imitated_bf16_is_told(configure, monkeypatch, capsys, known):
     """One batch of a net so small that a CPU without bf16 does it in a moment."""
     monkeypatch.setattr(gigp.run, "knows_bf16", lambda: known)
-    run(configure(*tiny(epochs=1, train=20, val=10, test=10), "dataset=orbits", "trainer.precision=bf16-mixed"))
+    run(
+        configure(
+            *tiny(epochs=1, train=20, val=10, test=10),
+            "dataset=orbits",
+            "trainer.precision=bf16-mixed",
+        )
+    )
     assert ("this CPU has no bf16" in capsys.readouterr().out) is not known

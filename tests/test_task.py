@@ -16,7 +16,9 @@ def model(out=1) -> PointCloudModel:
 
 
 def cloud(batch=6) -> PointCloud:
-    return PointCloud(torch.randn(batch, 5, 3), torch.randn(batch, 5, 2), torch.ones(batch, 5, dtype=torch.bool))
+    return PointCloud(
+        torch.randn(batch, 5, 3), torch.randn(batch, 5, 2), torch.ones(batch, 5, dtype=torch.bool)
+    )
 
 
 def test_predictions_and_errors_are_physical():
@@ -25,7 +27,9 @@ def test_predictions_and_errors_are_physical():
     output = task.model(cloud())
     torch.testing.assert_close(task(cloud_ := cloud()), task.model(cloud_) * std + mean)
     target = torch.randn(6, 2) * std + mean
-    torch.testing.assert_close(task.loss(output, target), (output - (target - mean) / std).abs().mean())
+    torch.testing.assert_close(
+        task.loss(output, target), (output - (target - mean) / std).abs().mean()
+    )
     metric = task.metrics["val"]
     for part in (slice(0, 4), slice(4, 6)):  # batches of different size weigh by their samples
         metric.update(task.physical(output)[part], target[part])
@@ -52,7 +56,9 @@ def test_schedule():
 
 
 def test_frozen_backbone_keeps_its_batch_norm():
-    task = Regression(model(), {"x": ""}, torch.zeros(1), torch.ones(1), [1.0], freeze_backbone=True)
+    task = Regression(
+        model(), {"x": ""}, torch.zeros(1), torch.ones(1), [1.0], freeze_backbone=True
+    )
     before = {k: v.clone() for k, v in task.model.backbone.state_dict().items()}
     task.train()
     assert task.model.training

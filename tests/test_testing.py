@@ -9,7 +9,9 @@ from gigp.testing import assert_equivariant, assert_invariant, random_element
 
 @pytest.fixture(params=[torch.float64, torch.float32], ids=str)
 def pos(request):
-    return torch.randn(4, 7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(request.param)
+    return torch.randn(4, 7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(
+        request.param
+    )
 
 
 def test_accepts_invariants(pos):
@@ -20,14 +22,19 @@ def test_accepts_invariants(pos):
 def test_accepts_equivariants(pos):
     assert_equivariant(lambda x: x * x.norm(dim=-1, keepdim=True), SO3(), pos)
     assert_equivariant(lambda x: x.mean(1), T(3), pos)
-    assert_equivariant(lambda x: torch.einsum("bni,bnj->bij", x, x), SO3(), pos, lambda g, y: g @ y @ g.mT)
+    assert_equivariant(
+        lambda x: torch.einsum("bni,bnj->bij", x, x), SO3(), pos, lambda g, y: g @ y @ g.mT
+    )
 
 
 @pytest.mark.parametrize(
-    "fn", [lambda x: x[..., 0], lambda x: x.abs().sum(-1), lambda x: x.norm(dim=-1) + 1e-2 * x[..., 0]]
+    "fn",
+    [lambda x: x[..., 0], lambda x: x.abs().sum(-1), lambda x: x.norm(dim=-1) + 1e-2 * x[..., 0]],
 )
 def test_rejects_what_is_not_invariant(pos, fn):
-    with pytest.raises(AssertionError, match=r"not equivariant under SO\(3\): element 0 .*of its largest value"):
+    with pytest.raises(
+        AssertionError, match=r"not equivariant under SO\(3\): element 0 .*of its largest value"
+    ):
         assert_invariant(fn, SO3(), pos)
 
 

@@ -39,16 +39,25 @@ def test_help_explains_every_choice():
         (["poool=gigp"], "poool is no setting. Did you mean pool?"),
         (["pool=gipg"], "pool=gipg is unknown. Did you mean gigp? Choose from attentional, "),
         (["pool"], "'pool' is not of the form KEY=VALUE"),
-        (["--pool", "gigp"], "--pool is no option; settings are written KEY=VALUE, without dashes, as in pool=gigp."),
+        (
+            ["--pool", "gigp"],
+            "--pool is no option; settings are written KEY=VALUE, without dashes, as in pool=gigp.",
+        ),
         (["target=hommo"], "Did you mean homo"),
         (["pool.orbits=0"], "at least 1"),
         (["experiment=qm9_pool"], "Did you mean qm9_pools?"),
         (["lr=fast"], "lr=fast: it must be a number."),
-        (["trainer.precision=8"], "Lightning refuses these settings of trainer: Precision 8 is invalid."),
+        (
+            ["trainer.precision=8"],
+            "Lightning refuses these settings of trainer: Precision 8 is invalid.",
+        ),
         (["experiment=qm9_finetune"], "would freeze a backbone that was never trained"),
         (["seed=one"], "seed=one: it must be a whole number, 0 or larger"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: it must be a whole number, 1 or larger"),
-        (["backbone=schnet", "backbone.width=32"], "backbone.width is no setting of this backbone, which has: ch"),
+        (
+            ["backbone=schnet", "backbone.width=32"],
+            "backbone.width is no setting of this backbone, which has: ch",
+        ),
     ],
 )
 def test_mistakes_end_in_one_message(tmp_path, arguments, message):
@@ -60,7 +69,15 @@ def test_mistakes_end_in_one_message(tmp_path, arguments, message):
 
 
 def test_sweep_goes_on_after_a_failure_and_skips_what_is_finished(tmp_path):
-    sweep = ["-m", *TINY, "logger=csv", f"results_dir={tmp_path}", "pool=mean,gigp", "pool_on=outputs", "lr=0.01,-1"]
+    sweep = [
+        "-m",
+        *TINY,
+        "logger=csv",
+        f"results_dir={tmp_path}",
+        "pool=mean,gigp",
+        "pool_on=outputs",
+        "lr=0.01,-1",
+    ]
     done = train(*sweep)
     assert done.returncode == 1
     assert len(list(tmp_path.glob("*/seed0/summary.json"))) == 2
@@ -84,7 +101,10 @@ def test_wandb_offline_without_account_or_prompt(tmp_path):
     # a resumed run goes on in the same wandb run
     (tmp_path / "it" / "seed0" / "summary.json").unlink()
     assert train(*TINY, f"results_dir={tmp_path}", "name=it", HOME=str(tmp_path)).returncode == 0
-    ids = {path.name.rsplit("-", 1)[1] for path in (tmp_path / "it" / "seed0" / "wandb").glob("offline-run-*")}
+    ids = {
+        path.name.rsplit("-", 1)[1]
+        for path in (tmp_path / "it" / "seed0" / "wandb").glob("offline-run-*")
+    }
     assert ids == {folder.name.rsplit("-", 1)[1]}
 
 
@@ -99,4 +119,9 @@ runpy.run_path("train.py", run_name="__main__")
     command = [sys.executable, "-c", code, *TINY, f"results_dir={tmp_path}", "name=it"]
     done = subprocess.run([*command, "logger=csv"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "it" / "seed0" / "summary.json").read_text())["metrics"]["homo"]["unit"] == "meV"
+    assert (
+        json.loads((tmp_path / "it" / "seed0" / "summary.json").read_text())["metrics"]["homo"][
+            "unit"
+        ]
+        == "meV"
+    )

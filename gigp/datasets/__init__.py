@@ -1,4 +1,6 @@
-"""The data sets: real molecules, real digits, synthetic clouds with known answers, and features of a backbone."""
+"""The data sets: real molecules, real digits, synthetic clouds with known answers, and features of
+a backbone.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -10,11 +12,18 @@ if TYPE_CHECKING:
     from gigp.datasets.rotmnist import RotMNIST
 
 __all__ = ["QM9", "BackboneFeatures", "OrbitClouds", "RotMNIST"]
-HOMES = {"QM9": "qm9", "BackboneFeatures": "features", "OrbitClouds": "orbits", "RotMNIST": "rotmnist"}
+HOMES = {
+    "QM9": "qm9",
+    "BackboneFeatures": "features",
+    "OrbitClouds": "orbits",
+    "RotMNIST": "rotmnist",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for at the first use; who wants the units of targets alone need not wait for Lightning."""
+    """Import what is asked for at the first use; who wants the units of targets alone need not wait
+    for Lightning.
+    """
     if name not in HOMES:
         raise AttributeError(f"module 'gigp.datasets' has no attribute {name!r}")
     return getattr(import_module(f"gigp.datasets.{HOMES[name]}"), name)

@@ -42,16 +42,19 @@ def load_or_build(path: Path, version: str, build: Callable[[], Arrays]) -> Arra
         write(path, version, arrays)
     except OSError as error:
         raise InputError(
-            f"cannot write the cache {path} ({error.strerror}); free some space, or set dataset.cache=FOLDER."
+            f"cannot write the cache {path} ({error.strerror}); free some space, or set "
+            f"dataset.cache=FOLDER."
         ) from error
     return arrays
 
 
 def write(path: Path, version: str, arrays: Arrays) -> None:
-    """Write arrays: a line with the version and the SHA-256 of what follows, then a compressed npz archive.
+    """Write arrays: a line with the version and the SHA-256 of what follows, then a compressed npz
+    archive.
 
     Raises:
-        OSError: the disk is full or read-only; nothing is left behind then, and an older file stays as it is.
+        OSError: the disk is full or read-only; nothing is left behind then, and an older file stays
+            as it is.
     """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
@@ -73,7 +76,8 @@ def read(path: Path, version: str) -> Arrays:
     """Read arrays that `write` wrote.
 
     Raises:
-        CacheError: another version, any byte differs from what was written, or it holds more than plain arrays.
+        CacheError: another version, any byte differs from what was written, or it holds more than
+            plain arrays.
     """
     content = path.read_bytes()
     header, newline, _ = content.partition(b"\n")
@@ -85,8 +89,11 @@ def read(path: Path, version: str) -> Arrays:
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as archive:
             return dict(archive)
-    except Exception as error:  # somebody else's file under a checksum of its own; numpy has no error class for that
-        raise CacheError(f"holds no plain arrays ({type(error).__name__}: {error})".splitlines()[0][:120]) from error
+    # somebody else's file under a checksum of its own; numpy has no error class for that
+    except Exception as error:
+        raise CacheError(
+            f"holds no plain arrays ({type(error).__name__}: {error})".splitlines()[0][:120]
+        ) from error
 
 
 def _header(version: str, body: memoryview | bytes) -> bytes:
@@ -103,7 +110,8 @@ def check_finite(arrays: Arrays) -> None:
         if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
             place = tuple(np.argwhere(~finite)[0].tolist())
             raise InputError(
-                f"{name}[{', '.join(map(str, place))}] of the data is {array[place]}, and so are {(~finite).sum() - 1} "
+                f"{name}[{', '.join(map(str, place))}] of the data is {array[place]}, and so are "
+                f"{(~finite).sum() - 1} "
                 "more values; every number must be finite. Fetch the source again."
             )
 

@@ -19,20 +19,28 @@ def download(url: str, path: Path, limit: int, md5: str | None = None, timeout: 
         timeout: seconds that the server may be silent.
 
     Raises:
-        OSError: no network, a full or read-only disk, or another file than expected; nothing is left behind then.
+        OSError: no network, a full or read-only disk, or another file than expected; nothing is
+            left behind then.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     request = urllib.request.Request(url, headers={"User-Agent": "gigp"})
     digest, size = hashlib.md5(usedforsecurity=False), 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(request, timeout=timeout) as response, open(temporary, "wb") as file:
+        with (
+            urllib.request.urlopen(request, timeout=timeout) as response,
+            open(temporary, "wb") as file,
+        ):
             promised = getattr(response, "length", None)
-            with wrap_file(response, promised or 0, description=f"Fetching {path.name}", transient=True) as stream:
+            with wrap_file(
+                response, promised or 0, description=f"Fetching {path.name}", transient=True
+            ) as stream:
                 while chunk := stream.read(1 << 20):
                     size += len(chunk)
                     if size > limit:
-                        raise OSError(f"{url} is larger than the {limit:,} bytes that are expected at most")
+                        raise OSError(
+                            f"{url} is larger than the {limit:,} bytes that are expected at most"
+                        )
                     digest.update(chunk)
                     file.write(chunk)
         if promised is not None and size != promised:

@@ -1,4 +1,6 @@
-"""Features of a trained backbone as a data set, so that pools and heads train on them in seconds."""
+"""Features of a trained backbone as a data set, so that pools and heads train on them in
+seconds.
+"""
 
 import hashlib
 import json
@@ -18,16 +20,20 @@ FORMAT = 1  # of the cache; a higher number makes every cache be built again
 
 
 class BackboneFeatures(PointCloudDataModule):
-    """What the frozen backbone of a finished run says about every point of its data set; nothing is augmented.
+    """What the frozen backbone of a finished run says about every point of its data set; nothing is
+    augmented.
 
-    The run's best checkpoint is used in evaluation mode, batch norm included, once for every cloud; features are kept
-    in half precision. With `backbone=identity pool_on=features` a model is a pool and a head on them.
+    The run's best checkpoint is used in evaluation mode, batch norm included, once for every cloud;
+    features are kept in half precision. With `backbone=identity pool_on=features` a model is a pool
+    and a head on them.
 
     Args:
         run: folder of the run, with its checkpoints.
         cache: folder of the compact cache.
-        train_size, val_size, test_size: how much of each part to take, in place of what the run took.
-        changes: further settings of the run's data set to change, such as `{recenter: true, center: mass}`.
+        train_size, val_size, test_size: how much of each part to take, in place of what the run
+            took.
+        changes: further settings of the run's data set to change, such as `{recenter: true, center:
+            mass}`.
         batch_size: of training; eval_batch_size: of validation and test.
         seed: of the order of training.
 
@@ -52,12 +58,19 @@ class BackboneFeatures(PointCloudDataModule):
         from gigp.run import load_trained  # which itself imports the data sets
 
         sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
-        self.changes = {f"{part}_size": size for part, size in sizes.items() if size is not None} | dict(changes or {})
+        self.changes = {
+            f"{part}_size": size for part, size in sizes.items() if size is not None
+        } | dict(changes or {})
         _, self.source, self.trained = load_trained(self.run, setup=False, **self.changes)
         if self.source.grid is not None:
-            raise InputError(f"{self.run} is a run on images; dataset=features takes runs on qm9 or orbits.")
+            raise InputError(
+                f"{self.run} is a run on images; dataset=features takes runs on qm9 or orbits."
+            )
         self.kind, self.dim, self.out_dim = self.source.kind, self.source.dim, self.source.out_dim
-        self.targets, self.in_channels = self.source.targets, self.trained.model.backbone.out_channels
+        self.targets, self.in_channels = (
+            self.source.targets,
+            self.trained.model.backbone.out_channels,
+        )
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
@@ -70,11 +83,14 @@ class BackboneFeatures(PointCloudDataModule):
         version = f"features-{checkpoint}-{clouds}-{FORMAT}"
         path = self.cache / f"features-{self.run.parent.name}-{self.run.name}-{clouds}.cache"
         arrays = load_or_build(path, version, lambda: compute_features(data, backbone))
-        sizes = torch.from_numpy(arrays["sizes"]).long()                           # (M,)
-        self.mask = torch.arange(int(sizes.max())) < sizes[:, None]                # (M, N)
+        sizes = torch.from_numpy(arrays["sizes"]).long()  # (M,)
+        self.mask = torch.arange(int(sizes.max())) < sizes[:, None]  # (M, N)
         self.starts = sizes.cumsum(0) - sizes
-        self.positions, self.features = torch.from_numpy(arrays["pos"]), torch.from_numpy(arrays["feat"])
-        self.values = torch.from_numpy(arrays["targets"])                          # (M, T)
+        self.positions, self.features = (
+            torch.from_numpy(arrays["pos"]),
+            torch.from_numpy(arrays["feat"]),
+        )
+        self.values = torch.from_numpy(arrays["targets"])  # (M, T)
         parts = torch.arange(len(sizes)).split([len(indices) for indices in data.indices.values()])
         self.indices = dict(zip(data.indices, parts, strict=True))
         source = {"run": f"{self.run.parent.name}/{self.run.name}", "backbone": str(backbone.group)}
@@ -87,8 +103,10 @@ class BackboneFeatures(PointCloudDataModule):
 
     def fetch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
         mask = self.mask[indices]
-        mask = mask[:, : int(mask.sum(1).max())]                                   # (B, N)
-        rows = (self.starts[indices, None] + torch.arange(mask.shape[1])).clamp(max=len(self.features) - 1)
+        mask = mask[:, : int(mask.sum(1).max())]  # (B, N)
+        rows = (self.starts[indices, None] + torch.arange(mask.shape[1])).clamp(
+            max=len(self.features) - 1
+        )
         pos, feat = self.positions[rows], self.features[rows].float()
         return PointCloud(pos, feat, mask, Packing(mask)), self.values[indices]
 
@@ -98,7 +116,9 @@ class BackboneFeatures(PointCloudDataModule):
 
 @torch.no_grad()
 def compute_features(data: PointCloudDataModule, backbone: torch.nn.Module) -> Arrays:
-    """Positions and features of the real points of all clouds, one after the other; their numbers; targets."""
+    """Positions and features of the real points of all clouds, one after the other; their numbers;
+    targets.
+    """
     pos, feat, sizes, targets = [], [], [], []
     for indices in torch.cat(list(data.indices.values())).split(data.eval_batch_size):
         cloud, target = data.finish(data.fetch(indices), augment=False)

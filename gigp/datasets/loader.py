@@ -1,4 +1,6 @@
-"""What the data modules share: splits, an order that a resumed run repeats, and loaders that index whole batches."""
+"""What the data modules share: splits, an order that a resumed run repeats, and loaders that index
+whole batches.
+"""
 
 import hashlib
 from abc import abstractmethod
@@ -14,7 +16,8 @@ from gigp.errors import InputError
 from gigp.pointcloud import PointCloud
 
 Part = Literal["train", "val", "test"]
-IDENTITY = ("dataset", "source", "sha256", "split_hash", "features_of")  # of the data, within their description
+# of the data, within their description
+IDENTITY = ("dataset", "source", "sha256", "split_hash", "features_of")
 
 
 class BatchSampler(Sampler[Tensor]):
@@ -23,12 +26,19 @@ class BatchSampler(Sampler[Tensor]):
     Args:
         num: number of samples.
         batch_size: samples in a batch.
-        shuffle: a new order every epoch, and no incomplete last batch (as published) unless it is the only one.
+        shuffle: a new order every epoch, and no incomplete last batch (as published) unless it is
+            the only one.
         seed: of the order.
     """
 
     def __init__(self, num: int, batch_size: int, shuffle: bool = False, seed: int = 0) -> None:
-        self.num, self.batch_size, self.shuffle, self.seed, self.epoch = num, batch_size, shuffle, seed, 0
+        self.num, self.batch_size, self.shuffle, self.seed, self.epoch = (
+            num,
+            batch_size,
+            shuffle,
+            seed,
+            0,
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before every epoch, also the first after a resume."""
@@ -65,8 +75,8 @@ class Samples(Dataset):
 
 
 def check_finite(cloud: PointCloud, samples: Tensor) -> None:
-    """Refuse NaN, infinity, and coordinates whose squares overflow, in real points, where data enter; padding may hold
-    anything.
+    """Refuse NaN, infinity, and coordinates whose squares overflow, in real points, where data
+    enter; padding may hold anything.
 
     Args:
         cloud: a batch, on the host.
@@ -83,13 +93,16 @@ def check_finite(cloud: PointCloud, samples: Tensor) -> None:
             values, mask = torch.broadcast_tensors(values, cloud.mask.unsqueeze(-1))
             for i, point, channel in (~(values.abs() <= most) & mask).nonzero()[:1].tolist():
                 raise InputError(
-                    f"{what} {channel} of point {point} in sample {int(samples[i])} is {values[i, point, channel]}; "
-                    f"every number must be finite, a {what} at most {most:.0e}. Leave the sample out, or mend it."
+                    f"{what} {channel} of point {point} in sample {int(samples[i])} is "
+                    f"{values[i, point, channel]}; "
+                    f"every number must be finite, a {what} at most {most:.0e}. Leave the sample "
+                    f"out, or mend it."
                 )
 
 
 class PointCloudDataModule(L.LightningDataModule):
-    """Base of the data sets. A subclass sets the attributes below in `setup` and says how to fetch and finish a batch.
+    """Base of the data sets. A subclass sets the attributes below in `setup` and says how to fetch
+    and finish a batch.
 
     Attributes:
         kind: `regression` or `classification`.
@@ -98,7 +111,8 @@ class PointCloudDataModule(L.LightningDataModule):
         dim: of the positions.
         grid: positions that all clouds share, (N, d), or None.
         indices: of the samples of each part in the order of the source, (n,).
-        description: what a record says about the data, their `source` and the `sha256` of their arrays included.
+        description: what a record says about the data, their `source` and the `sha256` of their
+            arrays included.
     """
 
     kind: Literal["regression", "classification"]
@@ -112,11 +126,21 @@ class PointCloudDataModule(L.LightningDataModule):
     def __init__(self, batch_size: int, eval_batch_size: int, augment: bool, seed: int) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
-            raise InputError(f"batch_size={batch_size}, eval_batch_size={eval_batch_size}: both must be positive.")
-        self.batch_size, self.eval_batch_size, self.augment, self.seed = batch_size, eval_batch_size, augment, seed
+            raise InputError(
+                f"batch_size={batch_size}, eval_batch_size={eval_batch_size}: both "
+                f"must be positive."
+            )
+        self.batch_size, self.eval_batch_size, self.augment, self.seed = (
+            batch_size,
+            eval_batch_size,
+            augment,
+            seed,
+        )
 
     def prepare_data(self) -> None:
-        """What Lightning calls in one process before `setup` in all: it builds the caches that are missing."""
+        """What Lightning calls in one process before `setup` in all: it builds the caches that are
+        missing.
+        """
         self.setup()
 
     @abstractmethod
@@ -131,7 +155,8 @@ class PointCloudDataModule(L.LightningDataModule):
         if self.trainer is None:
             return self.finish(batch, augment=False)
         finished = self.finish(batch, self.augment and self.trainer.training)
-        return self.trainer.precision_plugin.convert_input(finished)  # what was whole numbers until here too
+        # what was whole numbers until here too
+        return self.trainer.precision_plugin.convert_input(finished)
 
     def state_dict(self) -> dict[str, Any]:
         """What names the data; it travels in checkpoints."""
@@ -146,11 +171,15 @@ class PointCloudDataModule(L.LightningDataModule):
         if not hasattr(self, "description"):
             return
         now = self.state_dict()
-        if differences := [f"{k}: {state[k]} there, {now.get(k)} now" for k in state if state[k] != now.get(k)]:
+        if differences := [
+            f"{k}: {state[k]} there, {now.get(k)} now" for k in state if state[k] != now.get(k)
+        ]:
             raise InputError(
-                "the data are not those that this run was started with:\n  " + "\n  ".join(differences)
+                "the data are not those that this run was started with:\n  "
+                ""
+                + "\n  ".join(differences)
                 + "\nBring them back, or start anew with overwrite=true."
-            )  # fmt: skip
+            )
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", self.batch_size, shuffle=True)
@@ -162,15 +191,17 @@ class PointCloudDataModule(L.LightningDataModule):
         return self._loader("test", self.eval_batch_size)
 
     def train_clouds(self, batch_size: int = 1000) -> Iterator[PointCloud]:
-        """The training clouds in order, not augmented: for what a model takes from the training set."""
+        """The training clouds in order, not augmented: for what a model takes from the training
+        set.
+        """
         for indices in self.indices["train"].split(batch_size):
             yield self.finish(self.fetch(indices), augment=False)[0]
 
     def _loader(self, part: Part, batch_size: int, shuffle: bool = False) -> DataLoader:
         samples = Samples(self, self.indices[part])
         sampler = BatchSampler(len(samples), batch_size, shuffle, self.seed)
-        # a loader draws a seed for workers when it starts; from a generator of its own, or a resumed run, which
-        # starts it at another moment, would draw other augmentations
+        # a loader draws a seed for workers when it starts; from a generator of its own, or a
+        # resumed run, which starts it at another moment, would draw other augmentations
         return DataLoader(samples, sampler=sampler, batch_size=None, generator=torch.Generator())
 
 
@@ -183,15 +214,16 @@ def take(parts: dict[Part, Tensor], sizes: dict[Part, int | None]) -> dict[Part,
     for part, size in sizes.items():
         if size is not None and not 1 <= size <= len(parts[part]):
             raise InputError(
-                f"dataset.{part}_size={size}: this source has {len(parts[part])} samples for {part}; "
+                f"dataset.{part}_size={size}: this source has {len(parts[part])} samples for "
+                f"{part}; "
                 f"choose from 1 to {len(parts[part])}, or null for all."
             )
     return {part: indices[: sizes[part]] for part, indices in parts.items()}
 
 
 def hash_of(parts: dict[Part, Tensor], source: str = "") -> str:
-    """Twelve hexadecimal digits that name a split: the SHA-256 of its indices, and of their source where data sets of
-    other samples have as many."""
+    """Twelve hexadecimal digits that name a split: the SHA-256 of its indices, and of their source
+    where data sets of other samples have as many."""
     digest = hashlib.sha256(source.encode())
     for part in ("train", "val", "test"):
         digest.update(part.encode() + parts[part].numpy().astype("<i8").tobytes())

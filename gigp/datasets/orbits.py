@@ -1,9 +1,11 @@
-"""Synthetic point clouds whose targets are known functions of their orbits: what can a pool express?
+"""Synthetic point clouds whose targets are known functions of their orbits: what can a pool
+express?
 
-Points lie on circles of radius 1 to 5 about the origin, at random angles. Every point has the features (x_i, 1). No
-feature tells where a point lies, so mean and sum pooling see n and the sum of the x_i alone; the best that any function
-of these two can do, `limit`, is computed from the test set and stands in the record (arXiv 2305.19207, section 4,
-claims that GIGP expresses such functions).
+Points lie on circles of radius 1 to 5 about the origin, at random angles. Every point has the
+features (x_i, 1). No feature tells where a point lies, so mean and sum pooling see n and the sum of
+the x_i alone; the best that any function of these two can do, `limit`, is computed from the test
+set and stands in the record (arXiv 2305.19207, section 4, claims that GIGP expresses such
+functions).
 """
 
 from typing import Literal
@@ -20,9 +22,11 @@ from gigp.pointcloud import Packing, PointCloud
 Function = Literal["lit_radius", "orbit_sums", "parity", "one_orbit"]
 FUNCTIONS: dict[str, str] = {
     "lit_radius": "radius of the one point with x_i = 1; the others have x_i = 0",
-    "orbit_sums": "sum over the orbits of the squared sum of x_i = -1 or 1: no function of the global sum",
+    "orbit_sums": "sum over the orbits of the squared sum of x_i = -1 or 1: no function of the "
+    "global sum",
     "parity": "number of orbits that hold an odd number of points; all x_i = 1",
-    "one_orbit": "control, squared sum of x_i = -1 or 1, with all points on one orbit: nothing to gain from orbits",
+    "one_orbit": "control, squared sum of x_i = -1 or 1, with all points on one orbit: nothing to "
+    "gain from orbits",
 }
 RADII = 5
 
@@ -72,7 +76,7 @@ class OrbitClouds(PointCloudDataModule):
             return
         generator = torch.Generator().manual_seed(0)
         shape = (sum(self.sizes.values()), self.points)
-        orbit = torch.randint(RADII, shape, generator=generator)                   # (M, n)
+        orbit = torch.randint(RADII, shape, generator=generator)  # (M, n)
         angle = 2 * torch.pi * torch.rand(shape, generator=generator)
         sign = 2.0 * torch.randint(2, shape, generator=generator) - 1
         if self.function == "one_orbit":
@@ -82,11 +86,15 @@ class OrbitClouds(PointCloudDataModule):
         self.x = {"lit_radius": lit, "parity": torch.ones(shape)}.get(self.function, sign)
         radius = 1.0 + orbit
         self.positions = radius.unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], -1)
-        self.values = orbit_function(self.function, orbit, self.x).unsqueeze(-1)   # (M, 1)
+        self.values = orbit_function(self.function, orbit, self.x).unsqueeze(-1)  # (M, 1)
         parts = torch.arange(len(orbit)).split(list(self.sizes.values()))
         self.indices = dict(zip(self.sizes, parts, strict=True))
         test = self.indices["test"]
-        arrays = {"positions": self.positions.numpy(), "x": self.x.numpy(), "values": self.values.numpy()}
+        arrays = {
+            "positions": self.positions.numpy(),
+            "x": self.x.numpy(),
+            "values": self.values.numpy(),
+        }
         self.description = {
             "dataset": "orbits",
             "source": "synthetic",
@@ -105,22 +113,26 @@ class OrbitClouds(PointCloudDataModule):
     def fetch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
         x = self.x[indices]
         mask = torch.ones_like(x, dtype=torch.bool)
-        feat = torch.stack([x, torch.ones_like(x)], -1)                            # (B, n, 2)
+        feat = torch.stack([x, torch.ones_like(x)], -1)  # (B, n, 2)
         return PointCloud(self.positions[indices], feat, mask, Packing(mask)), self.values[indices]
 
     def finish(self, batch: tuple[PointCloud, Tensor], augment: bool) -> tuple[PointCloud, Tensor]:
         cloud, target = batch
         if augment:
             angle = 2 * torch.pi * torch.rand(len(cloud.pos), device=cloud.pos.device)
-            turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(-1, 2, 2)
+            turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(
+                -1, 2, 2
+            )
             cloud = cloud._replace(pos=cloud.pos @ turn.mT)
         return cloud, target
 
 
 def orbit_function(function: Function, orbit: Tensor, x: Tensor) -> Tensor:
-    """The target of clouds with orbits (M, n), integers below RADII, and features x (M, n): (M,)."""
-    member = torch.nn.functional.one_hot(orbit, RADII).float()                     # (M, n, RADII)
-    sums = torch.einsum("mnk,mn->mk", member, x)                                   # (M, RADII)
+    """The target of clouds with orbits (M, n), integers below RADII, and features x (M, n):
+    (M,).
+    """
+    member = torch.nn.functional.one_hot(orbit, RADII).float()  # (M, n, RADII)
+    sums = torch.einsum("mnk,mn->mk", member, x)  # (M, RADII)
     if function == "lit_radius":
         return 1 + sums.argmax(1).float()
     if function == "parity":
@@ -129,6 +141,10 @@ def orbit_function(function: Function, orbit: Tensor, x: Tensor) -> Tensor:
 
 
 def best_of_sums(total: Tensor, target: Tensor) -> float:
-    """Mean absolute error of the best function of the sum of x_i: the median of the targets with the same sum."""
-    error = sum((target[total == s] - target[total == s].median()).abs().sum() for s in total.unique())
+    """Mean absolute error of the best function of the sum of x_i: the median of the targets with
+    the same sum.
+    """
+    error = sum(
+        (target[total == s] - target[total == s].median()).abs().sum() for s in total.unique()
+    )
     return float(error / len(target))

@@ -1,4 +1,6 @@
-"""QM9: 130,831 small organic molecules and their properties (Ramakrishnan et al. 2014, doi 10.1038/sdata.2014.22)."""
+"""QM9: 130,831 small organic molecules and their properties (Ramakrishnan et al. 2014, doi
+10.1038/sdata.2014.22).
+"""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -30,8 +32,9 @@ FORMAT = 1  # of the cache; a higher number makes every cache be built again
 class QM9(PointCloudDataModule):
     """Molecules as point clouds of atoms; one or several of twelve properties to predict.
 
-    Features of an atom: its element, one of (H, C, N, O, F), times (1, z / 9, (z / 9)^2) for nuclear charge z, 15
-    channels. Positions are in Angstrom. Targets of energies are in eV, free atoms subtracted where `Target.referenced`.
+    Features of an atom: its element, one of (H, C, N, O, F), times (1, z / 9, (z / 9)^2) for
+    nuclear charge z, 15 channels. Positions are in Angstrom. Targets of energies are in eV, free
+    atoms subtracted where `Target.referenced`.
 
     Args:
         root: folder of downloads.
@@ -41,8 +44,10 @@ class QM9(PointCloudDataModule):
         target: one of the twelve names, a list of them, or `all`.
         train_size, val_size, test_size: take the first so many of the split's part; None takes all.
         batch_size: of training; eval_batch_size: of validation and test.
-        augment: turn every training molecule by a random rotation and shift it by a normal draw of 1 Angstrom.
-        train_heavy_atoms: train and validate on molecules with at most so many atoms other than hydrogen; None: any.
+        augment: turn every training molecule by a random rotation and shift it by a normal draw of
+            1 Angstrom.
+        train_heavy_atoms: train and validate on molecules with at most so many atoms other than
+            hydrogen; None: any.
         test_heavy_atoms: test on molecules with at least so many.
         recenter: move every molecule's center to the origin.
         center: `centroid` of the nuclei, or center of `mass`.
@@ -81,7 +86,11 @@ class QM9(PointCloudDataModule):
         self.root, self.cache, self.source, self.split = Path(root), Path(cache), source, split
         self.targets = parse_targets(target)
         self.out_dim = len(self.targets)
-        self.sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
+        self.sizes: dict[Part, int | None] = {
+            "train": train_size,
+            "val": val_size,
+            "test": test_size,
+        }
         self.train_heavy_atoms, self.test_heavy_atoms = train_heavy_atoms, test_heavy_atoms
         self.recenter, self.center, self.scale_positions = recenter, center, scale_positions
 
@@ -90,14 +99,14 @@ class QM9(PointCloudDataModule):
             return
         arrays = self._arrays()
         sizes = torch.from_numpy(arrays["sizes"]).long()
-        self.mask = torch.arange(int(sizes.max())) < sizes[:, None]                # (M, 29)
+        self.mask = torch.arange(int(sizes.max())) < sizes[:, None]  # (M, 29)
         self.charges = torch.zeros(self.mask.shape, dtype=torch.int8)
         self.charges[self.mask] = torch.from_numpy(arrays["charges"])
         self.indices = take(self._by_heavy_atoms(split_indices(self.split)), self.sizes)
         self.positions = torch.zeros(*self.mask.shape, 3)
         self.positions[self.mask] = torch.from_numpy(arrays["positions"])
-        self.features = atom_features()                                            # (10, 15)
-        self.values = torch.from_numpy(self._targets(arrays)).float()              # (M, T)
+        self.features = atom_features()  # (10, 15)
+        self.values = torch.from_numpy(self._targets(arrays)).float()  # (M, T)
         if self.recenter:
             masses = torch.tensor(MASSES)[self.charges.long()] if self.center == "mass" else None
             self.positions = center_points(self.positions, self.mask, masses)
@@ -114,15 +123,17 @@ class QM9(PointCloudDataModule):
     def fetch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
         mask = self.mask[indices]
         num = int(mask.sum(1).max())
-        feat = self.features[self.charges[indices, :num].long()]                   # (B, N, 15)
+        feat = self.features[self.charges[indices, :num].long()]  # (B, N, 15)
         mask = mask[:, :num]
-        return PointCloud(self.positions[indices, :num], feat, mask, Packing(mask)), self.values[indices]
+        return PointCloud(self.positions[indices, :num], feat, mask, Packing(mask)), self.values[
+            indices
+        ]
 
     def finish(self, batch: tuple[PointCloud, Tensor], augment: bool) -> tuple[PointCloud, Tensor]:
         cloud, target = batch
         if augment:
             pos = cloud.pos
-            turn = SO3().random(len(pos), dtype=pos.dtype, device=pos.device)      # (B, 3, 3)
+            turn = SO3().random(len(pos), dtype=pos.dtype, device=pos.device)  # (B, 3, 3)
             shift = torch.randn(len(pos), 1, 3, dtype=pos.dtype, device=pos.device)
             cloud = cloud._replace(pos=pos @ turn.mT + shift)
         return cloud, target
@@ -136,8 +147,10 @@ class QM9(PointCloudDataModule):
         parts = {part: indices[keep[part][indices]] for part, indices in parts.items()}
         if not all(map(len, parts.values())):
             raise InputError(
-                f"train_heavy_atoms={self.train_heavy_atoms}, test_heavy_atoms={self.test_heavy_atoms} leaves no "
-                f"molecules to train or to test on; molecules of QM9 have 1 to {HEAVIEST} heavy atoms."
+                f"train_heavy_atoms={self.train_heavy_atoms}, "
+                f"test_heavy_atoms={self.test_heavy_atoms} leaves no "
+                f"molecules to train or to test on; molecules of QM9 have 1 to {HEAVIEST} heavy "
+                f"atoms."
             )
         return parts
 
@@ -148,10 +161,12 @@ class QM9(PointCloudDataModule):
     def _targets(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
         """The chosen targets in internal units, (M, T), less the sum over their free atoms."""
         columns = [list(TARGETS).index(target.name) for target in self.targets]
-        per_atom = arrays["references"][arrays["charges"]][:, columns]             # (A, T)
+        per_atom = arrays["references"][arrays["charges"]][:, columns]  # (A, T)
         starts = np.cumsum(arrays["sizes"], dtype=np.int64) - arrays["sizes"]
-        references = np.add.reduceat(per_atom, starts)                             # (M, T)
-        return arrays["targets"][:, columns] - references * [target.referenced for target in self.targets]
+        references = np.add.reduceat(per_atom, starts)  # (M, T)
+        return arrays["targets"][:, columns] - references * [
+            target.referenced for target in self.targets
+        ]
 
     def _describe(self, digest: str) -> dict[str, Any]:
         return {
@@ -161,15 +176,23 @@ class QM9(PointCloudDataModule):
             "split": self.split,
             "split_hash": hash_of(self.indices),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
-            "targets": {t.name: {"unit": t.unit, "kind": t.kind, "atom_reference": t.referenced} for t in self.targets},
+            "targets": {
+                t.name: {"unit": t.unit, "kind": t.kind, "atom_reference": t.referenced}
+                for t in self.targets
+            },
             "recenter": self.center if self.recenter else None,
-            "heavy_atoms": {"train at most": self.train_heavy_atoms, "test at least": self.test_heavy_atoms},
+            "heavy_atoms": {
+                "train at most": self.train_heavy_atoms,
+                "test at least": self.test_heavy_atoms,
+            },
             "positions_std": self.positions_std,
         }
 
 
 def split_indices(split: Split) -> dict[Part, Tensor]:
-    """Indices of train, val and test: consecutive stretches of a numpy permutation with a published seed."""
+    """Indices of train, val and test: consecutive stretches of a numpy permutation with a published
+    seed.
+    """
     seed, sizes = SPLITS[split]
     permutation = torch.from_numpy(np.random.RandomState(seed).permutation(NUM_MOLECULES))
     return dict(zip(("train", "val", "test"), permutation.split(sizes), strict=True))
@@ -185,5 +208,7 @@ def atom_features() -> Tensor:
 
 
 def charges_of(feat: Tensor) -> Tensor:
-    """Nuclear charges that features say, (..., 15) -> (...,): the second of an element's three channels is z / 9."""
+    """Nuclear charges that features say, (..., 15) -> (...,): the second of an element's three
+    channels is z / 9.
+    """
     return (9 * feat[..., 1::3].sum(-1)).round().long()

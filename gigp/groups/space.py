@@ -1,7 +1,8 @@
 """Rotations and rigid motions of space: SO(3) and SE(3).
 
-Logarithms go through unit quaternions, which stay accurate at every angle up to pi, where the trace formula divides
-zero by zero. Pairs of elements are composed as quaternions too: four numbers in place of nine.
+Logarithms go through unit quaternions, which stay accurate at every angle up to pi, where the trace
+formula divides zero by zero. Pairs of elements are composed as quaternions too: four numbers in
+place of nine.
 """
 
 import torch
@@ -26,7 +27,9 @@ def rotation_exp(w: Tensor) -> Tensor:
 
 
 def quaternion(r: Tensor) -> Tensor:
-    """Unit quaternion (w, x, y, z) of rotation matrices, (..., 3, 3) -> (..., 4), by its largest component."""
+    """Unit quaternion (w, x, y, z) of rotation matrices, (..., 3, 3) -> (..., 4), by its largest
+    component.
+    """
     (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in r.unbind(-2))
     rows = [
         [1 + a + e + i, h - f, c - g, d - b],
@@ -34,7 +37,7 @@ def quaternion(r: Tensor) -> Tensor:
         [c - g, b + d, 1 - a + e - i, f + h],
         [d - b, c + g, f + h, 1 - a - e + i],
     ]  # 4 w q, 4 x q, 4 y q, 4 z q
-    outer = torch.stack([torch.stack(row, -1) for row in rows], -2)                # (..., 4, 4)
+    outer = torch.stack([torch.stack(row, -1) for row in rows], -2)  # (..., 4, 4)
     largest = outer.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None]
     q = outer.take_along_dim(largest, -2).squeeze(-2)
     return q / norm(q).unsqueeze(-1)
@@ -43,7 +46,7 @@ def quaternion(r: Tensor) -> Tensor:
 def quaternion_log(w: Tensor, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotation vector, of length pi at most, of a unit quaternion given by components."""
     sine2 = x * x + y * y + z * z
-    small = sine2 < 1e-14                                # 2 asin(s) / s = 2 up to 1e-15 there
+    small = sine2 < 1e-14  # 2 asin(s) / s = 2 up to 1e-15 there
     sine = torch.where(small, 1.0, sine2).sqrt()
     factor = torch.where(small, 2.0, 2 * torch.atan2(sine, w.abs()) / sine)
     factor = torch.where(w < 0, -factor, factor)
@@ -62,7 +65,9 @@ def quaternion_relative(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, T
 
 
 class SO3(Group):
-    """Rotations of space about the origin; orbits are spheres, named by their radius. A point has a circle of lifts."""
+    """Rotations of space about the origin; orbits are spheres, named by their radius. A point has a
+    circle of lifts.
+    """
 
     name = "SO(3)"
     dim = rep_dim = lie_dim = 3
@@ -91,18 +96,24 @@ class SO3(Group):
         return torch.cat([q, torch.zeros_like(q), torch.zeros_like(q)], -1)
 
     def section(self, x: Tensor) -> Tensor:
-        """The rotation that takes (1, 0, 0) to x / |x| by the shortest way; about x = 0 and beyond 90 degrees,
-        after a half turn about z, so that nothing is divided by zero."""
+        """The rotation that takes (1, 0, 0) to x / |x| by the shortest way; about x = 0 and beyond
+        90 degrees, after a half turn about z, so that nothing is divided by zero."""
         radius = norm(x).unsqueeze(-1)
         east = torch.tensor([1.0, 0.0, 0.0], dtype=x.dtype, device=x.device)
         b = torch.where(radius > 0, x / torch.where(radius > 0, radius, 1.0), east)
-        sign = torch.where(b[..., 0] < 0, -1.0, 1.0).to(x.dtype)[..., None]         # (..., 1)
+        sign = torch.where(b[..., 0] < 0, -1.0, 1.0).to(x.dtype)[..., None]  # (..., 1)
         k = cross_matrix(torch.linalg.cross(sign * east, b))
-        turn = torch.eye(3, dtype=x.dtype, device=x.device) + k + k @ k / (1 + b[..., :1].abs().unsqueeze(-1))
+        turn = (
+            torch.eye(3, dtype=x.dtype, device=x.device)
+            + k
+            + k @ k / (1 + b[..., :1].abs().unsqueeze(-1))
+        )
         return turn * torch.cat([sign, sign, torch.ones_like(sign)], -1).unsqueeze(-2)
 
     def stabilizer(self, *shape, liftsamples=1, generator=None, dtype=None, device=None) -> Tensor:
-        angle = stratified_angles(*shape, num=liftsamples, generator=generator, dtype=dtype, device=device)
+        angle = stratified_angles(
+            *shape, num=liftsamples, generator=generator, dtype=dtype, device=device
+        )
         zero = torch.zeros_like(angle)
         return rotation_exp(torch.stack([angle, zero, zero], -1))
 
@@ -128,25 +139,36 @@ class SE3(Group):
     def exp(self, a: Tensor) -> Tensor:
         w, t = a[..., :3], a[..., 3:]
         angle2, k = w.square().sum(-1)[..., None, None], cross_matrix(w)
-        v = torch.eye(3, dtype=a.dtype, device=a.device) + cosc(angle2) * k + sincc(angle2) * (k @ k)
+        v = (
+            torch.eye(3, dtype=a.dtype, device=a.device)
+            + cosc(angle2) * k
+            + sincc(angle2) * (k @ k)
+        )
         return rigid(rotation_exp(w), (v @ t.unsqueeze(-1)).squeeze(-1))
 
     def log(self, g: Tensor) -> Tensor:
-        return self._log(quaternion_log(*quaternion(g[..., :3, :3]).unbind(-1)), g[..., :3, 3].unbind(-1))
+        return self._log(
+            quaternion_log(*quaternion(g[..., :3, :3]).unbind(-1)), g[..., :3, 3].unbind(-1)
+        )
 
     def relative(self, u: Tensor, v: Tensor) -> Tensor:
         q = quaternion_relative(quaternion(u[..., :3, :3]), quaternion(v[..., :3, :3]))
         t = [u[..., i, 3] - v[..., i, 3] for i in range(3)]
-        turned = [v[..., 0, i] * t[0] + v[..., 1, i] * t[1] + v[..., 2, i] * t[2] for i in range(3)]  # R_v^T t
+        # R_v^T t
+        turned = [v[..., 0, i] * t[0] + v[..., 1, i] * t[1] + v[..., 2, i] * t[2] for i in range(3)]
         return self._log(quaternion_log(*q), turned)
 
     @staticmethod
     def _log(w: tuple[Tensor, ...], t: tuple[Tensor, ...]) -> Tensor:
-        """[w, V(w)^-1 t] with V^-1 t = t - w x t / 2 + cotc(|w|^2) w x (w x t), all by components."""
+        """[w, V(w)^-1 t] with V^-1 t = t - w x t / 2 + cotc(|w|^2) w x (w x t), all by
+        components.
+        """
         first = _cross(w, t)
         c = cotc(w[0] * w[0] + w[1] * w[1] + w[2] * w[2])
         second = _cross(w, first)
-        return torch.stack([*w, *(x - y / 2 + c * z for x, y, z in zip(t, first, second, strict=True))], -1)
+        return torch.stack(
+            [*w, *(x - y / 2 + c * z for x, y, z in zip(t, first, second, strict=True))], -1
+        )
 
     def inverse(self, g: Tensor) -> Tensor:
         return rigid_inverse(g)

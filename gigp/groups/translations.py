@@ -7,7 +7,9 @@ from gigp.groups.base import Group
 
 
 class Trivial(Group):
-    """The group of the identity alone: every point is an orbit, and a network is an ordinary continuous convolution."""
+    """The group of the identity alone: every point is an orbit, and a network is an ordinary
+    continuous convolution.
+    """
 
     lie_dim = 0
 
@@ -84,7 +86,9 @@ class Translations(Group):
         return self.exp(x[..., self.axes])
 
     def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return self.exp(torch.randn((*shape, self.lie_dim), generator=generator, dtype=dtype, device=device))
+        return self.exp(
+            torch.randn((*shape, self.lie_dim), generator=generator, dtype=dtype, device=device)
+        )
 
 
 class T(Translations):

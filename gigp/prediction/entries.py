@@ -1,4 +1,6 @@
-"""What an input file holds, one entry after the other: what is right is read, what is wrong is named."""
+"""What an input file holds, one entry after the other: what is right is read, what is wrong is
+named.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +27,8 @@ class Entry(NamedTuple):
     error: str = ""
 
 
-Found = tuple[str, Any]  # a name, and a molecule, an image, or the InputError that says why there is none
+# a name, and a molecule, an image, or the InputError that says why there is none
+Found = tuple[str, Any]
 Reader = Callable[[Path], Iterator[Found]]
 
 
@@ -41,13 +44,24 @@ def read_entries(path: Path, readers: dict[str, Reader]) -> list[Entry]:
     """
     endings = ", ".join(readers)
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.is_file() and _ending(file, readers)]
+        files = [
+            file for file in sorted(path.iterdir()) if file.is_file() and _ending(file, readers)
+        ]
         if not files:
-            raise InputError(f"input={path} holds no file that ends in {endings}; these are what this run can read.")
+            raise InputError(
+                f"input={path} holds no file that ends in {endings}; these are what "
+                f"this run can read."
+            )
     elif not path.exists():
-        raise InputError(f"there is no input={path}; give a file that ends in {endings}, or a folder of such files.")
+        raise InputError(
+            f"there is no input={path}; give a file that ends in {endings}, or a "
+            f"folder of such files."
+        )
     elif not _ending(path, readers):
-        raise InputError(f"input={path} cannot be read for this run: give a file that ends in {endings}, or a folder.")
+        raise InputError(
+            f"input={path} cannot be read for this run: give a file that ends in "
+            f"{endings}, or a folder."
+        )
     else:
         files = [path]
     if len(files) == 1:

@@ -33,7 +33,8 @@ class Digits(nn.Module):
 
 @torch.no_grad()
 def export_model(run: str | Path) -> ExportedProgram:
-    """The best model of a run on images by `torch.export`: (B, 28, 28) float32 in, (B, 10) out, for any B >= 1.
+    """The best model of a run on images by `torch.export`: (B, 28, 28) float32 in, (B, 10) out, for
+    any B >= 1.
 
     Args:
         run: folder of the run, with its checkpoints.
@@ -47,7 +48,8 @@ def export_model(run: str | Path) -> ExportedProgram:
     _, data, task = load_trained(run, setup=False)
     if not isinstance(data, RotMNIST):
         raise InputError(
-            f"{run} is a run on {type(data).__name__}, which cannot be exported: its work depends on how many points "
+            f"{run} is a run on {type(data).__name__}, which cannot be exported: its work depends "
+            f"on how many points "
             "each cloud has. Runs on rotmnist can; use gigp.prediction.Predictor for molecules."
         )
     digits, example = Digits(data, task).eval(), torch.zeros(2, SIDE, SIDE)

@@ -1,7 +1,8 @@
 """Molecules from .xyz, .sdf and .csv files.
 
-The readers are this project's own, because they must go on after a broken frame and say what is wrong with it; the
-usual libraries stop at the first, and none reads the files of QM9 itself, with exponents as in 1.2*^-5.
+The readers are this project's own, because they must go on after a broken frame and say what is
+wrong with it; the usual libraries stop at the first, and none reads the files of QM9 itself, with
+exponents as in 1.2*^-5.
 """
 
 import csv
@@ -18,7 +19,7 @@ from gigp.errors import InputError
 from gigp.prediction.entries import Found, Reader
 
 MOST_ATOMS = 400  # 29 in QM9; memory grows with the square
-CLOSEST = 0.1     # Angstrom; atoms nearer than this are in one place
+CLOSEST = 0.1  # Angstrom; atoms nearer than this are in one place
 CSV_COLUMNS = ("molecule", "element", "x", "y", "z")
 
 
@@ -33,36 +34,54 @@ def make_molecule(elements: Sequence[str], positions: Sequence[Sequence[float]])
     """A molecule of elements by symbol or nuclear charge, and positions in Angstrom.
 
     Raises:
-        InputError: no atoms or too many, other elements than QM9's, positions that are not finite or coincide.
+        InputError: no atoms or too many, other elements than QM9's, positions that are not finite
+            or coincide.
     """
     if not 1 <= len(elements) <= MOST_ATOMS:
-        raise InputError(f"{len(elements)} atoms; a molecule has 1 to {MOST_ATOMS} (QM9's have up to 29).")
+        raise InputError(
+            f"{len(elements)} atoms; a molecule has 1 to {MOST_ATOMS} (QM9's have up to 29)."
+        )
     names = {str(charge): symbol for symbol, charge in ELEMENTS.items()}
     symbols = [names.get(element, element.capitalize()) for element in elements]
     if unknown := sorted(set(symbols) - set(ELEMENTS)):
-        raise InputError(f"element {', '.join(unknown)} is unknown to models of QM9, which know {', '.join(ELEMENTS)}.")
-    pos = torch.tensor(positions, dtype=torch.float64)                         # (n, 3)
+        raise InputError(
+            f"element {', '.join(unknown)} is unknown to models of QM9, which know "
+            f"{', '.join(ELEMENTS)}."
+        )
+    pos = torch.tensor(positions, dtype=torch.float64)  # (n, 3)
     if not pos.isfinite().all():
         atom = int((~pos.isfinite()).any(1).nonzero()[0])
         raise InputError(f"the position of atom {atom + 1} is not finite: {pos[atom].tolist()}.")
     if len(pos) > 1 and (nearest := torch.pdist(pos).min().item()) < CLOSEST:
-        raise InputError(f"two atoms lie {nearest:.2g} Angstrom apart; are these really positions, and in Angstrom?")
+        raise InputError(
+            f"two atoms lie {nearest:.2g} Angstrom apart; are these really "
+            f"positions, and in Angstrom?"
+        )
     return Molecule(torch.tensor([ELEMENTS[symbol] for symbol in symbols]), pos)
 
 
 def read_xyz(path: Path) -> Iterator[Found]:
-    """Frames of an .xyz file, plain, extended (Properties=...), or as QM9's own with further lines after the atoms.
+    """Frames of an .xyz file, plain, extended (Properties=...), or as QM9's own with further lines
+    after the atoms.
 
-    A frame reaches from one line that holds nothing but a number to the next; its comment line is its name.
+    A frame reaches from one line that holds nothing but a number to the next; its comment line is
+    its name.
     """
     lines = path.read_text("utf-8-sig", errors="replace").splitlines()
     at = _next_count(lines, 0)
     if any(line.strip() for line in lines[:at]):
-        yield "", InputError(f"line 1: the number of atoms should stand here, not {lines[0][:40]!r}.")
+        yield (
+            "",
+            InputError(f"line 1: the number of atoms should stand here, not {lines[0][:40]!r}."),
+        )
     while at < len(lines):
         end = _next_count(lines, at + 2)
         count, name = int(lines[at]), lines[at + 1].strip() if at + 1 < len(lines) else ""
-        body = [(number, line) for number, line in enumerate(lines[at + 2 : end], at + 3) if line.strip()]
+        body = [
+            (number, line)
+            for number, line in enumerate(lines[at + 2 : end], at + 3)
+            if line.strip()
+        ]
         rest = [number for number, line in body[count:] if _is_atom(line)]
         if rest and rest[0] == body[count][0]:
             yield name, InputError(f"line {at + 1}: the frame says {count} atoms, but more follow.")
@@ -70,7 +89,12 @@ def read_xyz(path: Path) -> Iterator[Found]:
             yield name, _attempt(_frame, count, name, body, at + 1)
             if rest:
                 number, line = body[count]
-                yield "", InputError(f"line {number}: the number of atoms should stand here, not {line[:40]!r}.")
+                yield (
+                    "",
+                    InputError(
+                        f"line {number}: the number of atoms should stand here, not {line[:40]!r}."
+                    ),
+                )
         at = end
 
 
@@ -85,7 +109,8 @@ def read_sdf(path: Path) -> Iterator[Found]:
 
 
 def read_csv(path: Path) -> Iterator[Found]:
-    """Molecules of a .csv file with the columns molecule, element, x, y, z: one row for each atom, in Angstrom.
+    """Molecules of a .csv file with the columns molecule, element, x, y, z: one row for each atom,
+    in Angstrom.
 
     Rows with the same text under `molecule`, which is its name, belong together.
 
@@ -129,7 +154,9 @@ def _next_count(lines: list[str], start: int) -> int:
 
 
 def _is_atom(line: str) -> bool:
-    """Whether a line holds a symbol or nuclear charge, and three other numbers, in whatever order."""
+    """Whether a line holds a symbol or nuclear charge, and three other numbers, in whatever
+    order.
+    """
     words = line.split()
     named = any(re.fullmatch(r"[A-Za-z]{1,2}|\d{1,3}", word) for word in words)
     return named and len(words) > 3 and sum(_floats([word]) is not None for word in words) >= 3
@@ -146,21 +173,27 @@ def _frame(count: int, comment: str, body: list[tuple[int, str]], line: int) -> 
     """A molecule from a frame that starts at a line; body: numbered lines."""
     if len(body) < count:
         missing = " (the second line of a frame is a comment)" if _is_atom(comment) else ""
-        raise InputError(f"line {line}: the frame says {count} atoms, but has {len(body)}{missing}.")
+        raise InputError(
+            f"line {line}: the frame says {count} atoms, but has {len(body)}{missing}."
+        )
     element, x = _columns(comment)
     elements, positions = [], []
     for number, text in body[:count]:
         words = text.split()
         xyz = _floats(words[x : x + 3])
         if len(words) <= element or not xyz or len(xyz) < 3:
-            raise InputError(f"line {number}: {text.strip()[:60]!r} should be an element and its position x y z.")
+            raise InputError(
+                f"line {number}: {text.strip()[:60]!r} should be an element and its position x y z."
+            )
         elements.append(words[element])
         positions.append(xyz)
     return make_molecule(elements, positions)
 
 
 def _columns(comment: str) -> tuple[int, int]:
-    """In which columns of a frame the element and x stand; `Properties=species:S:1:pos:R:3` in the comment tells."""
+    """In which columns of a frame the element and x stand; `Properties=species:S:1:pos:R:3` in the
+    comment tells.
+    """
     match = re.search(r"\bProperties\s*=\s*\"?([\w:]+)", comment)
     if match is None:
         return 0, 1
@@ -177,24 +210,35 @@ def _columns(comment: str) -> tuple[int, int]:
 def _record(lines: list[str], before: int) -> Molecule:
     """A molecule from a V2000 record, after so many lines of the file."""
     if len(lines) < 4:
-        raise InputError(f"line {before + 1}: a record has three lines of header and a counts line.")
+        raise InputError(
+            f"line {before + 1}: a record has three lines of header and a counts line."
+        )
     counts, dimension = lines[3], lines[1][20:22]
     if "V3000" in counts:
-        raise InputError(f"line {before + 4}: the record is in the V3000 format; write it as V2000.")
+        raise InputError(
+            f"line {before + 4}: the record is in the V3000 format; write it as V2000."
+        )
     if not counts[:3].strip().isdecimal():
         raise InputError(f"line {before + 4}: {counts[:40]!r} should be a V2000 counts line.")
     if dimension == "2D":
-        raise InputError(f"line {before + 2}: a 2D drawing has no positions in space; write 3D coordinates.")
+        raise InputError(
+            f"line {before + 2}: a 2D drawing has no positions in space; write 3D coordinates."
+        )
     count = int(counts[:3])
     elements, positions = [], []
     for number, line in enumerate(lines[4 : 4 + count], before + 5):
         xyz = _floats([line[:10], line[10:20], line[20:30]])
         if xyz is None or not line[31:34].strip():
-            raise InputError(f"line {number}: {line[:60]!r} should be x, y, z and an element, as V2000 places them.")
+            raise InputError(
+                f"line {number}: {line[:60]!r} should be x, y, z and an element, as "
+                f"V2000 places them."
+            )
         elements.append(line[31:34].strip())
         positions.append(xyz)
     if len(elements) < count:
-        raise InputError(f"line {before + 4}: the record says {count} atoms, but ends after {len(elements)}.")
+        raise InputError(
+            f"line {before + 4}: the record says {count} atoms, but ends after {len(elements)}."
+        )
     return make_molecule(elements, positions)
 
 
@@ -205,9 +249,14 @@ def _check_columns(path: Path, names: Sequence[str]) -> None:
     if not names:
         raise InputError(f"{path} is empty: it holds nothing to predict.")
     if missing:
-        smiles = " A SMILES says which atoms are bonded, not where they are." if "smiles" in " ".join(given) else ""
+        smiles = (
+            " A SMILES says which atoms are bonded, not where they are."
+            if "smiles" in " ".join(given)
+            else ""
+        )
         raise InputError(
-            f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}.{smiles} Give one row for each "
+            f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}.{smiles} "
+            f"Give one row for each "
             f"atom, with the columns {', '.join(CSV_COLUMNS)} in Angstrom, or an .xyz or .sdf file."
         )
 
@@ -219,6 +268,8 @@ def _table(atoms: list[tuple[int, dict[str, str]]]) -> Molecule:
         xyz = _floats([row[axis] or "" for axis in "xyz"])
         if xyz is None or not row["element"]:
             cells = ", ".join(str(row[name]) for name in CSV_COLUMNS[1:])
-            raise InputError(f"line {number}: {cells!r} should be an element and its position x, y, z.")
+            raise InputError(
+                f"line {number}: {cells!r} should be an element and its position x, y, z."
+            )
         positions.append(xyz)
     return make_molecule([row["element"].strip() for _, row in atoms], positions)

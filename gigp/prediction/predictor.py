@@ -30,7 +30,8 @@ class Predictor:
 
     Args:
         run: folder of the run, with its checkpoints.
-        batch_size: clouds at a time; None: as in the run's evaluation. Predictions do not depend on it.
+        batch_size: clouds at a time; None: as in the run's evaluation. Predictions do not depend on
+            it.
         device: to compute on.
 
     Attributes:
@@ -38,11 +39,13 @@ class Predictor:
         readers: of input files, by ending.
 
     Raises:
-        InputError: there is no such run, no checkpoint, or the run is on neither molecules nor images; or it is on the
-            features of another run whose checkpoint is no longer the same.
+        InputError: there is no such run, no checkpoint, or the run is on neither molecules nor
+            images; or it is on the features of another run whose checkpoint is no longer the same.
     """
 
-    def __init__(self, run: str | Path, batch_size: int | None = None, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, run: str | Path, batch_size: int | None = None, device: str | torch.device = "cpu"
+    ) -> None:
         run = Path(run)
         _, self.data, task = load_trained(run, setup=False)
         self.task, self.device, self.backbones, on = task.to(device), torch.device(device), [], run
@@ -58,10 +61,15 @@ class Predictor:
             self.readers = molecules.READERS
             self.scale = _positions_std(run) if self.data.scale_positions else 1.0
         elif isinstance(self.data, RotMNIST):
-            self.columns = ["digit", *(f"probability of {digit}" for digit in range(self.data.out_dim))]
+            self.columns = [
+                "digit",
+                *(f"probability of {digit}" for digit in range(self.data.out_dim)),
+            ]
             self.readers = images.READERS
         else:
-            raise InputError(f"{on} is a run on {type(self.data).__name__}; give a run on qm9 or rotmnist.")
+            raise InputError(
+                f"{on} is a run on {type(self.data).__name__}; give a run on qm9 or rotmnist."
+            )
 
     def __call__(self, inputs: Sequence[Molecule] | Sequence[Tensor]) -> Tensor:
         """Predict.
@@ -70,7 +78,8 @@ class Predictor:
             inputs: molecules, or images (28, 28) of gray values from 0 to 255.
 
         Returns:
-            (M, T) float64 in the order and the units of `columns`: whole properties, the free atoms included.
+            (M, T) float64 in the order and the units of `columns`: whole properties, the free atoms
+            included.
         """
         if not inputs:
             return torch.zeros(0, len(self.columns), dtype=torch.float64)
@@ -84,7 +93,7 @@ class Predictor:
     def _digits(self, batch: Tensor) -> Tensor:
         """Images (B, 28, 28) -> the most probable digit and the probabilities, (B, 11)."""
         cloud, _ = self.data.finish((batch.to(self.device), None), augment=False)
-        probabilities = self.task(cloud).double().cpu()                            # (B, 10)
+        probabilities = self.task(cloud).double().cpu()  # (B, 10)
         return torch.cat([probabilities.argmax(1, keepdim=True), probabilities], 1)
 
     @torch.no_grad()
@@ -93,18 +102,23 @@ class Predictor:
         cloud = self._clouds(batch)
         for backbone in self.backbones:
             pos, feat, mask, _ = backbone(cloud)
-            cloud = PointCloud(pos, feat.half().float(), mask)                     # as precise as the run saw them
-        bound = self.task(cloud).double().cpu()                                    # (B, T), internal units
+            # as precise as the run saw them
+            cloud = PointCloud(pos, feat.half().float(), mask)
+        # (B, T), internal units
+        bound = self.task(cloud).double().cpu()
         columns = [list(TARGETS).index(target.name) for target in self.data.targets]
         subtracted = torch.tensor([target.referenced for target in self.data.targets])
-        atoms = torch.from_numpy(atom_references())[:, columns] * subtracted       # (10, T) by nuclear charge
+        # (10, T) by nuclear charge
+        atoms = torch.from_numpy(atom_references())[:, columns] * subtracted
         free = torch.stack([atoms[molecule.charges].sum(0) for molecule in batch])
-        return (bound + free) * torch.tensor([target.factor for target in self.data.targets], dtype=torch.float64)
+        return (bound + free) * torch.tensor(
+            [target.factor for target in self.data.targets], dtype=torch.float64
+        )
 
     def _clouds(self, batch: list[Molecule]) -> PointCloud:
         """Molecules as the run saw them: centered and scaled where it says so."""
         sizes = torch.tensor([len(molecule.charges) for molecule in batch])
-        mask = torch.arange(int(sizes.max())) < sizes[:, None]                     # (B, N)
+        mask = torch.arange(int(sizes.max())) < sizes[:, None]  # (B, N)
         pos, charges = torch.zeros(*mask.shape, 3), torch.zeros(mask.shape, dtype=torch.long)
         pos[mask] = torch.cat([molecule.positions for molecule in batch]).float()
         charges[mask] = torch.cat([molecule.charges for molecule in batch])
@@ -129,7 +143,9 @@ class Predictor:
             yield batch
 
 
-def predict(run: str | Path, path: str | Path, batch_size: int | None = None) -> tuple[str, list[Entry]]:
+def predict(
+    run: str | Path, path: str | Path, batch_size: int | None = None
+) -> tuple[str, list[Entry]]:
     """Predict for everything in a file or folder.
 
     Args:
@@ -138,8 +154,8 @@ def predict(run: str | Path, path: str | Path, batch_size: int | None = None) ->
         batch_size: see `Predictor`.
 
     Returns:
-        A CSV table with one row for each molecule or image, wrong ones included, which have an error in place of
-        numbers; and the entries of the input, in the same order.
+        A CSV table with one row for each molecule or image, wrong ones included, which have an
+        error in place of numbers; and the entries of the input, in the same order.
 
     Raises:
         InputError: the run or the input as a whole is wrong.
@@ -154,8 +170,19 @@ def predict(run: str | Path, path: str | Path, batch_size: int | None = None) ->
     for entry in entries:
         row = [] if entry.error else [f"{value:.10g}" for value in next(values).tolist()]
         if {"nan", "inf", "-inf"} & set(row):
-            entry, row = entry._replace(error="the model gives no finite number; check the positions."), []
-        writer.writerow([entry.file, entry.number, entry.name, *(row or [""] * len(predictor.columns)), entry.error])
+            entry, row = (
+                entry._replace(error="the model gives no finite number; check the positions."),
+                [],
+            )
+        writer.writerow(
+            [
+                entry.file,
+                entry.number,
+                entry.name,
+                *(row or [""] * len(predictor.columns)),
+                entry.error,
+            ]
+        )
         checked.append(entry)
     return table.getvalue(), checked
 
@@ -166,12 +193,15 @@ def _positions_std(run: Path) -> float:
 
 
 def _check_backbone(run: Path, of: Path) -> None:
-    """Refuse a backbone that was trained anew after a pool and a head were trained on its features."""
+    """Refuse a backbone that was trained anew after a pool and a head were trained on its
+    features.
+    """
     then = _described(run, "features_of", "which backbone it was trained on")["checkpoint"]
     now = sha256_of(of / "checkpoints" / "best.ckpt")[: len(then)]
     if now != then:
         raise InputError(
-            f"{run} was trained on features of {of}, whose checkpoint was another one then (SHA-256 {then}..., now "
+            f"{run} was trained on features of {of}, whose checkpoint was another one then "
+            f"(SHA-256 {then}..., now "
             f"{now}...); bring that one back, or train {run} anew with overwrite=true."
         )
 
@@ -181,4 +211,6 @@ def _described(run: Path, key: str, what: str) -> Any:
     try:
         return json.loads((run / "summary.json").read_text())["data"][key]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{run} has no whole summary.json, which says {what}; finish the run first.") from error
+        raise InputError(
+            f"{run} has no whole summary.json, which says {what}; finish the run first."
+        ) from error

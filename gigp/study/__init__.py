@@ -1,1 +1,3 @@
-"""From run records to tables, figures and the report: nothing here trains, and every number comes from a record."""
+"""From run records to tables, figures and the report: nothing here trains, and every number comes
+from a record.
+"""

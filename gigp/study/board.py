@@ -1,4 +1,6 @@
-"""The comparisons on Weights & Biases: for every table a run with its numbers, a chart of each target, its figures."""
+"""The comparisons on Weights & Biases: for every table a run with its numbers, a chart of each
+target, its figures.
+"""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +13,12 @@ from gigp.study.formatting import Table
 
 
 def log_table(
-    name: str, tables: dict[str, Table], figures: Path, folder: Path, project: str = "gigp", entity: str | None = None
+    name: str,
+    tables: dict[str, Table],
+    figures: Path,
+    folder: Path,
+    project: str = "gigp",
+    entity: str | None = None,
 ) -> str:
     """Log one table of the study, online where an account is set up and offline elsewhere.
 
@@ -27,7 +34,9 @@ def log_table(
     Returns:
         Where it went: an address, or the folder of the offline run.
     """
-    own = {key: tables[key] for key in (name, f"{name}_paired", f"{name}_verdicts") if key in tables}
+    own = {
+        key: tables[key] for key in (name, f"{name}_paired", f"{name}_verdicts") if key in tables
+    }
     run = wandb.init(
         mode="online" if is_online() else "offline",
         project=project,
@@ -51,7 +60,11 @@ def log_table(
 
 def plain(table: Table) -> pd.DataFrame:
     """Numbers of a table where it has them, else its text, with types that wandb takes."""
-    frame = table.shown if table.numbers is None else table.numbers.drop(columns="text", errors="ignore")
+    frame = (
+        table.shown
+        if table.numbers is None
+        else table.numbers.drop(columns="text", errors="ignore")
+    )
     text = frame.select_dtypes(exclude="number").columns
     return frame.astype(dict.fromkeys(text, "object")).where(frame.notna(), None)
 
@@ -61,9 +74,13 @@ def charts(numbers: pd.DataFrame | None) -> dict[str, object]:
     if numbers is None or numbers.empty:
         return {}
     found = {}
-    for (experiment, target, unit), cells in numbers.dropna(subset="mean").groupby(["experiment", "target", "unit"]):
+    for (experiment, target, unit), cells in numbers.dropna(subset="mean").groupby(
+        ["experiment", "target", "unit"]
+    ):
         bars = wandb.Table(dataframe=cells.groupby("pool", sort=False)["mean"].mean().reset_index())
-        found[f"{experiment}/{target}"] = wandb.plot.bar(bars, "pool", "mean", title=f"{experiment}: {target}, {unit}")
+        found[f"{experiment}/{target}"] = wandb.plot.bar(
+            bars, "pool", "mean", title=f"{experiment}: {target}, {unit}"
+        )
     return found
 
 

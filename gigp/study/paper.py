@@ -1,4 +1,6 @@
-"""The comparisons at the published settings: commands, what they should cost, and which have been run."""
+"""The comparisons at the published settings: commands, what they should cost, and which have been
+run.
+"""
 
 import re
 from functools import cache
@@ -17,13 +19,19 @@ COMPARISONS = [
     (["dataset=rotmnist", "group=SO2"], ("mean", "gigp", "sum"), "rotated MNIST SO(2), k 128"),
     (["dataset=rotmnist", "group=SE2"], ("mean", "gigp"), "rotated MNIST SE(2), 2 lifts, k 128"),
     (["dataset=qm9", "target=r2"], ("mean", "gigp", "one_orbit"), "QM9 T(3), k 1536"),
-    (["dataset=qm9", "target=homo", "group=SE3"], ("mean", "gigp"), "QM9 SE(3), 4 lifts, nbhd 25, k 1536"),
+    (
+        ["dataset=qm9", "target=homo", "group=SE3"],
+        ("mean", "gigp"),
+        "QM9 SE(3), 4 lifts, nbhd 25, k 1536",
+    ),
 ]
 SEEDS = "0,1,2"
 
 
 def paper_table(root: Path, records: pd.DataFrame, benchmark: dict[str, Any] | None) -> Table:
-    """One command for each comparison, with estimates of its cost and the results that are there."""
+    """One command for each comparison, with estimates of its cost and the results that are
+    there.
+    """
     gpu, rows = gpu_estimates(root / "docs" / "speed.md"), []
     for overrides, pools, case in COMPARISONS:
         base = (overrides[0], "scale=paper")
@@ -38,21 +46,31 @@ def paper_table(root: Path, records: pd.DataFrame, benchmark: dict[str, Any] | N
                 seconds = epochs * (train / rate["train"] + val / rate["eval"])
                 hours = f"{seconds / 3600:.0f}"
             done = records[(records["name"] == name) | records["name"].str.startswith(f"{name}_")]
-            rows.append({
-                "command": f"`python train.py -m {' '.join(command)} seed={SEEDS}`",
-                BUDGET: f"{train:,} x {epochs}", "hours a seed on two CPU cores (estimate)": hours,
-                "a seed on a GPU (estimate)": gpu.get(case, NOT_ASKED), "benchmark": case if sides else NOT_ASKED,
-                "run": ", ".join(map(told, done.to_dict("records"))) or "not run",
-            })  # fmt: skip
+            rows.append(
+                {
+                    "command": f"`python train.py -m {' '.join(command)} seed={SEEDS}`",
+                    BUDGET: f"{train:,} x {epochs}",
+                    "hours a seed on two CPU cores (estimate)": hours,
+                    "a seed on a GPU (estimate)": gpu.get(case, NOT_ASKED),
+                    "benchmark": case if sides else NOT_ASKED,
+                    "run": ", ".join(map(told, done.to_dict("records"))) or "not run",
+                }
+            )
     threads = f"{benchmark['threads']} threads" if benchmark else "no record"
-    note = ("Estimates, not measurements: for a CPU, samples of all epochs, training and validation, over the rates of "
-            f"the benchmark ({threads}); for a GPU, what docs/speed.md expects. {NOT_ASKED}: no estimate.")  # fmt: skip
+    note = (
+        "Estimates, not measurements: for a CPU, samples of all epochs, training and "
+        "validation, over the rates of "
+        f"the benchmark ({threads}); for a GPU, what docs/speed.md expects. {NOT_ASKED}: no "
+        f"estimate."
+    )
     return Table("paper_scale", [note], [Section([], pd.DataFrame(rows))])
 
 
 def told(run: dict[str, Any]) -> str:
     """Result of a run in words, with what it did differently."""
-    return f"seed {run['seed']}: {run['test']:.4g} {run['unit']}" + (f" ({run['variant']})" if run["variant"] else "")
+    return f"seed {run['seed']}: {run['test']:.4g} {run['unit']}" + (
+        f" ({run['variant']})" if run["variant"] else ""
+    )
 
 
 @cache

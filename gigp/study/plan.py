@@ -1,4 +1,6 @@
-"""What must run so that tables have what they ask for: missing cells, after the runs that they start from."""
+"""What must run so that tables have what they ask for: missing cells, after the runs that they
+start from.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -18,7 +20,9 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class Job:
-    """A run to do, and the one that must have succeeded before; None where that one is there already."""
+    """A run to do, and the one that must have succeeded before; None where that one is there
+    already.
+    """
 
     cell: Cell
     after: Key | None = None
@@ -27,13 +31,19 @@ class Job:
 def recorded(runs: Path) -> set[Key]:
     """Names and seeds of finished runs, also of those that a clone brings without checkpoints."""
     folders = (path.parent for path in runs.glob("*/seed*/summary.json"))
-    return {(folder.parent.name.lower(), int(folder.name.removeprefix("seed"))) for folder in folders}
+    return {
+        (folder.parent.name.lower(), int(folder.name.removeprefix("seed"))) for folder in folders
+    }
 
 
 def plan(
-    cells: Iterable[Cell], experiments: dict[str, Experiment], runs: Path, further: Sequence[str] = ()
+    cells: Iterable[Cell],
+    experiments: dict[str, Experiment],
+    runs: Path,
+    further: Sequence[str] = (),
 ) -> list[Job]:
-    """Jobs for the cells without a record, and before them those whose checkpoints they need and are not here.
+    """Jobs for the cells without a record, and before them those whose checkpoints they need and
+    are not here.
 
     Raises:
         InputError: a cell starts from a run that no experiment makes which it says it needs.
@@ -54,7 +64,8 @@ def needed_cell(
 ) -> Cell | None:
     """The cell whose checkpoint a cell starts from, if that checkpoint is not here.
 
-    Of further overrides the run before takes those that are no part of its name: where records go, how they are logged.
+    Of further overrides the run before takes those that are no part of its name: where records go,
+    how they are logged.
     """
     needs = experiments[cell.experiment].needs
     if not needs:
@@ -70,7 +81,10 @@ def needed_cell(
         for candidate in experiments[source].cells(str(cell.choices["scale"]), passed):
             if candidate.key == (name.lower(), seed):
                 return candidate
-    raise InputError(f"{cell.experiment} starts from {start}, which is no run of {' or '.join(map(' '.join, needs))}.")
+    raise InputError(
+        f"{cell.experiment} starts from {start}, which is no run of "
+        f"{' or '.join(map(' '.join, needs))}."
+    )
 
 
 @cache
@@ -81,7 +95,8 @@ def started_from(experiment: str, scale: str, seed: int, overrides: tuple[str, .
 
 
 def carry_out(jobs: list[Job], workers: int, start: Callable[[Cell], Any]) -> dict[Key, str]:
-    """Do all jobs, several at a time, each after what it needs; one that fails does not stop the others.
+    """Do all jobs, several at a time, each after what it needs; one that fails does not stop the
+    others.
 
     Args:
         jobs: what to do, what is needed before what needs it.
@@ -97,10 +112,16 @@ def carry_out(jobs: list[Job], workers: int, start: Callable[[Cell], Any]) -> di
         try:
             while waiting or running:
                 for job in [job for job in waiting if job.after in failed]:
-                    failed[job.cell.key] = f"what it starts from failed: {job.after[0]}, seed {job.after[1]}"
+                    failed[job.cell.key] = (
+                        f"what it starts from failed: {job.after[0]}, seed {job.after[1]}"
+                    )
                     waiting.remove(job)
-                pending = {job.cell.key for job in waiting} | {job.cell.key for job in running.values()}
-                for job in [job for job in waiting if job.after not in pending][: workers - len(running)]:
+                pending = {job.cell.key for job in waiting} | {
+                    job.cell.key for job in running.values()
+                }
+                for job in [job for job in waiting if job.after not in pending][
+                    : workers - len(running)
+                ]:
                     running[pool.submit(start, job.cell)] = job
                     waiting.remove(job)
                 for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():

@@ -25,18 +25,30 @@ def published_figure(published: dict[str, Any], dataset: str, group: str, target
 def published_note(published: dict[str, Any], datasets: set[str]) -> str:
     """What must be said beside such figures."""
     budgets = [f"{published[d]['train']} on {d}" for d in sorted(datasets & published.keys())]
-    return (f"Published: {published['source']}, {published['pool']} pooling, one model for each target, "
-            f"train size x epochs {', '.join(budgets)}; not run here.")  # fmt: skip
+    return (
+        f"Published: {published['source']}, {published['pool']} pooling, one model for each "
+        f"target, "
+        f"train size x epochs {', '.join(budgets)}; not run here."
+    )
 
 
 def published_table(published: dict[str, Any]) -> Table:
     """All published figures."""
     rows = [
-        {"data set": dataset, "table": table, "backbone": group, "target": target, "published": value,
-         "train": tables["train"]}
-        for dataset, tables in published.items() if isinstance(tables, dict)
-        for table, groups in tables.items() if table != "train"
-        for group, figures in groups.items() for target, value in figures.items()
-    ]  # fmt: skip
+        {
+            "data set": dataset,
+            "table": table,
+            "backbone": group,
+            "target": target,
+            "published": value,
+            "train": tables["train"],
+        }
+        for dataset, tables in published.items()
+        if isinstance(tables, dict)
+        for table, groups in tables.items()
+        if table != "train"
+        for group, figures in groups.items()
+        for target, value in figures.items()
+    ]
     note = f"{published['source']}, {published['pool']} pooling; not run here."
     return Table("published", [note], [Section([], pd.DataFrame(rows))])

@@ -16,11 +16,27 @@ from gigp.records import further_overrides
 from gigp.study.experiments import CONFIGS, Cell, Experiment, in_order, protocol_of
 
 INVARIANT = ("dimenet", "schnet", "visnet")  # backbones that are so under SE(3), whatever the group
-POOLS = ["gigp", "mean", "sum", "max", "one_orbit", "mean_mlp", "radial_deepsets"]  # then readouts, by name
+# then readouts, by name
+POOLS = ["gigp", "mean", "sum", "max", "one_orbit", "mean_mlp", "radial_deepsets"]
 # what makes two results comparable: all but pool and seed
-SETTING = ["experiment", "data set", "backbone", "pooled", "protocol", "backbone run", "scale", "variant", "train",
-           "split", "source", "target", "unit", "kind"]  # fmt: skip
-ALIKE = ("experiment", "scale", "target", "backbone", "pooled", "protocol", "variant")  # so is the budget
+SETTING = [
+    "experiment",
+    "data set",
+    "backbone",
+    "pooled",
+    "protocol",
+    "backbone run",
+    "scale",
+    "variant",
+    "train",
+    "split",
+    "source",
+    "target",
+    "unit",
+    "kind",
+]
+# so is the budget
+ALIKE = ("experiment", "scale", "target", "backbone", "pooled", "protocol", "variant")
 COLUMNS = [*SETTING, "pool", "seed", "test", "val", "minutes", "cpu minutes", "limit", "name"]
 TYPES = {"seed": int, **dict.fromkeys(("test", "val", "minutes", "cpu minutes", "limit"), float)}
 MISSING = "missing"
@@ -56,7 +72,9 @@ def read_records(runs: Path, experiments: dict[str, Experiment]) -> pd.DataFrame
     twice = records[records.duplicated([*SETTING, "pool", "seed"], keep=False)]
     if len(twice):
         names = ", ".join(sorted(set(twice["name"])))
-        raise InputError(f"these runs say the same of themselves and would stand in one cell: {names}.")
+        raise InputError(
+            f"these runs say the same of themselves and would stand in one cell: {names}."
+        )
     return records
 
 
@@ -71,21 +89,33 @@ def rows_of(record: dict[str, Any], experiments: dict[str, Experiment]) -> Itera
     start = features.get("run") or record["init_from"]
     protocol = protocol_of(bool(start), bool(features) or record["frozen_backbone"])
     setting = {
-        "experiment": experiment, "data set": data["dataset"],
-        "backbone": features.get("backbone", record["backbone_group"]), "pooled": record["pool_on"],
-        "protocol": protocol, "backbone run": run_of(start), "scale": choices["scale"],
+        "experiment": experiment,
+        "data set": data["dataset"],
+        "backbone": features.get("backbone", record["backbone_group"]),
+        "pooled": record["pool_on"],
+        "protocol": protocol,
+        "backbone run": run_of(start),
+        "scale": choices["scale"],
         "variant": variant_of(overrides),
-        "train": f"{data['sizes']['train']:,} x {record['epochs']}", "split": split_of(data), "source": data["source"],
-    }  # fmt: skip
+        "train": f"{data['sizes']['train']:,} x {record['epochs']}",
+        "split": split_of(data),
+        "source": data["source"],
+    }
     for name, metric in record["metrics"].items():
         target = data["targets"].get(name, {"kind": "classification"})
         yield setting | {
-            "target": name, "unit": metric["unit"], "kind": target["kind"],
+            "target": name,
+            "unit": metric["unit"],
+            "kind": target["kind"],
             "pool": pool_label(choices["pool"], overrides, experiments.get(experiment)),
-            "seed": record["seed"], "test": metric["test"], "val": metric["val"], "minutes": record["seconds"] / 60,
-            "cpu minutes": record.get("cpu_minutes"), "limit": data.get("limit", {}).get("mean and sum"),
+            "seed": record["seed"],
+            "test": metric["test"],
+            "val": metric["val"],
+            "minutes": record["seconds"] / 60,
+            "cpu minutes": record.get("cpu_minutes"),
+            "limit": data.get("limit", {}).get("mean and sum"),
             "name": record["name"],
-        }  # fmt: skip
+        }
 
 
 def pairs(overrides: Iterable[str]) -> dict[str, str]:
@@ -96,13 +126,19 @@ def pairs(overrides: Iterable[str]) -> dict[str, str]:
 def split_of(data: dict[str, Any]) -> str:
     """Name of a split, and which molecules of it were taken."""
     bounds = data.get("heavy_atoms", {})
-    return ", ".join([data["split"], *(f"{part} {n} heavy atoms" for part, n in bounds.items() if n is not None)])
+    return ", ".join(
+        [data["split"], *(f"{part} {n} heavy atoms" for part, n in bounds.items() if n is not None)]
+    )
 
 
 def variant_of(overrides: dict[str, str]) -> str:
-    """What a run does differently, but for what has columns of its own: pool, experiment, and where it starts."""
+    """What a run does differently, but for what has columns of its own: pool, experiment, and where
+    it starts.
+    """
     own = ("pool_on", "dataset.run", "init_from", "freeze_backbone")
-    return ", ".join(f"{k}={v}" for k, v in overrides.items() if k not in own and not k.startswith("pool."))
+    return ", ".join(
+        f"{k}={v}" for k, v in overrides.items() if k not in own and not k.startswith("pool.")
+    )
 
 
 def run_of(path: str | None) -> str:
@@ -123,9 +159,15 @@ def pool_defaults(pool: str) -> dict[str, Any]:
 
 def pool_label(pool: str, overrides: dict[str, str], experiment: Experiment | None) -> str:
     """Name of a pool with those options that differ from its defaults."""
-    given = {key.removeprefix("pool."): value for key, value in overrides.items() if key.startswith("pool.")}
+    given = {
+        key.removeprefix("pool."): value
+        for key, value in overrides.items()
+        if key.startswith("pool.")
+    }
     fixed = pool_defaults(pool) | (experiment.pool_options if experiment else {})
-    differ = {key: value for key, value in given.items() if fixed.get(key, NO_OPTION) != read_value(value)}
+    differ = {
+        key: value for key, value in given.items() if fixed.get(key, NO_OPTION) != read_value(value)
+    }
     options = [f"{key}={value.lower()}" for key, value in differ.items()]
     return ", ".join([pool, *options])
 
@@ -137,7 +179,10 @@ def read_value(text: str) -> Any:
 
 
 def pool_order(labels: Iterable[str]) -> list[str]:
-    """Pools in the order of tables: the method, what it is compared with, its controls; each with its variants."""
+    """Pools in the order of tables: the method, what it is compared with, its controls; each with
+    its variants.
+    """
+
     def place(label: str) -> tuple:
         pool = label.partition(",")[0]
         return ("," in label, POOLS.index(pool) if pool in POOLS else len(POOLS), natural(label))
@@ -152,10 +197,14 @@ def natural(text: str) -> tuple[tuple[int, float, str], ...]:
     return tuple((1, float(part), "") if i % 2 else (0, 0.0, part) for i, part in enumerate(parts))
 
 
-def with_missing(records: pd.DataFrame, cells: list[Cell], experiments: dict[str, Experiment]) -> pd.DataFrame:
-    """The records and, without results, every metric of the cells that have none; in the order of tables.
+def with_missing(
+    records: pd.DataFrame, cells: list[Cell], experiments: dict[str, Experiment]
+) -> pd.DataFrame:
+    """The records and, without results, every metric of the cells that have none; in the order of
+    tables.
 
-    What a cell cannot tell of its run (split, source, budget) is taken from another run of the same experiment.
+    What a cell cannot tell of its run (split, source, budget) is taken from another run of the same
+    experiment.
     """
     have = set(zip(records["name"].str.lower(), records["seed"], strict=True))
     exact, near = {}, {}
@@ -171,16 +220,29 @@ def with_missing(records: pd.DataFrame, cells: list[Cell], experiments: dict[str
         for target in cell.targets or of_experiment:
             row = known | unit_of(target) | {"target": target}
             like = near.get((cell.experiment, row["scale"], target), {})
-            row = {key: MISSING for key in SETTING} | {k: v for k, v in like.items() if k in SETTING} | row
+            row = (
+                {key: MISSING for key in SETTING}
+                | {k: v for k, v in like.items() if k in SETTING}
+                | row
+            )
             same = exact.get(tuple(row[key] for key in ALIKE))
             rows.append(row | {"train": same["train"] if same else MISSING})
     missing = pd.DataFrame(rows, columns=COLUMNS).astype(TYPES)
-    both = pd.concat([part for part in (records, missing) if len(part)] or [records], ignore_index=True)
-    both = both.drop_duplicates([*SETTING, "pool", "seed"], ignore_index=True)  # run under another name
+    both = pd.concat(
+        [part for part in (records, missing) if len(part)] or [records], ignore_index=True
+    )
+    # run under another name
+    both = both.drop_duplicates([*SETTING, "pool", "seed"], ignore_index=True)
     keys = {key: both[key].map(natural) for key in ("backbone", "protocol", "variant", "train")}
     pooled = both["pooled"].map(["outputs", "features"].index)
-    keys = pd.DataFrame({"experiment": both["experiment"], "scale": both["scale"], "pooled": pooled, **keys})
-    order = keys.assign(target=both["target"].map(in_order)).sort_values([*keys, "target"], kind="stable").index
+    keys = pd.DataFrame(
+        {"experiment": both["experiment"], "scale": both["scale"], "pooled": pooled, **keys}
+    )
+    order = (
+        keys.assign(target=both["target"].map(in_order))
+        .sort_values([*keys, "target"], kind="stable")
+        .index
+    )
     return both.loc[order].reset_index(drop=True)
 
 
@@ -188,27 +250,45 @@ def known_of(cell: Cell, experiment: Experiment) -> dict[str, Any]:
     """What a cell tells of its run before it has run."""
     overrides, dataset = pairs(further_overrides(list(cell.overrides))), cell.choices["dataset"]
     known = {
-        "experiment": cell.experiment, "scale": cell.choices["scale"], "pooled": cell.pool_on,
-        "protocol": cell.protocol, "variant": variant_of(overrides),
-        "pool": pool_label(cell.choices["pool"], overrides, experiment), "seed": cell.seed, "name": cell.name,
-    }  # fmt: skip
+        "experiment": cell.experiment,
+        "scale": cell.choices["scale"],
+        "pooled": cell.pool_on,
+        "protocol": cell.protocol,
+        "variant": variant_of(overrides),
+        "pool": pool_label(cell.choices["pool"], overrides, experiment),
+        "seed": cell.seed,
+        "name": cell.name,
+    }
     if "dataset.run" in overrides or "init_from" in overrides:
         known["backbone run"] = run_of(overrides.get("dataset.run", overrides.get("init_from")))
     if dataset == "features":  # then these are of the run that it starts from
         return known
-    return known | {"data set": dataset, "backbone": symmetry_of(cell.choices["group"], overrides.get("backbone"))}
+    return known | {
+        "data set": dataset,
+        "backbone": symmetry_of(cell.choices["group"], overrides.get("backbone")),
+    }
 
 
 def unit_of(target: str) -> dict[str, str]:
     """Unit and kind of a metric."""
     if target in TARGETS:
         return {"unit": TARGETS[target].unit, "kind": TARGETS[target].kind}
-    return {"unit": "%", "kind": "classification"} if target == "error" else {"unit": "1", "kind": "intensive"}
+    return (
+        {"unit": "%", "kind": "classification"}
+        if target == "error"
+        else {"unit": "1", "kind": "intensive"}
+    )
 
 
 def symmetry_of(group: str, backbone: str | None) -> str:
-    """How records write the symmetry of a backbone: its own where it has one, else that of the file in configs/group.
+    """How records write the symmetry of a backbone: its own where it has one, else that of the file
+    in configs/group.
 
-    Said without importing either, which takes as long as all tables; a test holds it to the classes.
+    Said without importing either, which takes as long as all tables; a test holds it to the
+    classes.
     """
-    return "SE(3)" if backbone in INVARIANT else re.sub(r"(\d)", r"(\1)", group).replace("RxSO", "R*xSO")
+    return (
+        "SE(3)"
+        if backbone in INVARIANT
+        else re.sub(r"(\d)", r"(\1)", group).replace("RxSO", "R*xSO")
+    )

@@ -17,9 +17,9 @@ class Spread:
     """Mean and standard deviation of the runs of a cell."""
 
     mean: float
-    std: float        # NaN for a single run
+    std: float  # NaN for a single run
     num: int
-    expected: int     # seeds that the experiment asks for; num where it asks for none
+    expected: int  # seeds that the experiment asks for; num where it asks for none
 
     def __str__(self) -> str:
         """`mean ± std (n)`, or `(n of m)` where seeds are missing."""
@@ -34,16 +34,20 @@ def spread(values: Sequence[float]) -> Spread:
     given = np.asarray(values, dtype=float)
     found = given[np.isfinite(given)]
     mean = float(found.mean()) if len(found) else math.nan
-    return Spread(mean, float(found.std(ddof=1)) if len(found) > 1 else math.nan, len(found), len(given))
+    return Spread(
+        mean, float(found.std(ddof=1)) if len(found) > 1 else math.nan, len(found), len(given)
+    )
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean of paired differences, its 95% t interval, and the exact p value of the sign-flip permutation test."""
+    """Mean of paired differences, its 95% t interval, and the exact p value of the sign-flip
+    permutation test.
+    """
 
     difference: float
-    percent: float    # of the mean of what is compared with
-    low: float        # NaN for a single pair
+    percent: float  # of the mean of what is compared with
+    low: float  # NaN for a single pair
     high: float
     p: float
     num: int
@@ -81,13 +85,17 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> Paired:
 
 
 def sign_flip_p(difference: np.ndarray) -> float:
-    """Share of all sign flips of the differences whose sum is at least as far from 0 as theirs: exact, two-sided.
+    """Share of all sign flips of the differences whose sum is at least as far from 0 as theirs:
+    exact, two-sided.
 
     Raises:
         InputError: too many differences to enumerate 2^n flips.
     """
     if len(difference) > MOST_PAIRS:
-        raise InputError(f"{len(difference)} pairs are too many for the exact test, which takes {MOST_PAIRS} at most.")
+        raise InputError(
+            f"{len(difference)} pairs are too many for the exact test, which takes "
+            f"{MOST_PAIRS} at most."
+        )
     sums = np.zeros(1)
     for d in difference:
         sums = np.concatenate([sums - d, sums + d])
@@ -95,7 +103,9 @@ def sign_flip_p(difference: np.ndarray) -> float:
 
 
 def with_error(mean: float, std: float) -> str:
-    """A mean to two digits of its standard deviation, but to five of its own at most; to four where there is none."""
+    """A mean to two digits of its standard deviation, but to five of its own at most; to four where
+    there is none.
+    """
     if math.isnan(std):
         return f"{mean:.4g}"
     if std == 0:

@@ -27,9 +27,12 @@ def measure(folder: Path, turns: int, clouds: int, step: int) -> tuple[list[Row]
     """
     cfg, data, task = load_trained(folder)
     names = {
-        "run": f"{folder.parent.name}/{folder.name}", "data set": data.description["dataset"],
-        "group": str(task.model.backbone.group), "pool": cfg.choices.pool, "augmented": bool(data.augment),
-    }  # fmt: skip
+        "run": f"{folder.parent.name}/{folder.name}",
+        "data set": data.description["dataset"],
+        "group": str(task.model.backbone.group),
+        "pool": cfg.choices.pool,
+        "augmented": bool(data.augment),
+    }
     indices = data.indices["test"][:clouds]
     if data.grid is None:
         shift = data.description["dataset"] == "qm9" and not cfg.recenter
@@ -47,20 +50,29 @@ def of_clouds(data: Any, task: Any, indices: Tensor, turns: int, shift: bool) ->
         cloud, target = data.finish(data.fetch(part), augment=False)
         still.append(task(cloud))
         truth.append(target)
-        moved.append(torch.stack([task(move(cloud, group, shift, generator)) for _ in range(turns)]))
-    still, moved, truth = torch.cat(still), torch.cat(moved, 1), torch.cat(truth)  # (B, T), (turns, B, T), (B, T)
+        moved.append(
+            torch.stack([task(move(cloud, group, shift, generator)) for _ in range(turns)])
+        )
+    # (B, T), (turns, B, T), (B, T)
+    still, moved, truth = torch.cat(still), torch.cat(moved, 1), torch.cat(truth)
     change = (moved - still).abs().mean((0, 1)) / still.std(0)
     motion = f"random turn{' and shift' if shift else ''}"
     return [
-        {"motion": motion, "target": target.name, "unit": target.unit,
-         "error": float((still - truth).abs().mean(0)[t]) * target.factor,
-         "error_moved": float((moved - truth).abs().mean((0, 1))[t]) * target.factor,
-         "relative_change": float(change[t])}
+        {
+            "motion": motion,
+            "target": target.name,
+            "unit": target.unit,
+            "error": float((still - truth).abs().mean(0)[t]) * target.factor,
+            "error_moved": float((moved - truth).abs().mean((0, 1))[t]) * target.factor,
+            "relative_change": float(change[t]),
+        }
         for t, target in enumerate(data.targets)
-    ]  # fmt: skip
+    ]
 
 
-def move(cloud: PointCloud, group: SO2 | SO3, shift: bool, generator: torch.Generator) -> PointCloud:
+def move(
+    cloud: PointCloud, group: SO2 | SO3, shift: bool, generator: torch.Generator
+) -> PointCloud:
     """Turn every cloud by an element of its own, and shift it by 1 Angstrom or so."""
     turn = group.random(len(cloud.pos), generator=generator, dtype=cloud.pos.dtype)
     pos = cloud.pos @ turn.mT
@@ -69,8 +81,12 @@ def move(cloud: PointCloud, group: SO2 | SO3, shift: bool, generator: torch.Gene
     return cloud._replace(pos=pos)
 
 
-def of_digits(data: Any, task: Any, indices: Tensor, turns: int, step: int) -> tuple[list[Row], list[Row]]:
-    """Turns by 90 degrees, exact, and by random angles, resampled; and the error for every angle."""
+def of_digits(
+    data: Any, task: Any, indices: Tensor, turns: int, step: int
+) -> tuple[list[Row], list[Row]]:
+    """Turns by 90 degrees, exact, and by random angles, resampled; and the error for every
+    angle.
+    """
     generator, labels = torch.Generator().manual_seed(0), data.labels[indices]
 
     def classes(turn: Callable[[Tensor], Tensor]) -> Tensor:
@@ -86,22 +102,34 @@ def of_digits(data: Any, task: Any, indices: Tensor, turns: int, step: int) -> t
 
     still = classes(lambda images: images)
     quarters = [classes(lambda images, k=k: torch.rot90(images, k, (1, 2))) for k in (1, 2, 3)]
-    random = [classes(lambda images: turned(images, 360 * torch.rand(len(images), generator=generator)))
-              for _ in range(turns)]  # fmt: skip
+    random = [
+        classes(lambda images: turned(images, 360 * torch.rand(len(images), generator=generator)))
+        for _ in range(turns)
+    ]
     rows = [
-        {"motion": motion, "target": "error", "unit": "%", "error": error(still),
-         "error_moved": sum(map(error, moved)) / len(moved),
-         "relative_change": sum(100 * float((m != still).float().mean()) for m in moved) / len(moved)}
+        {
+            "motion": motion,
+            "target": "error",
+            "unit": "%",
+            "error": error(still),
+            "error_moved": sum(map(error, moved)) / len(moved),
+            "relative_change": sum(100 * float((m != still).float().mean()) for m in moved)
+            / len(moved),
+        }
         for motion, moved in (("turn by 90°, exact", quarters), ("random turn, resampled", random))
-    ]  # fmt: skip
+    ]
     angles = {angle: torch.tensor(float(angle)) for angle in range(0, 360, step)}
-    by_angle = [{"angle": angle, "error": error(classes(lambda images, a=a: turned(images, a)))}
-                for angle, a in angles.items()]  # fmt: skip
+    by_angle = [
+        {"angle": angle, "error": error(classes(lambda images, a=a: turned(images, a)))}
+        for angle, a in angles.items()
+    ]
     return rows, by_angle
 
 
 def turned(images: Tensor, degrees: Tensor) -> Tensor:
-    """Images (B, H, W) turned counterclockwise; by one multiple of 90 degrees for all of them pixel by pixel."""
+    """Images (B, H, W) turned counterclockwise; by one multiple of 90 degrees for all of them pixel
+    by pixel.
+    """
     if degrees.dim() == 0 and float(degrees) % 90 == 0:
         return torch.rot90(images, int(degrees) // 90, (1, 2))
     return rotate(images, torch.deg2rad(degrees).expand(len(images)))

@@ -1,7 +1,8 @@
 """For every table two: results by pool, and GIGP against every other pool, paired over seeds.
 
-Every experiment is a section. With few pools they are the columns, and a row is a target; with many they are the rows,
-and the targets the columns. What is the same in all rows of a section is said once, above.
+Every experiment is a section. With few pools they are the columns, and a row is a target; with many
+they are the rows, and the targets the columns. What is the same in all rows of a section is said
+once, above.
 """
 
 from collections.abc import Callable
@@ -16,19 +17,25 @@ from gigp.study.published import published_figure, published_note
 from gigp.study.runs import MISSING, SETTING, in_order, pool_order
 from gigp.study.statistics import paired, spread
 
-WIDE = 8           # so many pools fit beside each other
-NOT_ASKED = "—"    # no experiment asks for it
+WIDE = 8  # so many pools fit beside each other
+NOT_ASKED = "—"  # no experiment asks for it
 METRIC = ["target", "unit", "kind"]
 BUDGET = "train size x epochs"
 LOWER = "Test results, lower is better: mean ± standard deviation (number of seeds)."
 MINUTES = "Minutes are of CPU time for one run; by the clock where a record has no CPU time."
-INTERVAL = ("GIGP minus another pool over the seeds that both have: mean difference [95% t interval], and p of the "
-            "exact sign-flip permutation test, at least 2/2^n for n pairs. Negative: GIGP has the lower error. "
-            "Nothing is corrected for the number of comparisons.")  # fmt: skip
+INTERVAL = (
+    "GIGP minus another pool over the seeds that both have: mean difference [95% t "
+    "interval], and p of the "
+    "exact sign-flip permutation test, at least 2/2^n for n pairs. Negative: GIGP has the "
+    "lower error. "
+    "Nothing is corrected for the number of comparisons."
+)
 
 
 def results(records: pd.DataFrame, published: dict[str, Any]) -> pd.DataFrame:
-    """Every cell in numbers: mean and standard deviation over the seeds, what a run cost, and what is known beside."""
+    """Every cell in numbers: mean and standard deviation over the seeds, what a run cost, and what
+    is known beside.
+    """
     rows, records = [], records.assign(cost=records["cpu minutes"].fillna(records["minutes"]))
     for setting, group in records.groupby(SETTING, sort=False):
         row = dict(zip(SETTING, setting, strict=True))
@@ -41,28 +48,80 @@ def results(records: pd.DataFrame, published: dict[str, Any]) -> pd.DataFrame:
             own = pools == pool
             cell = spread(tests[own])
             known = costs[own][~np.isnan(costs[own])]
-            rows.append({**row, "pool": pool, "text": str(cell), "mean": cell.mean, "std": cell.std, "seeds": cell.num,
-                         "expected": cell.expected, "minutes": known.mean() if len(known) else np.nan,
-                         "limit": limit})  # fmt: skip
-    return pd.DataFrame(rows, columns=[*SETTING, "pool", "text", "mean", "std", "seeds", "expected", "minutes", "limit",
-                                       "published"])  # fmt: skip
+            rows.append(
+                {
+                    **row,
+                    "pool": pool,
+                    "text": str(cell),
+                    "mean": cell.mean,
+                    "std": cell.std,
+                    "seeds": cell.num,
+                    "expected": cell.expected,
+                    "minutes": known.mean() if len(known) else np.nan,
+                    "limit": limit,
+                }
+            )
+    return pd.DataFrame(
+        rows,
+        columns=[
+            *SETTING,
+            "pool",
+            "text",
+            "mean",
+            "std",
+            "seeds",
+            "expected",
+            "minutes",
+            "limit",
+            "published",
+        ],
+    )
 
 
 def comparisons(records: pd.DataFrame) -> pd.DataFrame:
-    """GIGP, and each of its variants, against every other pool over the seeds that both have, in numbers."""
+    """GIGP, and each of its variants, against every other pool over the seeds that both have, in
+    numbers.
+    """
     rows = []
     for setting, group in records.groupby(SETTING, sort=False):
         by_pool = group.pivot(index="seed", columns="pool", values="test")
         order = pool_order(by_pool.columns)
         ours = [pool for pool in order if is_gigp(pool)]
-        others = [pool for pool in order if not is_gigp(pool) or pool == ours[0]]  # gigp, or its first variant
+        # gigp, or its first variant
+        others = [pool for pool in order if not is_gigp(pool) or pool == ours[0]]
         for one, other in ((one, other) for one in ours for other in others if one != other):
             test = paired(by_pool[one].to_numpy(), by_pool[other].to_numpy())
-            rows.append({**dict(zip(SETTING, setting, strict=True)), "ours": one, "minus": other, "text": str(test),
-                         "difference": test.difference, "percent": test.percent, "low": test.low, "high": test.high,
-                         "p": test.p, "pairs": test.num, "verdict": test.verdict})  # fmt: skip
-    return pd.DataFrame(rows, columns=[*SETTING, "ours", "minus", "text", "difference", "percent", "low", "high", "p",
-                                       "pairs", "verdict"])  # fmt: skip
+            rows.append(
+                {
+                    **dict(zip(SETTING, setting, strict=True)),
+                    "ours": one,
+                    "minus": other,
+                    "text": str(test),
+                    "difference": test.difference,
+                    "percent": test.percent,
+                    "low": test.low,
+                    "high": test.high,
+                    "p": test.p,
+                    "pairs": test.num,
+                    "verdict": test.verdict,
+                }
+            )
+    return pd.DataFrame(
+        rows,
+        columns=[
+            *SETTING,
+            "ours",
+            "minus",
+            "text",
+            "difference",
+            "percent",
+            "low",
+            "high",
+            "p",
+            "pairs",
+            "verdict",
+        ],
+    )
 
 
 def is_gigp(pool: str) -> bool:
@@ -73,7 +132,9 @@ def is_gigp(pool: str) -> bool:
 def results_table(
     name: str, numbers: pd.DataFrame, experiments: dict[str, Experiment], published: dict[str, Any]
 ) -> Table:
-    """Results by pool, with what they cost, what is known of their limit, and what was published."""
+    """Results by pool, with what they cost, what is known of their limit, and what was
+    published.
+    """
     notes, sections = [f"{LOWER} {MINUTES}"], []
     if numbers["published"].any():
         notes.append(published_note(published, set(numbers["data set"])))
@@ -99,7 +160,9 @@ def paired_table(name: str, numbers: pd.DataFrame, experiments: dict[str, Experi
     return Table(f"{name}_paired", [INTERVAL], sections, numbers)
 
 
-def section(name: str, experiments: dict[str, Experiment], shown: pd.DataFrame, same: str) -> Section:
+def section(
+    name: str, experiments: dict[str, Experiment], shown: pd.DataFrame, same: str
+) -> Section:
     """The part of a table that one experiment makes."""
     title = experiments[name].title if name in experiments else ""
     return Section([f"**{name}**: {title}" if title else f"**{name}**", same], shown)
@@ -130,9 +193,15 @@ def lay_out(
     rows = []
     for values, cells in numbers.groupby([*varying, *index], sort=False):
         texts = dict(zip(cells[across], cells["text"], strict=True))
-        row = dict(zip([*varying, *index], values, strict=True)) | {c: texts.get(c, NOT_ASKED) for c in columns}
+        row = dict(zip([*varying, *index], values, strict=True)) | {
+            c: texts.get(c, NOT_ASKED) for c in columns
+        }
         rows.append(row | {key: make(cells) for key, make in beside.items()})
-    constant = {BUDGET if c == "train" else c: set(numbers[c]) - {MISSING, ""} for c in setting if c not in varying}
+    constant = {
+        BUDGET if c == "train" else c: set(numbers[c]) - {MISSING, ""}
+        for c in setting
+        if c not in varying
+    }
     same = "; ".join(f"{c}: {values.pop()}" for c, values in constant.items() if values)
     return pd.DataFrame(rows).rename(columns={"train": BUDGET}), f"{same}." if same else ""
 

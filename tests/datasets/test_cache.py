@@ -18,7 +18,9 @@ ARRAYS = {"a": np.arange(5, dtype=np.int8), "b": np.linspace(0, 1, 7)}
 
 
 def same(a, b) -> bool:
-    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a)
+    return a.keys() == b.keys() and all(
+        np.array_equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a
+    )
 
 
 def test_round_trip(tmp_path):
@@ -101,16 +103,21 @@ def _killed_while_writing(path):
 def test_killed_while_writing_leaves_the_old_file(tmp_path):
     path = tmp_path / "x.cache"
     write(path, "v1", ARRAYS)
-    process = multiprocessing.get_context("fork").Process(target=_killed_while_writing, args=(path,))
+    process = multiprocessing.get_context("fork").Process(
+        target=_killed_while_writing, args=(path,)
+    )
     process.start()
     process.join(30)
     assert process.exitcode == 9
     assert same(read(path, "v1"), ARRAYS)
-    assert same(load_or_build(path, "v2", lambda: ARRAYS), ARRAYS)  # what was half-written is in nobody's way
+    # what was half-written is in nobody's way
+    assert same(load_or_build(path, "v2", lambda: ARRAYS), ARRAYS)
 
 
 def test_reader_of_the_old_file_keeps_it(tmp_path):
-    """A new file takes the old one's name and leaves its content alone: nobody ever reads half of either."""
+    """A new file takes the old one's name and leaves its content alone: nobody ever reads half of
+    either.
+    """
     path = tmp_path / "x.cache"
     write(path, "v1", ARRAYS)
     os.link(path, tmp_path / "held")
@@ -164,7 +171,9 @@ def test_damaged_digits_are_built_again(digits, tmp_path, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         f"{path} is damaged: its checksum does not match; it is built again."
     ]
-    assert np.array_equal(read(path, f"rotmnist-embedded-{rotmnist.FORMAT}")["labels"], digits.labels.numpy())
+    assert np.array_equal(
+        read(path, f"rotmnist-embedded-{rotmnist.FORMAT}")["labels"], digits.labels.numpy()
+    )
 
 
 def test_real_caches_are_compact(qm9, digits):

@@ -1,4 +1,6 @@
-"""Features of a trained backbone: the same predictions as the whole model, and heads that train on them."""
+"""Features of a trained backbone: the same predictions as the whole model, and heads that train on
+them.
+"""
 
 import pytest
 import torch
@@ -21,7 +23,11 @@ def trained(configure, tmp_path, qm9):
 def test_features_are_those_of_the_model(trained, tmp_path):
     data = BackboneFeatures(str(trained), cache=str(tmp_path))
     data.setup()
-    assert {part: len(indices) for part, indices in data.indices.items()} == {"train": 150, "val": 40, "test": 60}
+    assert {part: len(indices) for part, indices in data.indices.items()} == {
+        "train": 150,
+        "val": 40,
+        "test": 60,
+    }
     _, whole, task = load_trained(trained)
     for part, num in (("test", 60), ("train", 50)):
         cloud, target = whole.finish(whole.fetch(whole.indices[part][:num]), augment=False)
@@ -30,15 +36,27 @@ def test_features_are_those_of_the_model(trained, tmp_path):
             expected = task.model.backbone(cloud)
         assert torch.equal(kept.mask, expected.mask)
         assert torch.equal(own_target, target)
-        torch.testing.assert_close(kept.feat[kept.mask], expected.feat[expected.mask], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            kept.feat[kept.mask], expected.feat[expected.mask], rtol=1e-3, atol=1e-4
+        )
         torch.testing.assert_close(kept.pos[kept.mask], expected.pos[expected.mask])
 
 
 @pytest.mark.parametrize("pool", ["mean", "gigp"])
 def test_starts_where_the_run_ended(trained, configure, tmp_path, pool):
-    """Before training, pools that start as mean pooling make the predictions of the run, with its head."""
-    options = ["dataset=features", f"dataset.run={trained}", f"dataset.cache={tmp_path}", f"pool={pool}", "lr=1e-12"]
-    summary = run(configure(*options, "scale=debug", "trainer.max_epochs=1", "trainer.accelerator=cpu"))
+    """Before training, pools that start as mean pooling make the predictions of the run, with its
+    head.
+    """
+    options = [
+        "dataset=features",
+        f"dataset.run={trained}",
+        f"dataset.cache={tmp_path}",
+        f"pool={pool}",
+        "lr=1e-12",
+    ]
+    summary = run(
+        configure(*options, "scale=debug", "trainer.max_epochs=1", "trainer.accelerator=cpu")
+    )
     _, whole, task = load_trained(trained)
     cloud, target = whole.finish(whole.fetch(whole.indices["test"]), augment=False)
     with torch.no_grad():
@@ -72,7 +90,9 @@ def test_cache_follows_the_checkpoint_and_the_split(trained, tmp_path):
 def test_positions_about_the_center_of_mass(trained, tmp_path):
     """Features do not change, being those of a net that translations leave alone."""
     of_run = BackboneFeatures(str(trained), cache=str(tmp_path))
-    of_mass = BackboneFeatures(str(trained), cache=str(tmp_path), changes={"recenter": True, "center": "mass"})
+    of_mass = BackboneFeatures(
+        str(trained), cache=str(tmp_path), changes={"recenter": True, "center": "mass"}
+    )
     of_run.setup()
     of_mass.setup()
     torch.testing.assert_close(of_run.features, of_mass.features, rtol=1e-2, atol=1e-3)

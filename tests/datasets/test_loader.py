@@ -1,4 +1,6 @@
-"""Order of samples: everything once, a function of seed and epoch, and nothing dropped in evaluation."""
+"""Order of samples: everything once, a function of seed and epoch, and nothing dropped in
+evaluation.
+"""
 
 import lightning as L
 import pytest
@@ -83,14 +85,22 @@ class Watcher(L.LightningModule):
 
 def trainer(folder, epochs: int) -> L.Trainer:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    return L.Trainer(max_epochs=epochs, accelerator="cpu", default_root_dir=folder, num_sanity_val_steps=1, **quiet)
+    return L.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        default_root_dir=folder,
+        num_sanity_val_steps=1,
+        **quiet,
+    )
 
 
 @pytest.fixture
 def small(qm9) -> QM9:
     """43 training molecules in batches of 10, and parts that no batch size divides."""
     sizes = {"train_size": 43, "val_size": 7, "test_size": 11}
-    data = QM9(root=DATA, cache=DATA, target="r2", batch_size=10, eval_batch_size=4, seed=5, **sizes)
+    data = QM9(
+        root=DATA, cache=DATA, target="r2", batch_size=10, eval_batch_size=4, seed=5, **sizes
+    )
     data.setup()
     return data
 
@@ -101,14 +111,18 @@ def expected(data: QM9, epoch: int) -> list[float]:
 
 @pytest.mark.filterwarnings("ignore")
 def test_lightning_shuffles_by_epoch_also_after_a_resume(small, tmp_path):
-    """Lightning finds `set_epoch` on the sampler, and a fresh process that resumes goes on with the next order."""
+    """Lightning finds `set_epoch` on the sampler, and a fresh process that resumes goes on with the
+    next order.
+    """
     watcher = Watcher()
     first = trainer(tmp_path, 2)
     first.fit(watcher, datamodule=small)
     assert watcher.seen == {epoch: expected(small, epoch) for epoch in range(2)}
     first.save_checkpoint(tmp_path / "x.ckpt")
     resumed = Watcher()
-    trainer(tmp_path, 4).fit(resumed, datamodule=small, ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    trainer(tmp_path, 4).fit(
+        resumed, datamodule=small, ckpt_path=tmp_path / "x.ckpt", weights_only=True
+    )
     assert resumed.seen == {epoch: expected(small, epoch) for epoch in (2, 3)}
 
 
@@ -124,7 +138,9 @@ def test_lightning_evaluates_every_sample_unmoved(small, tmp_path):
         indices = small.indices[part]
         batches = [small.fetch(i)[0].pos for i in indices.split(4)]
         assert len(watcher.clouds[part][skip:]) == len(batches)
-        assert all(torch.equal(a, b) for a, b in zip(watcher.clouds[part][skip:], batches, strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(watcher.clouds[part][skip:], batches, strict=True)
+        )
         assert watcher.values[part][4 * skip :] == small.values[indices].flatten().tolist()
     batch = small.indices["train"][torch.tensor(order(5, 0, num=43)[:10])]
     assert (watcher.clouds["train"][0] - small.fetch(batch)[0].pos).abs().max() > 0.5
@@ -154,5 +170,7 @@ def test_train_clouds_cover_the_training_set(digits):
 @pytest.mark.parametrize("size", [0, -1, 6])
 def test_sizes_that_a_part_does_not_have(size):
     parts = {part: torch.arange(5) for part in ("train", "val", "test")}
-    with pytest.raises(InputError, match=rf"val_size={size}: .*has 5 samples.*from 1 to 5, or null"):
+    with pytest.raises(
+        InputError, match=rf"val_size={size}: .*has 5 samples.*from 1 to 5, or null"
+    ):
         take(parts, {"train": 5, "val": size, "test": None})

@@ -1,4 +1,6 @@
-"""Synthetic clouds: the functions are what they say, and no function of sums can do better than the stated limit."""
+"""Synthetic clouds: the functions are what they say, and no function of sums can do better than the
+stated limit.
+"""
 
 import pytest
 import torch
@@ -49,7 +51,9 @@ def test_limit(function):
 
 
 def test_limit_of_a_known_case():
-    assert best_of_sums(torch.tensor([0.0, 0, 0, 2]), torch.tensor([1.0, 2, 6, 9])) == pytest.approx(5 / 4)
+    assert best_of_sums(
+        torch.tensor([0.0, 0, 0, 2]), torch.tensor([1.0, 2, 6, 9])
+    ) == pytest.approx(5 / 4)
 
 
 def test_augmentation_turns_and_keeps_the_radius():
@@ -65,8 +69,17 @@ def test_the_clouds_do_not_depend_on_the_seed():
 
 
 def test_gigp_expresses_what_mean_pooling_cannot(configure):
-    options = ("dataset=orbits", "target=lit_radius", "scale=small", "trainer.max_epochs=15", "dataset.test_size=500")
-    error = {p: run(configure(*options, f"pool={p}"))["metrics"]["lit_radius"]["test"] for p in ("gigp", "mean")}
+    options = (
+        "dataset=orbits",
+        "target=lit_radius",
+        "scale=small",
+        "trainer.max_epochs=15",
+        "dataset.test_size=500",
+    )
+    error = {
+        p: run(configure(*options, f"pool={p}"))["metrics"]["lit_radius"]["test"]
+        for p in ("gigp", "mean")
+    }
     assert error["gigp"] < 0.3
     assert error["mean"] > 1.1
 

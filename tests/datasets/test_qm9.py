@@ -1,4 +1,6 @@
-"""QM9, the real one: targets, splits, batches, augmentation. What the sources hold is in test_qm9_sources.py."""
+"""QM9, the real one: targets, splits, batches, augmentation. What the sources hold is in
+test_qm9_sources.py.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from tests.datasets.test_targets import NAMES
 
 
 def test_atom_references_by_hand(qm9):
-    """Methane: U0 less one carbon and four hydrogens, in eV; free atoms have no zero-point energy."""
+    """Methane: U0 less one carbon and four hydrogens, in eV; free atoms have no zero-point
+    energy.
+    """
     table = dict(zip(NAMES, atom_references().T, strict=True))
     expected = -40.47893 * HARTREE - (-1029.86312267 + 4 * -13.61312172)
     assert float(qm9.values[0, NAMES.index("U0")]) == pytest.approx(expected, abs=1e-4)
@@ -103,8 +107,11 @@ def test_augmentation_is_a_rigid_motion(qm9):
     cloud, _ = qm9.finish(qm9.fetch(torch.arange(20)), augment=False)
     moved, _ = qm9.finish(qm9.fetch(torch.arange(20)), augment=True)
     for a, b, m in zip(cloud.pos, moved.pos, cloud.mask, strict=True):
-        torch.testing.assert_close(torch.cdist(a[m], a[m]), torch.cdist(b[m], b[m]), rtol=1e-4, atol=1e-3)
-        torch.testing.assert_close(triple(a[m]), triple(b[m]), rtol=1e-3, atol=1e-3)  # no mirror image
+        torch.testing.assert_close(
+            torch.cdist(a[m], a[m]), torch.cdist(b[m], b[m]), rtol=1e-4, atol=1e-3
+        )
+        # no mirror image
+        torch.testing.assert_close(triple(a[m]), triple(b[m]), rtol=1e-3, atol=1e-3)
     assert (cloud.pos - moved.pos).abs().max() > 0.5
 
 
@@ -116,9 +123,10 @@ def test_augmentation_repeats_and_turns_every_molecule_its_own_way(qm9):
         moved.append(qm9.finish(raw, augment=True)[0])
     assert torch.equal(moved[0].pos, moved[1].pos)
     bond = (moved[0].pos[:, 1] - moved[0].pos[:, 0]).double()
-    bond /= bond.norm(dim=-1, keepdim=True)                                        # (4000, 3)
-    assert bond.mean(0).norm() < 0.05                                              # any direction,
-    torch.testing.assert_close(bond.T @ bond / 4000, torch.eye(3).double() / 3, rtol=0, atol=0.03)  # as often
+    bond /= bond.norm(dim=-1, keepdim=True)  # (4000, 3)
+    assert bond.mean(0).norm() < 0.05  # any direction,
+    # as often
+    torch.testing.assert_close(bond.T @ bond / 4000, torch.eye(3).double() / 3, rtol=0, atol=0.03)
     assert torch.equal(moved[0].feat, raw[0].feat)
     assert torch.equal(moved[0].mask, raw[0].mask)
 
@@ -129,11 +137,14 @@ def triple(x):
 
 
 def test_whole_test_set_as_the_loader_gives_it(qm9):
-    """No molecule is dropped, repeated or out of order, and padding is no wider than the batch needs."""
+    """No molecule is dropped, repeated or out of order, and padding is no wider than the batch
+    needs.
+    """
     targets = []
     for cloud, target in map(lambda batch: qm9.finish(batch, augment=False), qm9.test_dataloader()):
         assert cloud.mask.any(0).all()
-        assert (cloud.mask[:, 1:] <= cloud.mask[:, :-1]).all()                     # real atoms come first
+        # real atoms come first
+        assert (cloud.mask[:, 1:] <= cloud.mask[:, :-1]).all()
         targets.append(target)
     assert torch.equal(torch.cat(targets), qm9.values[qm9.indices["test"]])
 
@@ -154,11 +165,21 @@ def test_standard_deviation_is_of_training_atoms(qm9):
     train = qm9.indices["train"]
     atoms = qm9.positions[train][qm9.mask[train]].double().numpy()
     assert qm9.positions_std == pytest.approx(atoms.std(), rel=1e-4)
-    assert qm9.positions_std != pytest.approx(qm9.positions[qm9.mask].double().numpy().std(), rel=1e-6)
+    assert qm9.positions_std != pytest.approx(
+        qm9.positions[qm9.mask].double().numpy().std(), rel=1e-6
+    )
 
 
 def test_recentered_and_scaled():
-    data = QM9(root=DATA, cache=DATA, train_size=100, val_size=10, test_size=10, recenter=True, scale_positions=True)
+    data = QM9(
+        root=DATA,
+        cache=DATA,
+        train_size=100,
+        val_size=10,
+        test_size=10,
+        recenter=True,
+        scale_positions=True,
+    )
     data.setup()
     pos, mask = data.positions[data.indices["train"]], data.mask[data.indices["train"]]
     centroid = (pos * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
@@ -186,10 +207,14 @@ def test_recentered_on_the_center_of_mass():
     data = QM9(root=DATA, cache=DATA, **sizes, recenter=True, center="mass")
     data.setup()
     water = (data.charges > 0).sum(1) == 3  # the third molecule, and others of three atoms
-    water = int((water & ((data.charges == 8).sum(1) == 1) & ((data.charges == 1).sum(1) == 2)).nonzero()[0])
+    water = int(
+        (water & ((data.charges == 8).sum(1) == 1) & ((data.charges == 1).sum(1) == 2)).nonzero()[0]
+    )
     pos, charges = data.positions[water, :3].double(), data.charges[water, :3]
     mass = torch.tensor([{8: 15.999, 1: 1.008}[int(z)] for z in charges]).unsqueeze(-1)
-    torch.testing.assert_close((mass * pos).sum(0), torch.zeros(3, dtype=torch.double), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        (mass * pos).sum(0), torch.zeros(3, dtype=torch.double), atol=1e-5, rtol=0
+    )
     assert pos.mean(0).norm() > 0.1  # the hydrogens pull the centroid away
 
 

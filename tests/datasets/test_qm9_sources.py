@@ -1,4 +1,6 @@
-"""What the sources of QM9 hold: every molecule, number by number, and what happens where a source is missing."""
+"""What the sources of QM9 hold: every molecule, number by number, and what happens where a source
+is missing.
+"""
 
 import hashlib
 import importlib.metadata
@@ -19,7 +21,8 @@ from gigp.errors import InputError
 from tests.conftest import DATA
 from tests.datasets.test_targets import NAMES
 
-# sums over all 130,831 rows in the tables' own units, read with the csv module and added with math.fsum
+# sums over all 130,831 rows in the tables' own units, read with the csv module and added with
+# math.fsum
 SUMS = {
     "mu": 349705.0962,
     "alpha": 9849112.72,
@@ -68,8 +71,14 @@ def test_every_atom_is_there(arrays):
         8: 183_265,
         9: 3_036,
     }
-    assert (arrays["sizes"].min(), arrays["sizes"].max(), arrays["sizes"].sum(dtype=int)) == (3, 29, 2_359_210)
-    assert np.abs(arrays["positions"]).sum(dtype=float) == pytest.approx(9_296_478.88511136, rel=1e-8)
+    assert (arrays["sizes"].min(), arrays["sizes"].max(), arrays["sizes"].sum(dtype=int)) == (
+        3,
+        29,
+        2_359_210,
+    )
+    assert np.abs(arrays["positions"]).sum(dtype=float) == pytest.approx(
+        9_296_478.88511136, rel=1e-8
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,8 +88,13 @@ def test_every_target_is_there(columns, name):
 
 def test_columns_are_not_mixed_up(columns):
     """Relations that hold molecule by molecule, to the digits of the tables."""
-    np.testing.assert_allclose(columns["gap"], columns["lumo"] - columns["homo"], atol=1.01e-4 * HARTREE)
-    np.testing.assert_allclose(columns["H"] - columns["U"], 0.000944 * HARTREE, atol=1.6e-6 * HARTREE)  # k T at 298 K
+    np.testing.assert_allclose(
+        columns["gap"], columns["lumo"] - columns["homo"], atol=1.01e-4 * HARTREE
+    )
+    # k T at 298 K
+    np.testing.assert_allclose(
+        columns["H"] - columns["U"], 0.000944 * HARTREE, atol=1.6e-6 * HARTREE
+    )
     assert (columns["U0"] < columns["U"]).all()
     assert (columns["G"] < columns["U0"]).mean() > 0.99
     assert (columns["zpve"] > 0).all()
@@ -89,12 +103,14 @@ def test_columns_are_not_mixed_up(columns):
 def test_first_molecule_is_methane(arrays, columns):
     assert arrays["sizes"][0] == 5
     assert arrays["charges"][:5].tolist() == [6, 1, 1, 1, 1]
-    np.testing.assert_allclose(arrays["positions"][0], [-0.0126981359, 1.0858041578, 0.0080009958], atol=1e-8)
+    np.testing.assert_allclose(
+        arrays["positions"][0], [-0.0126981359, 1.0858041578, 0.0080009958], atol=1e-8
+    )
     bonds = np.linalg.norm(arrays["positions"][1:5] - arrays["positions"][0], axis=1)
-    np.testing.assert_allclose(bonds, 1.092, atol=1e-3)                            # Angstrom
+    np.testing.assert_allclose(bonds, 1.092, atol=1e-3)  # Angstrom
     first = {name: column[0] for name, column in columns.items()}
     assert (first["mu"], first["alpha"], first["r2"], first["Cv"]) == (0, 13.21, 35.3641, 6.469)
-    assert first["homo"] == pytest.approx(-10.5499, abs=1e-3)                      # eV
+    assert first["homo"] == pytest.approx(-10.5499, abs=1e-3)  # eV
     assert first["zpve"] == pytest.approx(0.044749 * HARTREE)
     assert first["U0"] == pytest.approx(-40.47893 * HARTREE)
 
@@ -102,10 +118,14 @@ def test_first_molecule_is_methane(arrays, columns):
 def test_last_molecule_is_number_133885(arrays, columns):
     assert arrays["charges"][-16:].tolist() == [6, 7, 6, 6, 6, 8, 6, 6, 6, 1, 1, 1, 1, 1, 1, 1]
     assert arrays["sizes"][-1] == 16
-    np.testing.assert_allclose(arrays["positions"][-1], [1.2607453273, -1.246753647, -1.9067671561], atol=1e-7)
+    np.testing.assert_allclose(
+        arrays["positions"][-1], [1.2607453273, -1.246753647, -1.9067671561], atol=1e-7
+    )
     last = {name: column[-1] for name, column in columns.items()}
     assert (last["mu"], last["alpha"], last["r2"], last["Cv"]) == (0.8626, 69.48, 756.3557, 23.434)
-    assert [last[n] / HARTREE for n in ("homo", "lumo", "gap")] == pytest.approx([-0.2316, 0.0742, 0.3058])
+    assert [last[n] / HARTREE for n in ("homo", "lumo", "gap")] == pytest.approx(
+        [-0.2316, 0.0742, 0.3058]
+    )
     assert [last[n] / HARTREE for n in ("U0", "U", "H", "G")] == pytest.approx(
         [-400.633052, -400.627892, -400.626948, -400.662186], rel=1e-12
     )
@@ -137,7 +157,9 @@ def test_pyg_without_network_offers_qm9pack(tmp_path, monkeypatch):
         raise URLError("Name or service not known")
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    with pytest.raises(InputError, match=r"could not download.*Name or service.*dataset.source=qm9pack"):
+    with pytest.raises(
+        InputError, match=r"could not download.*Name or service.*dataset.source=qm9pack"
+    ):
         read_qm9("pyg", tmp_path)
 
 
@@ -157,7 +179,8 @@ def pyg(tmp_path, monkeypatch, arrays):
     atoms = [np.arange(starts[i], starts[i] + arrays["sizes"][i]) for i in chosen]
     raw = tmp_path / "pyg-qm9" / "raw"
     raw.mkdir(parents=True)
-    values = np.pad(arrays["targets"][chosen], [(0, 0), (0, 7)])                   # PyG has 19 columns
+    # PyG has 19 columns
+    values = np.pad(arrays["targets"][chosen], [(0, 0), (0, 7)])
     molecules = [
         {
             "z": torch.from_numpy(arrays["charges"][a]).long(),
@@ -168,7 +191,9 @@ def pyg(tmp_path, monkeypatch, arrays):
     ]
     torch.save(molecules, raw / "qm9_v3.pt")
     few = {name: arrays[name][np.concatenate(atoms)] for name in ("charges", "positions")}
-    few |= {"references": arrays["references"]} | {name: arrays[name][chosen] for name in ("sizes", "targets")}
+    few |= {"references": arrays["references"]} | {
+        name: arrays[name][chosen] for name in ("sizes", "targets")
+    }
     monkeypatch.setattr(qm9_sources, "_from_qm9pack", lambda: few)
     monkeypatch.setattr(qm9_sources, "NUM_MOLECULES", len(chosen))
     return molecules, few, raw / "qm9_v3.pt"
@@ -179,14 +204,19 @@ def test_pyg_reader_on_its_own_file_format(tmp_path, monkeypatch, pyg):
     _, few, _ = pyg
     read = read_qm9("pyg", tmp_path)
     assert {n: a.dtype for n, a in read.items()} == {n: a.dtype for n, a in few.items()}
-    assert all(np.array_equal(read[name], few[name]) for name in ("sizes", "charges", "positions", "references"))
+    assert all(
+        np.array_equal(read[name], few[name])
+        for name in ("sizes", "charges", "positions", "references")
+    )
     np.testing.assert_allclose(read["targets"], few["targets"], rtol=6e-8)  # single precision
     monkeypatch.undo()
     with pytest.raises(InputError, match="holds 5 molecules, not 130831"):
         read_qm9("pyg", tmp_path)
 
 
-@pytest.mark.parametrize(("key", "name"), [("z", "charges"), ("pos", "positions"), ("y", "targets")])
+@pytest.mark.parametrize(
+    ("key", "name"), [("z", "charges"), ("pos", "positions"), ("y", "targets")]
+)
 def test_pyg_with_other_numbers_is_refused(tmp_path, pyg, key, name):
     """Its publisher states no checksum, so it is held against the tables that have one."""
     molecules, _, path = pyg
@@ -203,9 +233,13 @@ def test_pyg_archive_is_read_without_leaving_its_folder(tmp_path, monkeypatch, p
         content.write(path, "qm9_v3.pt")
         for outside in ("../../escaped", "/tmp/gigp-escaped", "qm9_v3.pt/../../x"):
             content.writestr(outside, b"evil")
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **kwargs: io.BytesIO(archive.getvalue()))
+    monkeypatch.setattr(
+        urllib.request, "urlopen", lambda *args, **kwargs: io.BytesIO(archive.getvalue())
+    )
     assert np.array_equal(read_qm9("pyg", root)["charges"], few["charges"])
-    assert [p for p in (tmp_path / "deep").rglob("*") if p.is_file()] == [root / "pyg-qm9" / "raw" / "qm9_v3.pt"]
+    assert [p for p in (tmp_path / "deep").rglob("*") if p.is_file()] == [
+        root / "pyg-qm9" / "raw" / "qm9_v3.pt"
+    ]
     assert not Path("/tmp/gigp-escaped").exists()
 
 

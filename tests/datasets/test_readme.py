@@ -22,7 +22,12 @@ def test_checksums_and_addresses():
 def test_sizes_and_hashes():
     for split, (seed, (train, val, test)) in SPLITS.items():
         line = next(line for line in PAGE.splitlines() if line.startswith(f"| `{split}`"))
-        assert f"| {seed} | {train:,} / {val:,} / {test:,} | `{hash_of(split_indices(split))}` |" in line
+        assert (
+            f"| {seed} | {train:,} / {val:,} / {test:,} | `{hash_of(split_indices(split))}` |"
+            in line
+        )
     for source, (fit, test) in POOLS.items():
         line = next(line for line in PAGE.splitlines() if line.startswith(f"| `{source}`"))
-        assert line.endswith(f"| {fit - VALIDATION[source]:,} / {VALIDATION[source]:,} / {test:,} |")
+        assert line.endswith(
+            f"| {fit - VALIDATION[source]:,} / {VALIDATION[source]:,} / {test:,} |"
+        )

@@ -1,4 +1,6 @@
-"""Rotated MNIST: parts, the grid, batches, augmentation. Where digits come from is in test_rotmnist_sources.py."""
+"""Rotated MNIST: parts, the grid, batches, augmentation. Where digits come from is in
+test_rotmnist_sources.py.
+"""
 
 import pytest
 import torch
@@ -12,7 +14,11 @@ from gigp.errors import InputError
 def test_embedded_digits(digits):
     assert digits.images.shape == (5000, 28, 28)
     assert digits.labels.bincount().tolist() == [500] * 10
-    assert {part: len(i) for part, i in digits.indices.items()} == {"train": 3000, "val": 500, "test": 1500}
+    assert {part: len(i) for part, i in digits.indices.items()} == {
+        "train": 3000,
+        "val": 500,
+        "test": 1500,
+    }
     assert torch.cat(list(digits.indices.values())).unique().numel() == 5000
 
 
@@ -24,7 +30,9 @@ def test_every_class_is_in_every_part(digits, part, least):
 
 
 def test_subsets_lie_inside_their_part(digits):
-    small = RotMNIST(cache=digits.cache, source="embedded", train_size=200, val_size=50, test_size=100)
+    small = RotMNIST(
+        cache=digits.cache, source="embedded", train_size=200, val_size=50, test_size=100
+    )
     small.setup()
     assert small.description["sizes"] == {"train": 200, "val": 50, "test": 100}
     for part, indices in small.indices.items():
@@ -35,7 +43,10 @@ def test_subsets_lie_inside_their_part(digits):
 
 def test_splits_of_as_many_other_digits_have_other_names(digits, tmp_path, monkeypatch):
     """The original and MNIST turned here: the same indices, which mean other images."""
-    few = {"images": digits.images[:50].numpy(), "labels": digits.labels[:50].numpy().astype("int8")}
+    few = {
+        "images": digits.images[:50].numpy(),
+        "labels": digits.labels[:50].numpy().astype("int8"),
+    }
     names = {}
     for source in ("larochelle", "mnist"):
         monkeypatch.setitem(rotmnist.POOLS, source, (40, 10))
@@ -49,7 +60,7 @@ def test_splits_of_as_many_other_digits_have_other_names(digits, tmp_path, monke
 
 def test_grid():
     pos, disk = pixel_grid()
-    assert pos[0].tolist() == [-14, 14]   # the first pixel is top left: x to the right, y up
+    assert pos[0].tolist() == [-14, 14]  # the first pixel is top left: x to the right, y up
     assert pos[27].tolist() == [14, 14]
     assert pos[-1].tolist() == [14, -14]
     assert int(disk.sum()) == 648
@@ -82,7 +93,9 @@ def test_batches(digits):
 
 
 def test_whole_test_set_as_the_loader_gives_it(digits):
-    labels = torch.cat([digits.finish(batch, augment=False)[1] for batch in digits.test_dataloader()])
+    labels = torch.cat(
+        [digits.finish(batch, augment=False)[1] for batch in digits.test_dataloader()]
+    )
     assert torch.equal(labels, digits.labels[digits.indices["test"]])
 
 
@@ -95,8 +108,11 @@ def test_augmentation_keeps_ink_and_labels_and_repeats(digits):
         moved.append(digits.finish(raw, augment=True))
     assert torch.equal(moved[0][0].feat, moved[1][0].feat)
     assert torch.equal(moved[0][1], raw[1])
-    assert ((moved[0][0].feat - plain.feat).abs().amax((1, 2)) > 0.5).all()        # every image is moved
-    torch.testing.assert_close(moved[0][0].feat.mean((1, 2)), plain.feat.mean((1, 2)), rtol=0, atol=0.1)
+    # every image is moved
+    assert ((moved[0][0].feat - plain.feat).abs().amax((1, 2)) > 0.5).all()
+    torch.testing.assert_close(
+        moved[0][0].feat.mean((1, 2)), plain.feat.mean((1, 2)), rtol=0, atol=0.1
+    )
 
 
 def blob(x: float, y: float, copies: int) -> torch.Tensor:
@@ -107,13 +123,15 @@ def blob(x: float, y: float, copies: int) -> torch.Tensor:
 
 def center_of_ink(digits: RotMNIST, images: torch.Tensor) -> torch.Tensor:
     cloud, _ = digits.finish((images, torch.zeros(len(images)).long()), augment=True)
-    ink = cloud.feat[..., 0] * STD + MEAN                                          # (B, N)
-    return (ink.unsqueeze(-1) * cloud.pos).sum(1) / ink.sum(1, keepdim=True)             # (B, 2)
+    ink = cloud.feat[..., 0] * STD + MEAN  # (B, N)
+    return (ink.unsqueeze(-1) * cloud.pos).sum(1) / ink.sum(1, keepdim=True)  # (B, 2)
 
 
 def test_augmentation_shifts_by_up_to_two_pixels(digits):
-    """A blob at the center stays there when turned, so what moves it is the shift: uniform in a square."""
-    shift = center_of_ink(digits, blob(0, 0, 2000)) * 27 / 28                      # pixels
+    """A blob at the center stays there when turned, so what moves it is the shift: uniform in a
+    square.
+    """
+    shift = center_of_ink(digits, blob(0, 0, 2000)) * 27 / 28  # pixels
     assert shift.abs().max() < 2.05
     assert shift.amax(0).min() > 1.9
     assert shift.amin(0).max() < -1.9
@@ -121,23 +139,31 @@ def test_augmentation_shifts_by_up_to_two_pixels(digits):
 
 
 def test_augmentation_turns_by_any_angle(digits):
-    """A blob off the center goes everywhere on its circle, and a shift moves it at most 2 pixels off it."""
+    """A blob off the center goes everywhere on its circle, and a shift moves it at most 2 pixels
+    off it.
+    """
     place = center_of_ink(digits, blob(8, 0, 2000))
     assert ((place.norm(dim=-1) - 8).abs() < 2 * 2**0.5 * 28 / 27 + 0.1).all()
     angle = torch.atan2(place[:, 1], place[:, 0])
     assert angle.cos().mean().abs() < 0.06
     assert angle.sin().mean().abs() < 0.06
-    assert torch.histc(angle, 8, -torch.pi, torch.pi).min() > 180                  # 250 in each of 8 on average
+    # 250 in each of 8 on average
+    assert torch.histc(angle, 8, -torch.pi, torch.pi).min() > 180
 
 
 def test_too_large_sizes(digits):
-    with pytest.raises(InputError, match=r"train_size=10000: this source has 3000.*from 1 to 3000, or null"):
+    with pytest.raises(
+        InputError, match=r"train_size=10000: this source has 3000.*from 1 to 3000, or null"
+    ):
         RotMNIST(cache=digits.cache, source="embedded", train_size=10_000).setup()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"source": "kaggle"}, "larochelle, mnist, embedded, auto"), ({"eval_batch_size": 0}, "positive")],
+    [
+        ({"source": "kaggle"}, "larochelle, mnist, embedded, auto"),
+        ({"eval_batch_size": 0}, "positive"),
+    ],
 )
 def test_bad_options(options, message):
     with pytest.raises(InputError, match=message):

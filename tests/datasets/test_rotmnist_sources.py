@@ -1,4 +1,6 @@
-"""Sources of rotated digits: the original archive, MNIST, the embedded digits; turned right, refused if broken."""
+"""Sources of rotated digits: the original archive, MNIST, the embedded digits; turned right,
+refused if broken.
+"""
 
 import contextlib
 import functools
@@ -44,7 +46,9 @@ def test_regeneration_draws_each_image_once_and_turns_it_by_its_own_angle():
     ink = images.sum(1)
     assert np.corrcoef(ink.numpy(), made["labels"])[0, 1] > 0.999
     place = images @ pos.double() / ink.unsqueeze(1)
-    torch.testing.assert_close(place.norm(dim=1), torch.full((100,), 8.0).double(), rtol=0, atol=0.2)
+    torch.testing.assert_close(
+        place.norm(dim=1), torch.full((100,), 8.0).double(), rtol=0, atol=0.2
+    )
     angle = torch.atan2(place[:, 1], place[:, 0])
     assert torch.histc(angle.float(), 4, -math.pi, math.pi).min() > 10
 
@@ -86,8 +90,23 @@ def test_mnist_files(tmp_path, caplog):
     data.setup()
     assert data.source == "mnist"
     assert "regenerated from MNIST" in caplog.text
-    assert {part: len(i) for part, i in data.indices.items()} == {"train": 10_000, "val": 2_000, "test": 50_000}
-    assert data.labels.bincount().tolist() == [6120, 7017, 6174, 6300, 6046, 5585, 6080, 6488, 6026, 6164]
+    assert {part: len(i) for part, i in data.indices.items()} == {
+        "train": 10_000,
+        "val": 2_000,
+        "test": 50_000,
+    }
+    assert data.labels.bincount().tolist() == [
+        6120,
+        7017,
+        6174,
+        6300,
+        6046,
+        5585,
+        6080,
+        6488,
+        6026,
+        6164,
+    ]
     assert data.images.float().mean() == pytest.approx(33.3627, abs=1e-3)
     for indices in data.indices.values():
         assert data.labels[indices].bincount().min() > 0.08 * len(indices)
@@ -158,7 +177,9 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def serve(monkeypatch):
-    """A web server on this machine that hands out a folder in the place of the original's address."""
+    """A web server on this machine that hands out a folder in the place of the original's
+    address.
+    """
     servers = []
 
     def start(folder: Path, kind: type = QuietHandler) -> None:
@@ -166,7 +187,9 @@ def serve(monkeypatch):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
-        monkeypatch.setattr(sources, "URL", f"http://127.0.0.1:{server.server_port}/mnist_rotation_new.zip")
+        monkeypatch.setattr(
+            sources, "URL", f"http://127.0.0.1:{server.server_port}/mnist_rotation_new.zip"
+        )
 
     yield start
     for server in servers:
@@ -178,11 +201,18 @@ def test_original_files(original, tmp_path):
     data = RotMNIST(root=tmp_path, cache=tmp_path)
     data.setup()
     assert data.source == data.description["split"] == "larochelle"
-    assert {part: len(i) for part, i in data.indices.items()} == {"train": 30, "val": 10, "test": 25}
+    assert {part: len(i) for part, i in data.indices.items()} == {
+        "train": 30,
+        "val": 10,
+        "test": 25,
+    }
     assert data.labels.tolist() == [i % 10 for i in range(40)] + [i % 10 for i in range(25)]
     expected = np.random.default_rng(0).random((40, 785)).round(4)[3, :784]
-    np.testing.assert_allclose(data.images[3].flatten().numpy() / 255, expected, atol=0.5 / 255 + 1e-6)
-    assert {p.name for p in tmp_path.iterdir()} == {"rotmnist", "rotmnist-larochelle.cache"}  # nothing is unpacked
+    np.testing.assert_allclose(
+        data.images[3].flatten().numpy() / 255, expected, atol=0.5 / 255 + 1e-6
+    )
+    # nothing is unpacked
+    assert {p.name for p in tmp_path.iterdir()} == {"rotmnist", "rotmnist-larochelle.cache"}
 
 
 def test_original_is_downloaded_once(original, tmp_path, serve):
@@ -209,7 +239,9 @@ def test_original_with_too_few_lines_is_refused(original, tmp_path, monkeypatch)
         RotMNIST(root=tmp_path, cache=tmp_path, source="larochelle").setup()
 
 
-@pytest.mark.parametrize(("source", "place"), [("larochelle", "mnist_rotation_new.zip"), ("mnist", "MNIST/raw")])
+@pytest.mark.parametrize(
+    ("source", "place"), [("larochelle", "mnist_rotation_new.zip"), ("mnist", "MNIST/raw")]
+)
 def test_no_network(tmp_path, monkeypatch, source, place):
     def refuse(*args, **kwargs):
         raise OSError("network is unreachable")
@@ -251,7 +283,9 @@ def test_download_of_something_else_leaves_nothing(tmp_path, serve, monkeypatch,
     served.mkdir()
     (served / "mnist_rotation_new.zip").write_bytes(b"another file")
     serve(served, TooLong if what == "too long" else QuietHandler)
-    with pytest.raises(InputError, match=r"larger than the 1,000,000 bytes" if what == "too long" else "the md5 of"):
+    with pytest.raises(
+        InputError, match=r"larger than the 1,000,000 bytes" if what == "too long" else "the md5 of"
+    ):
         RotMNIST(root=tmp_path / "root", cache=tmp_path, source="larochelle").setup()
     assert not any(path.is_file() for path in (tmp_path / "root").rglob("*"))
 
@@ -261,13 +295,15 @@ def test_download_cut_short_leaves_nothing(tmp_path, serve, caplog):
     with pytest.raises(InputError, match="could not be downloaded"):
         RotMNIST(root=tmp_path, cache=tmp_path, source="larochelle").setup()
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
-    auto = RotMNIST(root=tmp_path, cache=tmp_path)  # a broken archive would be taken for the original
+    # a broken archive would be taken for the original
+    auto = RotMNIST(root=tmp_path, cache=tmp_path)
     auto.setup()
     assert auto.source == "embedded"
 
 
 def test_failed_download_of_mnist_is_not_taken_for_mnist(tmp_path, monkeypatch):
-    (tmp_path / "MNIST" / "raw").mkdir(parents=True)  # torchvision makes it before it knows of a network
+    # torchvision makes it before it knows of a network
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
     (tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte").touch()
     caches = {source: tmp_path / f"{source}.cache" for source in sources.POOLS}
     assert sources.find_source(tmp_path, caches) == "embedded"

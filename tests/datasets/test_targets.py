@@ -12,8 +12,15 @@ def test_targets_table():
     assert list(TARGETS) == NAMES
     assert {t.name for t in TARGETS.values() if t.referenced} == {"zpve", "U0", "U", "H", "G", "Cv"}
     for target in TARGETS.values():
-        assert (target.unit, target.factor) == (("meV", 1000.0) if target.internal == "eV" else (target.internal, 1.0))
-    assert {t.name for t in TARGETS.values() if t.kind == "intensive"} == {"mu", "homo", "lumo", "gap"}
+        assert (target.unit, target.factor) == (
+            ("meV", 1000.0) if target.internal == "eV" else (target.internal, 1.0)
+        )
+    assert {t.name for t in TARGETS.values() if t.kind == "intensive"} == {
+        "mu",
+        "homo",
+        "lumo",
+        "gap",
+    }
     assert TARGETS["zpve"].unit == TARGETS["homo"].unit == "meV"  # one unit for all energies
 
 

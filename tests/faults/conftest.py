@@ -16,7 +16,9 @@ def clouds(configure):
 
     def make(name: str, *overrides: str):
         sizes = tiny(epochs=2, train=60, val=20, test=20)
-        return configure("dataset=orbits", *sizes, "dataset.batch_size=20", f"name={name}", *overrides)
+        return configure(
+            "dataset=orbits", *sizes, "dataset.batch_size=20", f"name={name}", *overrides
+        )
 
     return make
 

@@ -23,7 +23,8 @@ from tests.programs import FORK
 COLUMNS = ["train_seconds", "seconds", "cpu_seconds"]
 TIMES = {"seconds", "seconds_per_epoch", "samples_per_second", "cpu_minutes", "peak_memory_mb"}
 REFUSED = 2
-CALLS = ("replace", "fsync", "unlink", "rmdir", "mkdir")  # of `os`, by which the state on disk changes
+# of `os`, by which the state on disk changes
+CALLS = ("replace", "fsync", "unlink", "rmdir", "mkdir")
 
 
 class Killable:
@@ -34,7 +35,9 @@ class Killable:
         before: called in that process before the run, with `argument`.
     """
 
-    def __init__(self, cfg: Any, before: Callable[[Any], None] | None = None, argument: Any = None) -> None:
+    def __init__(
+        self, cfg: Any, before: Callable[[Any], None] | None = None, argument: Any = None
+    ) -> None:
         self.out = Path(cfg.results_dir).parent / f"{cfg.name}.out"
         self.out.parent.mkdir(parents=True, exist_ok=True)
         config = OmegaConf.to_container(cfg, resolve=True)
@@ -66,7 +69,9 @@ def finish(cfg: Any) -> None:
     assert it.wait() == 0, it.says
 
 
-def _work(config: dict[str, Any], out: Path, before: Callable[[Any], None] | None, argument: Any) -> None:
+def _work(
+    config: dict[str, Any], out: Path, before: Callable[[Any], None] | None, argument: Any
+) -> None:
     torch.set_num_threads(1)
     sys.stdout = sys.stderr = open(out, "a", buffering=1)  # noqa: SIM115
     os.dup2(sys.stdout.fileno(), 2)
@@ -81,7 +86,8 @@ def _work(config: dict[str, Any], out: Path, before: Callable[[Any], None] | Non
 
 
 def die_at(where: tuple[int, Path]) -> None:
-    """Before the call number `where[0]` that changes the disk, kill the process; `where[1]` lists the calls until then.
+    """Before the call number `where[0]` that changes the disk, kill the process; `where[1]` lists
+    the calls until then.
 
     Half of a checkpoint being on the disk counts as a call of its own.
     """
@@ -125,7 +131,9 @@ def left(cfg: Any) -> RunFolder:
 
 
 def assert_same_run(cfg: Any, other: Any) -> None:
-    """Weights, history and record of two finished runs agree to the bit, but for times; nothing else is left over."""
+    """Weights, history and record of two finished runs agree to the bit, but for times; nothing
+    else is left over.
+    """
     a, b = left(cfg), left(other)
     for x, y in ((a.last, b.last), (a.best, b.best)):
         x, y = (torch.load(path, weights_only=True)["state_dict"] for path in (x, y))
@@ -133,8 +141,20 @@ def assert_same_run(cfg: Any, other: Any) -> None:
         assert all(torch.equal(x[key], y[key]) for key in x)
     pd.testing.assert_frame_equal(*(pd.read_csv(f.metrics).drop(columns=COLUMNS) for f in (a, b)))
     x, y = (json.loads(f.record.read_text()) for f in (a, b))
-    drop = TIMES | {"name", "overrides", "git_commit", "git_dirty"}  # how it was asked for, and by what checkout
-    assert {k: (x.get(k), y.get(k)) for k in (x.keys() | y.keys()) - drop if x.get(k) != y.get(k)} == {}
-    names = {file.name for file in a.path.iterdir()} | {file.name for file in a.checkpoints.iterdir()}
+    # how it was asked for, and by what checkout
+    drop = TIMES | {"name", "overrides", "git_commit", "git_dirty"}
+    assert {
+        k: (x.get(k), y.get(k)) for k in (x.keys() | y.keys()) - drop if x.get(k) != y.get(k)
+    } == {}
+    names = {file.name for file in a.path.iterdir()} | {
+        file.name for file in a.checkpoints.iterdir()
+    }
     checkpoints = {"best.ckpt", "last.ckpt", "done"}
-    assert names - {"wandb"} == {".lock", "config.yaml", "metrics.csv", "summary.json", "checkpoints", *checkpoints}
+    assert names - {"wandb"} == {
+        ".lock",
+        "config.yaml",
+        "metrics.csv",
+        "summary.json",
+        "checkpoints",
+        *checkpoints,
+    }

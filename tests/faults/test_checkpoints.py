@@ -56,7 +56,9 @@ def flip(path, positions, bits=(1,)) -> tuple[int, int]:
 
 
 def test_flipped_byte(trained):
-    """Of the data every one is noticed; what is not is no data, such as a date or the padding between files."""
+    """Of the data every one is noticed; what is not is no data, such as a date or the padding
+    between files.
+    """
     path = left(trained).best
     with zipfile.ZipFile(path) as archive:
         largest = sorted(archive.infolist(), key=lambda entry: entry.file_size)[-4:]
@@ -64,7 +66,9 @@ def test_flipped_byte(trained):
     for entry in largest:
         start = entry.header_offset + 30 + sum(content[entry.header_offset + i] for i in (26, 28))
         start += 256 * sum(content[entry.header_offset + i] for i in (27, 29))
-        tried, found = flip(path, random.Random(0).sample(range(start, start + entry.file_size), 15))
+        tried, found = flip(
+            path, random.Random(0).sample(range(start, start + entry.file_size), 15)
+        )
         assert found == tried
     tried, found = flip(path, random.Random(1).sample(range(len(content)), 100))
     assert found > tried / 2
@@ -99,8 +103,15 @@ class Attack:
 def attacks(proof) -> dict[str, bytes]:
     """Files that would touch `proof` if anybody believed them."""
     files = {"a pickle": pickle.dumps({"state_dict": {}, "x": Attack(proof)})}
-    for name, kwargs in (("torch's format", {}), ("torch's old format", {"_use_new_zipfile_serialization": False})):
-        torch.save({"state_dict": {"w": torch.zeros(2)}, "callbacks": Attack(proof)}, made := io.BytesIO(), **kwargs)
+    for name, kwargs in (
+        ("torch's format", {}),
+        ("torch's old format", {"_use_new_zipfile_serialization": False}),
+    ):
+        torch.save(
+            {"state_dict": {"w": torch.zeros(2)}, "callbacks": Attack(proof)},
+            made := io.BytesIO(),
+            **kwargs,
+        )
         files[name] = made.getvalue()
     torch.save(Attack(proof), made := io.BytesIO())
     files["all of it"] = made.getvalue()
@@ -112,7 +123,9 @@ def attacks(proof) -> dict[str, bytes]:
 
 
 def test_checkpoint_that_attacks(trained, tmp_path):
-    """Also as the checkpoint to resume from and as the one to predict with; a plain torch.load would do as it says."""
+    """Also as the checkpoint to resume from and as the one to predict with; a plain torch.load
+    would do as it says.
+    """
     proof, folder = tmp_path / "proof", left(trained)
     folder.done.unlink()
     for kind, evil in attacks(proof).items():
@@ -127,7 +140,11 @@ def test_checkpoint_that_attacks(trained, tmp_path):
         with pytest.raises(InputError, match=r"last\.ckpt is damaged"):
             run(trained)
         assert not proof.exists(), kind
-        (pickle.loads if kind == "a pickle" else lambda b: torch.load(io.BytesIO(b), weights_only=False))(evil)
+        (
+            pickle.loads
+            if kind == "a pickle"
+            else lambda b: torch.load(io.BytesIO(b), weights_only=False)
+        )(evil)
         assert proof.exists(), kind  # it is a real attack
         proof.unlink()
 

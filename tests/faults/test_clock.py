@@ -16,7 +16,9 @@ YEAR = 365 * 86_400
 
 
 def test_jumping_clock(clouds, monkeypatch):
-    """Every look at the clock shows another year; files on the disk are from the future, or older than Unix."""
+    """Every look at the clock shows another year; files on the disk are from the future, or older
+    than Unix.
+    """
     run(whole := clouds("whole"))
     jumps = itertools.cycle([30 * YEAR, -20 * YEAR, 0, 5 * YEAR, -40 * YEAR])
     truth = time.time

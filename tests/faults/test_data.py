@@ -1,4 +1,6 @@
-"""The data of a run stay what they were, whatever comes to the disk meanwhile, or the run says what has changed."""
+"""The data of a run stay what they were, whatever comes to the disk meanwhile, or the run says what
+has changed.
+"""
 
 import shutil
 
@@ -18,7 +20,9 @@ from tests.faults.harness import left
 
 @pytest.fixture
 def interrupted(configure, digits, tmp_path, monkeypatch):
-    """A run on the digits that are there, stopped in its second epoch, and the folder of its cache."""
+    """A run on the digits that are there, stopped in its second epoch, and the folder of its
+    cache.
+    """
     folder = tmp_path / "data"
     folder.mkdir()
     shutil.copy(digits.cache / "rotmnist-embedded.cache", folder)
@@ -41,8 +45,17 @@ def interrupted(configure, digits, tmp_path, monkeypatch):
 def test_better_data_that_arrive_meanwhile_do_not_change_a_run(interrupted, digits):
     cfg, folder = interrupted
     images, labels = np.zeros((62_000, 28, 28), np.uint8), np.arange(62_000, dtype=np.int8) % 10
-    write(folder / "rotmnist-mnist.cache", f"rotmnist-mnist-{rotmnist.FORMAT}", {"images": images, "labels": labels})
-    assert find_source(folder, {source: folder / f"rotmnist-{source}.cache" for source in rotmnist.POOLS}) == "mnist"
+    write(
+        folder / "rotmnist-mnist.cache",
+        f"rotmnist-mnist-{rotmnist.FORMAT}",
+        {"images": images, "labels": labels},
+    )
+    assert (
+        find_source(
+            folder, {source: folder / f"rotmnist-{source}.cache" for source in rotmnist.POOLS}
+        )
+        == "mnist"
+    )
     record = run(cfg)
     assert record["data"]["source"] == "embedded"
     assert record["data"]["sha256"] == digits.description["sha256"]
@@ -57,15 +70,22 @@ def test_other_digits_under_the_same_name_are_refused(interrupted):
     arrays = read(path, version)
     arrays["images"][17, 3, 3] ^= 1
     write(path, version, arrays)
-    with pytest.raises(InputError, match=r"not those that this run was started with:\n  sha256: \w+ there, \w+ now"):
+    with pytest.raises(
+        InputError, match=r"not those that this run was started with:\n  sha256: \w+ there, \w+ now"
+    ):
         run(cfg)
 
 
 def test_record_tells_source_and_checksum(qm9, digits):
-    """The checksum is that of the arrays, so that it does not depend on how a machine packs them."""
+    """The checksum is that of the arrays, so that it does not depend on how a machine packs
+    them.
+    """
     for data, source in ((qm9, "qm9pack"), (digits, "embedded")):
         assert data.description["source"] == source
-        assert data.state_dict().items() >= {"source": source, "sha256": data.description["sha256"]}.items()
+        assert (
+            data.state_dict().items()
+            >= {"source": source, "sha256": data.description["sha256"]}.items()
+        )
     arrays = read(digits.cache / "rotmnist-embedded.cache", f"rotmnist-embedded-{rotmnist.FORMAT}")
     assert digits.description["sha256"] == digest_of(arrays)
     assert qm9.description["sha256"] == digest_of(qm9._arrays())

@@ -1,4 +1,6 @@
-"""A disk that is full or read-only, for real: one sentence, nothing half-written, and the same command goes on."""
+"""A disk that is full or read-only, for real: one sentence, nothing half-written, and the same
+command goes on.
+"""
 
 import json
 
@@ -27,7 +29,9 @@ def test_no_room_for_a_cache(disk, room):
     path = small.path / "x.cache"
     write(path, "v0", {"a": np.zeros(3)})
     small.leave(room)
-    with pytest.raises(InputError, match=r"cannot write the cache .* \(No space left on device\); free some space"):
+    with pytest.raises(
+        InputError, match=r"cannot write the cache .* \(No space left on device\); free some space"
+    ):
         load_or_build(path, "v1", lambda: ARRAYS)
     assert remains(small.path) == []
     assert read(path, "v0")["a"].tolist() == [0, 0, 0]
@@ -121,13 +125,22 @@ def test_read_only_results(disk, clouds, whole):
     run(cfg := clouds("it", f"results_dir={small.path}/runs"))
     before = {path: path.read_bytes() for path in small.path.rglob("*") if path.is_file()}
     small.read_only()
-    for again in (cfg, clouds("it", f"results_dir={small.path}/runs", "overwrite=true"),
-                  clouds("other", f"results_dir={small.path}/runs")):  # fmt: skip
-        with pytest.raises(InputError, match=r"cannot write to .* \(Read-only file system\); set results_dir=FOLDER"):
+    for again in (
+        cfg,
+        clouds("it", f"results_dir={small.path}/runs", "overwrite=true"),
+        clouds("other", f"results_dir={small.path}/runs"),
+    ):
+        with pytest.raises(
+            InputError,
+            match=r"cannot write to .* \(Read-only file system\); set results_dir=FOLDER",
+        ):
             run(again)
     assert before == {path: path.read_bytes() for path in small.path.rglob("*") if path.is_file()}
     _, _, task = load_trained(left(cfg).path)  # reading needs no writing
-    assert sum(p.numel() for p in task.model.parameters()) == json.loads(left(whole).record.read_text())["parameters"]
+    assert (
+        sum(p.numel() for p in task.model.parameters())
+        == json.loads(left(whole).record.read_text())["parameters"]
+    )
 
 
 def test_read_only_cache(disk):
@@ -137,6 +150,8 @@ def test_read_only_cache(disk):
     small.read_only()
     assert np.array_equal(load_or_build(path, "v1", lambda: pytest.fail("built"))["a"], ARRAYS["a"])
     for wanted, version in ((path, "v2"), (small.path / "new" / "y.cache", "v1")):
-        with pytest.raises(InputError, match=r"\(Read-only file system\); .* set dataset.cache=FOLDER"):
+        with pytest.raises(
+            InputError, match=r"\(Read-only file system\); .* set dataset.cache=FOLDER"
+        ):
             load_or_build(wanted, version, lambda: ARRAYS)
     assert np.array_equal(cache.read(path, "v1")["a"], ARRAYS["a"])

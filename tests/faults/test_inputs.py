@@ -1,4 +1,6 @@
-"""Input files damaged at random: every entry is right or has its mistake named, and nothing else comes of them."""
+"""Input files damaged at random: every entry is right or has its mistake named, and nothing else
+comes of them.
+"""
 
 import io
 import random
@@ -14,8 +16,32 @@ from gigp.prediction.entries import read_entries
 from tests.test_predict_molecules import TEXTS
 
 # what a hand, a spreadsheet or another program may leave in a table of numbers
-PIECES = ["", "nan", "inf", "-", "1e999", "99999999999", "0", "-3", "\0", "Xx", "\n", "\t", '"', ",", "²", "٣", "1_000",
-          "0x10", "$$$$", "Properties=", "Properties=pos:R:3", "V3000", "\r", "é"]  # fmt: skip
+PIECES = [
+    "",
+    "nan",
+    "inf",
+    "-",
+    "1e999",
+    "99999999999",
+    "0",
+    "-3",
+    "\0",
+    "Xx",
+    "\n",
+    "\t",
+    '"',
+    ",",
+    "²",
+    "٣",
+    "1_000",
+    "0x10",
+    "$$$$",
+    "Properties=",
+    "Properties=pos:R:3",
+    "V3000",
+    "\r",
+    "é",
+]
 
 
 def damaged_text(text: str, chance: random.Random) -> str:
@@ -29,8 +55,11 @@ def damaged_text(text: str, chance: random.Random) -> str:
 def damaged_bytes(content: bytes, chance: random.Random) -> bytes:
     spoiled = bytearray(content)
     for _ in range(chance.randint(1, 3)):
-        spoiled[chance.randrange(min(len(spoiled), 140))] = chance.randrange(256)  # where headers are
-    return bytes(spoiled[: chance.choice([len(spoiled), len(spoiled), chance.randrange(len(spoiled))])])
+        # where headers are
+        spoiled[chance.randrange(min(len(spoiled), 140))] = chance.randrange(256)
+    return bytes(
+        spoiled[: chance.choice([len(spoiled), len(spoiled), chance.randrange(len(spoiled))])]
+    )
 
 
 def pictures() -> dict[str, bytes]:

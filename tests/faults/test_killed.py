@@ -1,4 +1,6 @@
-"""kill -9, anywhere: the same command goes on, and what comes of it is what would have come without."""
+"""kill -9, anywhere: the same command goes on, and what comes of it is what would have come
+without.
+"""
 
 import random
 
@@ -15,7 +17,9 @@ def calls(log) -> list[str]:
 
 
 def kill_and_go_on(cfg, whole, event: int, log) -> str | None:
-    """Kill a run at an event, then finish it; the name of the event, None where the run was over before it."""
+    """Kill a run at an event, then finish it; the name of the event, None where the run was over
+    before it.
+    """
     killed = Killable(cfg, die_at, (event, log))
     if killed.wait() == 0:
         return None
@@ -40,29 +44,48 @@ def test_killed_at_some_changes_of_the_disk(clouds, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_before_every_change_of_the_disk(clouds, tmp_path):
-    """All of them: configuration, history, half of a checkpoint, a whole one without its name, record, end mark."""
+    """All of them: configuration, history, half of a checkpoint, a whole one without its name,
+    record, end mark.
+    """
     finish(whole := clouds("whole"))
     events = []
-    while event := kill_and_go_on(clouds(f"killed{len(events)}"), whole, len(events), tmp_path / f"log{len(events)}"):
+    while event := kill_and_go_on(
+        clouds(f"killed{len(events)}"), whole, len(events), tmp_path / f"log{len(events)}"
+    ):
         events.append(event)
-    for part in ("config.yaml", "metrics.csv", "best.ckpt", "last.ckpt", "summary.json", "touch done", "half of a"):
+    for part in (
+        "config.yaml",
+        "metrics.csv",
+        "best.ckpt",
+        "last.ckpt",
+        "summary.json",
+        "touch done",
+        "half of a",
+    ):
         assert any(part in event for event in events), part
     assert len(events) >= 20
     print(f"{len(events)} kills: {events}")
 
 
 def overwrite_killed(cfg, old, event: int, log) -> bool:
-    """Kill the successor of a finished run at an event; whether it came to the event. A record is there always."""
+    """Kill the successor of a finished run at an event; whether it came to the event. A record is
+    there always.
+    """
     folder = left(cfg)
     before = folder.record.read_text()
     killed = Killable(cfg, die_at, (event, log))
     if killed.wait() == 0:
         return False
     assert killed.process.exitcode == -9, killed.says
-    records = [path.read_text() for path in (folder.record, folder.replaced / "summary.json") if path.exists()]
+    records = [
+        path.read_text()
+        for path in (folder.record, folder.replaced / "summary.json")
+        if path.exists()
+    ]
     assert records
     if not folder.last.exists() or (folder.record.exists() and folder.record.read_text() == before):
-        assert before in records  # the old run is the one that counts: the command that made it finds it finished
+        # the old run is the one that counts: the command that made it finds it finished
+        assert before in records
         finish(old)
         assert folder.record.read_text() == before
         assert folder.best.exists()
@@ -88,7 +111,9 @@ def test_overwriting_loses_no_record_wherever_it_is_killed(clouds, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_at_random_moments(molecules):
-    """On real molecules with the whole network, again and again until 20 kills have hit a run at work."""
+    """On real molecules with the whole network, again and again until 20 kills have hit a run at
+    work.
+    """
     finish(whole := molecules("whole"))
     moments, kills, runs = random.Random(0), 0, 0
     while kills < 20:

@@ -1,4 +1,6 @@
-"""What being careful costs: the time in checksums, searches for NaN, syncs to the disk and checks, within one run."""
+"""What being careful costs: the time in checksums, searches for NaN, syncs to the disk and checks,
+within one run.
+"""
 
 import functools
 import os
@@ -13,16 +15,17 @@ from gigp.datasets import cache, loader, qm9
 from gigp.run import run
 from tests.conftest import tiny
 
-# owner, function; of the atomic writes only the syncs and renames count, a careless writer would write as well
+# owner, function; of the atomic writes only the syncs and renames count, a careless writer would
+# write as well
 CAREFUL = [
-    (cache, "_header"),               # SHA-256 of the cache
-    (qm9, "digest_of"),               # SHA-256 of the arrays
+    (cache, "_header"),  # SHA-256 of the cache
+    (qm9, "digest_of"),  # SHA-256 of the arrays
     (loader, "check_finite"),
     (running, "check_settings"),
     (config, "check_targets"),
     (os, "fsync"),
     (os, "replace"),
-    (zipfile.ZipFile, "testzip"),     # checksums of a checkpoint
+    (zipfile.ZipFile, "testzip"),  # checksums of a checkpoint
     (records.RunFolder, "_settle"),
     (records.fcntl, "flock"),
 ]
@@ -30,7 +33,9 @@ CAREFUL = [
 
 @pytest.mark.slow
 def test_share_of_a_small_run(configure, qm9, monkeypatch):
-    """Of a run of 5,000 molecules for 3 epochs; a real one is longer, and what is done once counts less there."""
+    """Of a run of 5,000 molecules for 3 epochs; a real one is longer, and what is done once counts
+    less there.
+    """
     spent: dict[str, float] = {}
     inside = []
 

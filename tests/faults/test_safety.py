@@ -20,8 +20,22 @@ from tests.faults.harness import left
 
 OURS = [*ROOT.glob("*.py"), *ROOT.glob("gigp/**/*.py"), *ROOT.glob("scripts/**/*.py")]
 MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
-CALLS = {"eval", "exec", "compile", "__import__", "system", "popen", "extractall", "unpack_archive", "read_pickle",
-         "to_pickle", "unsafe_load", "full_load", "load_all", "from_pretrained"}  # fmt: skip
+CALLS = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "system",
+    "popen",
+    "extractall",
+    "unpack_archive",
+    "read_pickle",
+    "to_pickle",
+    "unsafe_load",
+    "full_load",
+    "load_all",
+    "from_pretrained",
+}
 NEEDED = {("torch", "load"): ("weights_only", True), ("np", "load"): ("allow_pickle", False)}
 
 
@@ -30,8 +44,14 @@ def offences(code: str) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            found += [f"{node.lineno}: imports {name}" for name in names if name.split(".")[0] in MODULES]
+            names = (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [alias.name for alias in node.names]
+            )
+            found += [
+                f"{node.lineno}: imports {name}" for name in names if name.split(".")[0] in MODULES
+            ]
         if not isinstance(node, ast.Call):
             continue
         function, owner = node.func, None
@@ -49,14 +69,18 @@ def offences(code: str) -> list[str]:
         key, value = NEEDED.get((owner, name), (None, None))
         if key and given.get(key) is not value:
             found.append(f"{node.lineno}: {owner}.{name} without {key}={value}")
-        if ("ckpt_path" in given or given.get("weights_only") is False) and given.get("weights_only") is not True:
+        if ("ckpt_path" in given or given.get("weights_only") is False) and given.get(
+            "weights_only"
+        ) is not True:
             found.append(f"{node.lineno}: {name} without weights_only=True")
     return found
 
 
 def test_our_code_executes_nothing_that_it_reads():
     assert len(OURS) > 50
-    assert {str(path.relative_to(ROOT)): found for path in OURS if (found := offences(path.read_text()))} == {}
+    assert {
+        str(path.relative_to(ROOT)): found for path in OURS if (found := offences(path.read_text()))
+    } == {}
 
 
 @pytest.mark.parametrize(
@@ -124,17 +148,30 @@ def test_images_that_attack(tmp_path):
 
 @pytest.mark.slow
 def test_secrets_are_written_nowhere(configure, tmp_path, monkeypatch, capfd, caplog):
-    """A whole run logged offline to wandb, with secrets in the environment: in no file, in no line of output."""
+    """A whole run logged offline to wandb, with secrets in the environment: in no file, in no line
+    of output.
+    """
     names = ("WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "PASSWORD")
     hidden = {name: secrets.token_hex(20) for name in names}
-    for name, value in {**hidden, "WANDB_MODE": "offline", "HOME": str(tmp_path), "SHOWN": "a value"}.items():
+    for name, value in {
+        **hidden,
+        "WANDB_MODE": "offline",
+        "HOME": str(tmp_path),
+        "SHOWN": "a value",
+    }.items():
         monkeypatch.setenv(name, value)
-    cfg = configure("dataset=orbits", *tiny(epochs=1, train=60, val=20, test=20), "logger=wandb", "name=it")
+    cfg = configure(
+        "dataset=orbits", *tiny(epochs=1, train=60, val=20, test=20), "logger=wandb", "name=it"
+    )
     run(cfg)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert list((left(cfg).path / "wandb").rglob("*.wandb"))
-    written = [path.read_bytes() for path in files] + ["".join(capfd.readouterr()).encode(), caplog.text.encode()]
-    assert any(b"max_epochs" in content for content in written)  # what is searched is not packed away
+    written = [path.read_bytes() for path in files] + [
+        "".join(capfd.readouterr()).encode(),
+        caplog.text.encode(),
+    ]
+    # what is searched is not packed away
+    assert any(b"max_epochs" in content for content in written)
     assert any(b"orbit_sums" in content for content in written if b"wandb" in content)
     for value in hidden.values():
         assert not any(value.encode() in content for content in written)

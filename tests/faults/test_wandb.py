@@ -26,10 +26,25 @@ def service_of(process: subprocess.Popen) -> list[psutil.Process]:
 def test_service_killed_in_the_middle(configure, tmp_path):
     whole = configure(*TINY, "name=whole")
     finish(whole)
-    env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "train.py", *TINY, "logger=wandb", f"results_dir={tmp_path}/runs", "name=it"]
-    process = subprocess.Popen(command, cwd=ROOT, env={**env, "WANDB_MODE": "offline"}, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {
+        "OMP_NUM_THREADS": "1"
+    }
+    command = [
+        sys.executable,
+        "train.py",
+        *TINY,
+        "logger=wandb",
+        f"results_dir={tmp_path}/runs",
+        "name=it",
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**env, "WANDB_MODE": "offline"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     metrics, deadline = tmp_path / "runs" / "it" / "seed0" / "metrics.csv", time.monotonic() + 120
     while not (metrics.exists() and len(metrics.read_text().splitlines()) > 2):
         assert process.poll() is None
@@ -39,7 +54,9 @@ def test_service_killed_in_the_middle(configure, tmp_path):
     assert services
     for service in services:
         service.kill()
-    assert len(metrics.read_text().splitlines()) < 41, "the run was over before the service was killed"
+    assert len(metrics.read_text().splitlines()) < 41, (
+        "the run was over before the service was killed"
+    )
     _out, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     assert errors.count("wandb has stopped") == 1

@@ -1,4 +1,6 @@
-"""Every group: exp and log against scipy, the group axioms, lifts, orbits, distances, and finite gradients."""
+"""Every group: exp and log against scipy, the group axioms, lifts, orbits, distances, and finite
+gradients.
+"""
 
 import math
 
@@ -11,7 +13,8 @@ from gigp.groups import SE2, SE3, SO2, SO3, Rx, RxSO2, T, Trivial, Tx, Ty
 from gigp.testing import random_element
 
 GROUPS = [Trivial(2), Trivial(3), T(2), T(3), Tx(), Ty(), SO2(), RxSO2(), Rx(), SE2(), SO3(), SE3()]
-ROTATIONS = {"SO(2)": [0], "R*xSO(2)": [1], "SE(2)": [0], "SO(3)": [0, 1, 2], "SE(3)": [0, 1, 2]}  # algebra indices
+# algebra indices
+ROTATIONS = {"SO(2)": [0], "R*xSO(2)": [1], "SE(2)": [0], "SO(3)": [0, 1, 2], "SE(3)": [0, 1, 2]}
 MAGNITUDES = [10.0**e for e in range(-9, 1)] + [3.0, math.pi - 1e-3, math.pi - 1e-6]
 
 
@@ -47,8 +50,11 @@ def test_exp_and_log_agree_with_scipy(group, magnitude):
         torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-13)
         if magnitude < 3.1:  # scipy's own logm loses digits towards pi
             log = torch.from_numpy(logm(y.numpy()).real)
-            torch.testing.assert_close(torch.einsum("i,ijk->jk", group.log(y), basis), log, rtol=1e-9, atol=1e-13)
-    # rounding of the matrix moves the logarithm by eps, and by eps / distance next to the jump at pi
+            torch.testing.assert_close(
+                torch.einsum("i,ijk->jk", group.log(y), basis), log, rtol=1e-9, atol=1e-13
+            )
+    # rounding of the matrix moves the logarithm by eps, and by eps / distance next to the jump at
+    # pi
     torch.testing.assert_close(group.log(g), a, rtol=1e-8, atol=1e-15 + 1e-9 * magnitude)
 
 
@@ -89,11 +95,14 @@ def test_relative_and_distance_are_invariant(group):
 def test_lifts_reach_the_point(group):
     x = points(group)
     x[0] = 0 if group.name not in ("R*xSO(2)", "Rx") else x[0]
-    x[1] = torch.tensor([-1.0, 0, 0, 0][: group.dim])  # opposite of the axis that SO(3) lifts start from
+    # opposite of the axis that SO(3) lifts start from
+    x[1] = torch.tensor([-1.0, 0, 0, 0][: group.dim])
     stabilizer = None if group.free else group.stabilizer(len(x), liftsamples=3, dtype=x.dtype)
     lifts = group.lift(x, stabilizer)
     base = group.representative(group.orbit(x)).unsqueeze(-2)
-    torch.testing.assert_close(group.act(lifts, base), x.unsqueeze(-2).expand(-1, lifts.shape[1], -1))
+    torch.testing.assert_close(
+        group.act(lifts, base), x.unsqueeze(-2).expand(-1, lifts.shape[1], -1)
+    )
 
 
 def test_stabilizers_fix_and_are_uniform(group):
@@ -122,7 +131,9 @@ def test_orbits(group):
     if group.q_dim:
         assert torch.pdist(q).min() > 0
     if group.q_dim == 1:
-        torch.testing.assert_close(group.orbit_coordinate(group.act(g, x)), group.orbit_coordinate(x))
+        torch.testing.assert_close(
+            group.orbit_coordinate(group.act(g, x)), group.orbit_coordinate(x)
+        )
     else:
         with pytest.raises(InputError, match="not by one"):
             group.orbit_coordinate(x)
@@ -133,10 +144,15 @@ def test_gradients_are_finite_where_formulas_divide_by_zero(group):
         direction = algebra(group, 1.0, num=4)
         for dtype in (torch.float64, torch.float32):
             a = (magnitude * direction).to(dtype).requires_grad_()
-            for value in (group.log(group.exp(a)), group.relative(group.exp(a), group.exp(a.detach()))):
+            for value in (
+                group.log(group.exp(a)),
+                group.relative(group.exp(a), group.exp(a.detach())),
+            ):
                 assert value.isfinite().all()
                 if group.lie_dim:
-                    (grad,) = torch.autograd.grad(value.square().sum() + value.sum(), a, retain_graph=True)
+                    (grad,) = torch.autograd.grad(
+                        value.square().sum() + value.sum(), a, retain_graph=True
+                    )
                     assert grad.isfinite().all(), magnitude
     x = torch.zeros(3, group.dim, dtype=torch.float64)
     x[1, 0] = -1

@@ -13,7 +13,9 @@ from tests.conftest import ROOT
 def committed(tmp_path) -> Path:
     """What is committed of README, docs and results, as it lies in the work tree."""
     names = ["README.md", "docs", "results"]
-    done = subprocess.run(["git", "ls-files", *names], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["git", "ls-files", *names], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     for name in done.stdout.splitlines():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)

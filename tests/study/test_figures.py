@@ -22,7 +22,9 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for name in ("qm9_controls", "rotmnist_pools", "ablation_orbits", "orbits_pools"):
         noise = np.random.default_rng(0)
-        write_runs(folder, EXPERIMENTS[name].cells("small"), lambda c, t, n=noise: 1 + n.random() / 10)
+        write_runs(
+            folder, EXPERIMENTS[name].cells("small"), lambda c, t, n=noise: 1 + n.random() / 10
+        )
     return folder
 
 
@@ -42,7 +44,12 @@ def test_curves_have_a_panel_for_every_setting_and_target(runs, tmp_path):
     path = tmp_path / "curves.svg"
     assert draw_curves(records(runs, "qm9_controls", "orbits_pools"), runs, path)
     text = drawn(path)
-    for title in ("qm9_controls, 1,000 x 20<", "orbits_pools, 1,000 x 20, parity<", "gigp (5)", "validation loss"):
+    for title in (
+        "qm9_controls, 1,000 x 20<",
+        "orbits_pools, 1,000 x 20, parity<",
+        "gigp (5)",
+        "validation loss",
+    ):
         assert title in text
 
 
@@ -81,7 +88,18 @@ def test_nothing_is_drawn_of_nothing(runs, tmp_path):
 
 
 def test_angles(tmp_path):
-    rows = [{"run": f"r/seed{seed}", "group": "SO(2)", "pool": pool, "augmented": True, "angle": angle,
-             "error": 5.0 + seed} for seed in (0, 1) for pool in ("gigp", "mean") for angle in (0, 45, 90)]  # fmt: skip
+    rows = [
+        {
+            "run": f"r/seed{seed}",
+            "group": "SO(2)",
+            "pool": pool,
+            "augmented": True,
+            "angle": angle,
+            "error": 5.0 + seed,
+        }
+        for seed in (0, 1)
+        for pool in ("gigp", "mean")
+        for angle in (0, 45, 90)
+    ]
     draw_angles(pd.DataFrame(rows), tmp_path / "angles.svg")
     assert "angle (degrees)" in drawn(tmp_path / "angles.svg")

@@ -1,4 +1,6 @@
-"""The page on the published settings: commands that compose, estimates from the benchmark, and what has been run."""
+"""The page on the published settings: commands that compose, estimates from the benchmark, and what
+has been run.
+"""
 
 import json
 from dataclasses import replace
@@ -15,10 +17,18 @@ BENCHMARK = json.loads((ROOT / "results" / "benchmarks" / "cpu.json").read_text(
 
 
 def test_runs_at_paper_scale_are_told_and_others_are_not(tmp_path):
-    overrides = ("dataset=qm9", "target=homo", "pool=mean", "scale=paper", "trainer.precision=bf16-mixed")
+    overrides = (
+        "dataset=qm9",
+        "target=homo",
+        "pool=mean",
+        "scale=paper",
+        "trainer.precision=bf16-mixed",
+    )
     cell = replace(base_of(overrides).cell("", overrides), targets=("homo",))
     write_run(tmp_path, cell, lambda cell, target: 31.25)
-    shown = paper_table(ROOT, read_records(tmp_path, {}), BENCHMARK).shown.set_index("command")["run"]
+    shown = paper_table(ROOT, read_records(tmp_path, {}), BENCHMARK).shown.set_index("command")[
+        "run"
+    ]
     run = shown["`python train.py -m dataset=qm9 target=homo pool=mean scale=paper seed=0,1,2`"]
     assert run == "seed 0: 31.25 meV (trainer.precision=bf16-mixed)"
     assert (shown == "not run").sum() == len(shown) - 1

@@ -1,4 +1,6 @@
-"""The report, the README's table and all tables are what the records give, and no number stands without a table."""
+"""The report, the README's table and all tables are what the records give, and no number stands
+without a table.
+"""
 
 import json
 import re
@@ -12,7 +14,14 @@ import pytest
 from gigp.errors import InputError
 from gigp.study.experiments import read_experiments
 from gigp.study.findings import verdict_table
-from gigp.study.report import REPORTS, drop_missing_figures, family, fill_template, make, stale_files
+from gigp.study.report import (
+    REPORTS,
+    drop_missing_figures,
+    family,
+    fill_template,
+    make,
+    stale_files,
+)
 from gigp.study.runs import read_records
 from gigp.study.tables import comparisons, results, results_table
 from tests.conftest import ROOT
@@ -34,7 +43,9 @@ def test_check_notices_a_changed_record(committed, monkeypatch):
         metric["test"] *= 2
     path.write_text(json.dumps(record))
     monkeypatch.setattr(sys, "argv", ["make_tables.py", "--root", str(committed), "--check"])
-    with pytest.raises(SystemExit, match=r"results/tables/.*\.csv.* run python scripts/make_tables\.py"):
+    with pytest.raises(
+        SystemExit, match=r"results/tables/.*\.csv.* run python scripts/make_tables\.py"
+    ):
         runpy.run_path(str(ROOT / "scripts" / "make_tables.py"), run_name="__main__")
 
 
@@ -43,7 +54,11 @@ def test_headline_stands_in_the_readme(blank):
     values = {"gigp": 10.0, "mean": 20.0, "one_orbit": 12.0, "mean_mlp": 11.0}
     for name in ("qm9_controls", "rotmnist_pools"):
         cells = [c for c in read_experiments()[name].cells("small") if c.choices["pool"] in values]
-        write_runs(blank / "results" / "runs", cells, lambda c, t: values[c.choices["pool"]] * (1 + 0.001 * c.seed))
+        write_runs(
+            blank / "results" / "runs",
+            cells,
+            lambda c, t: values[c.choices["pool"]] * (1 + 0.001 * c.seed),
+        )
     lines = make(blank)[blank / "README.md"].splitlines()
     line = next(line for line in lines if line.startswith("| qm9") and "| homo" in line)
     assert "mean_mlp: 11.011 ± 0.011 (3)" in line
@@ -53,7 +68,9 @@ def test_headline_stands_in_the_readme(blank):
 
 def test_a_thousand_records_take_seconds(blank):
     """Seeds beyond those that the experiments ask for fill the tables up."""
-    cells = [cell for experiment in read_experiments().values() for cell in experiment.cells("small")]
+    cells = [
+        cell for experiment in read_experiments().values() for cell in experiment.cells("small")
+    ]
     runs, times = blank / "results" / "runs", -(-1000 // len(cells))
     more = [replace(cell, seed=cell.seed + 100 * i) for i in range(times) for cell in cells]
     write_runs(runs, more, lambda cell, target: 1.0 + cell.seed % 7)
@@ -84,13 +101,18 @@ def tables(tmp_path):
 
 
 def test_places_cite_one_cell_with_its_unit(tables):
-    template = "GIGP: {{pools | qm9 | homo | pool=gigp}}; {{pools_verdicts | qm9_controls | against mean}}."
+    verdict = "{{pools_verdicts | qm9_controls | against mean}}"
+    template = "GIGP: {{pools | qm9 | homo | pool=gigp}}; " + verdict + "."
     text = fill_template(template, tables, "it")
-    assert text == "GIGP: [12.0 ± 1.6 (5) meV](tables/pools.md); [12 missing](tables/pools_verdicts.md)."
+    assert (
+        text
+        == "GIGP: [12.0 ± 1.6 (5) meV](tables/pools.md); [12 missing](tables/pools_verdicts.md)."
+    )
 
 
 @pytest.mark.parametrize(
-    ("place", "message"), [("{{nowhere | homo}}", "nowhere"), ("{{pools | qm9_controls | homo}}", "fits 7")]
+    ("place", "message"),
+    [("{{nowhere | homo}}", "nowhere"), ("{{pools | qm9_controls | homo}}", "fits 7")],
 )
 def test_places_that_cite_nothing_or_too_much_are_refused(tables, place, message):
     with pytest.raises(InputError, match=message):

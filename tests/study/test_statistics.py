@@ -17,7 +17,9 @@ def test_paired_agrees_with_scipy(num):
     low, high = reference.confidence_interval(0.95)
     assert test.difference == pytest.approx((ours - theirs).mean())
     assert (test.low, test.high) == pytest.approx((low, high))
-    flips = stats.permutation_test((ours - theirs,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    flips = stats.permutation_test(
+        (ours - theirs,), np.mean, permutation_type="samples", n_resamples=np.inf
+    )
     assert test.p == pytest.approx(flips.pvalue)
     assert test.num == num
 
@@ -29,9 +31,14 @@ def test_pairs_with_a_missing_run_do_not_count():
 
 @pytest.mark.parametrize(
     ("ours", "verdict"),
-    [([1, 2, 3.1], "lower"), ([21, 22, 23.1], "higher"), ([12, 12, 12.0], "same"), ([1, np.nan, np.nan], "open"),
-     ([np.nan] * 3, "missing")],
-)  # fmt: skip
+    [
+        ([1, 2, 3.1], "lower"),
+        ([21, 22, 23.1], "higher"),
+        ([12, 12, 12.0], "same"),
+        ([1, np.nan, np.nan], "open"),
+        ([np.nan] * 3, "missing"),
+    ],
+)
 def test_verdict(ours, verdict):
     assert paired(ours, [11.0, 12.0, 13.0]).verdict == verdict
 

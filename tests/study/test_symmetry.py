@@ -1,4 +1,6 @@
-"""Symmetry of trained models is measured on real runs, with an exact control, and becomes a table."""
+"""Symmetry of trained models is measured on real runs, with an exact control, and becomes a
+table.
+"""
 
 import runpy
 import sys
@@ -16,7 +18,9 @@ TINY = tiny(epochs=1, train=75, val=20, test=20)
 
 
 def test_molecules_have_a_row_for_every_target(configure, tmp_path, qm9):
-    """T(3) is no invariance under rotation; SE(3) on centered molecules is one but for the lifts."""
+    """T(3) is no invariance under rotation; SE(3) on centered molecules is one but for the
+    lifts.
+    """
     for group in ("T3", "SE3"):
         run(configure(f"group={group}", "target=[homo,r2]", *TINY, f"name={group}"))
     (homo, r2), none = measure(tmp_path / "runs" / "T3" / "seed0", turns=2, clouds=20, step=90)
@@ -28,11 +32,24 @@ def test_molecules_have_a_row_for_every_target(configure, tmp_path, qm9):
     assert turned_homo["motion"] == "random turn"
 
 
-def test_digits_turn_exactly_and_resampled_and_make_tables(configure, tmp_path, digits, monkeypatch, capsys):
+def test_digits_turn_exactly_and_resampled_and_make_tables(
+    configure, tmp_path, digits, monkeypatch, capsys
+):
     run(configure("dataset=rotmnist", "dataset.source=embedded", "pool=mean", *TINY, "name=digits"))
     folder = tmp_path / "runs" / "digits" / "seed0"
     script, out = str(ROOT / "scripts" / "check_invariance.py"), tmp_path / "studies"
-    command = [script, str(folder), "--clouds", "20", "--turns", "1", "--step", "45", "--out", str(out)]
+    command = [
+        script,
+        str(folder),
+        "--clouds",
+        "20",
+        "--turns",
+        "1",
+        "--step",
+        "45",
+        "--out",
+        str(out),
+    ]
     monkeypatch.setattr(sys, "argv", command)
     for _ in range(2):  # a second time replaces the rows of the first
         runpy.run_path(script, run_name="__main__")

@@ -15,7 +15,8 @@ from gigp.study.figures.molecule import bonds, draw_atoms
 from gigp.study.figures.style import PANELS, grid, plt, save
 from gigp.study.runs import read_summaries, rows_of
 
-Learned = dict[tuple[str, str, str], list[dict[str, Any]]]  # by data set, experiment, and what else sets runs apart
+# by data set, experiment, and what else sets runs apart
+Learned = dict[tuple[str, str, str], list[dict[str, Any]]]
 
 
 def read_learned(runs: Path, experiments: dict[str, Experiment]) -> Learned:
@@ -26,7 +27,9 @@ def read_learned(runs: Path, experiments: dict[str, Experiment]) -> Learned:
         if record.get("learned") and row["pool"] == "gigp":
             target = row["target"] if len(record["metrics"]) == 1 else ""
             rest = ", ".join(filter(None, [row["backbone"], row["pooled"], row["variant"], target]))
-            found.setdefault((row["data set"], row["experiment"], rest), []).append(record["learned"])
+            found.setdefault((row["data set"], row["experiment"], rest), []).append(
+                record["learned"]
+            )
     return found
 
 
@@ -42,9 +45,22 @@ def draw_learned(learned: Learned, path: Path) -> bool:
     for ax, ((_, experiment, rest), records) in zip(axes, learned.items(), strict=False):
         for what, color, line in (("weight", "k", "-"), ("response", "0.5", "--")):
             for record in records:
-                ax.plot(record["center"], record[what], linestyle=line, color=color, linewidth=0.3, alpha=0.6)
+                ax.plot(
+                    record["center"],
+                    record[what],
+                    linestyle=line,
+                    color=color,
+                    linewidth=0.3,
+                    alpha=0.6,
+                )
             mean = np.mean([record[what] for record in records], 0)
-            ax.plot(mean_centers(records), mean, linestyle=line, color=color, label=f"{what} ({len(records)})")
+            ax.plot(
+                mean_centers(records),
+                mean,
+                linestyle=line,
+                color=color,
+                label=f"{what} ({len(records)})",
+            )
         ax.axhline(1, color="0.85", linewidth=0.5, zorder=0)
         ax.set(title=f"{experiment}\n{rest}", xlabel="orbit radius")
         ax.legend()
@@ -63,13 +79,24 @@ def draw_learned_on(learned: Learned, path: Path, data: str, molecule: int) -> b
     Returns:
         Whether there was anything to draw: GIGP on molecules or on digits.
     """
-    first = {dataset: records for (dataset, *_), records in reversed(learned.items()) if dataset in ("qm9", "rotmnist")}
+    first = {
+        dataset: records
+        for (dataset, *_), records in reversed(learned.items())
+        if dataset in ("qm9", "rotmnist")
+    }
     if not first:
         return False
-    fig, axes = plt.subplots(1, len(first), figsize=(4.2 * len(first), 3.4), squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(
+        1, len(first), figsize=(4.2 * len(first), 3.4), squeeze=False, layout="constrained"
+    )
     for ax, (dataset, records) in zip(axes[0], sorted(first.items()), strict=True):
-        centers, response = mean_centers(records), np.mean([record["response"] for record in records], 0)
-        shown = (draw_on_molecule if dataset == "qm9" else draw_on_digit)(ax, centers, response, data, molecule)
+        centers, response = (
+            mean_centers(records),
+            np.mean([record["response"] for record in records], 0),
+        )
+        shown = (draw_on_molecule if dataset == "qm9" else draw_on_digit)(
+            ax, centers, response, data, molecule
+        )
         fig.colorbar(shown, ax=ax, shrink=0.7, label="response to one more unit")
         ax.set_aspect("equal")
         ax.set_axis_off()
@@ -77,14 +104,20 @@ def draw_learned_on(learned: Learned, path: Path, data: str, molecule: int) -> b
     return True
 
 
-def draw_on_molecule(ax: Axes, centers: np.ndarray, response: np.ndarray, data: str, molecule: int) -> Any:
-    """Atoms in the plane of the two widest directions, about the centroid, with circles at a few radii."""
+def draw_on_molecule(
+    ax: Axes, centers: np.ndarray, response: np.ndarray, data: str, molecule: int
+) -> Any:
+    """Atoms in the plane of the two widest directions, about the centroid, with circles at a few
+    radii.
+    """
     source = QM9(root=data, cache=data)
     source.setup()
     mask = source.mask[molecule]
     pos = center_points(source.positions[molecule][mask][None], mask[mask][None])[0]
-    axes = torch.linalg.svd(pos, full_matrices=False)[2][:2]                     # (2, 3), widest first
-    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()      # whose signs nothing else decides
+    # (2, 3), widest first
+    axes = torch.linalg.svd(pos, full_matrices=False)[2][:2]
+    # whose signs nothing else decides
+    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
     flat = (pos @ axes.T).numpy()
     charges, radius = source.charges[molecule][mask].numpy(), pos.norm(dim=1).numpy()
     lines = [flat[[i, j]] for i, j in bonds(pos.numpy(), charges)]
@@ -99,9 +132,11 @@ def draw_on_digit(ax: Axes, centers: np.ndarray, response: np.ndarray, data: str
     """A digit's ink in the shade of the response to its pixels."""
     digits = RotMNIST(root=data, cache=data, source="embedded")
     digits.setup()
-    image = digits.images[digits.indices["test"][0]].numpy() / 255                  # (28, 28)
+    image = digits.images[digits.indices["test"][0]].numpy() / 255  # (28, 28)
     line = np.linspace(-14, 14, 28)
     radius = np.hypot(*np.meshgrid(line, line))
     shade = np.ma.masked_where((image < 0.2) | (radius > 15), np.interp(radius, centers, response))
     ax.set_title("digit: pixels by the radius from the center")
-    return ax.imshow(shade, cmap="Greys", vmin=min(0.0, float(response.min())), interpolation="nearest")
+    return ax.imshow(
+        shade, cmap="Greys", vmin=min(0.0, float(response.min())), interpolation="nearest"
+    )

@@ -31,7 +31,11 @@ def draw_curves(records: pd.DataFrame, runs: Path, path: Path) -> bool:
     """
     found = plain_runs(records).drop_duplicates(["name", "seed"])
     keys = [*varying_within(found), "alone"] if len(found) else []
-    panels = [(v, g) for v, g in found.groupby(keys, sort=False) if g["pool"].nunique() > 1] if keys else []
+    panels = (
+        [(v, g) for v, g in found.groupby(keys, sort=False) if g["pool"].nunique() > 1]
+        if keys
+        else []
+    )
     if not panels:
         return False
     fig, axes = grid(min(len(panels), PANELS))
@@ -39,12 +43,24 @@ def draw_curves(records: pd.DataFrame, runs: Path, path: Path) -> bool:
         for pool in pool_order(group["pool"]):
             color, line, _ = style_of(pool)
             mine = group[group["pool"] == pool]
-            files = [runs / name / f"seed{seed}" / "metrics.csv" for name, seed in mine[["name", "seed"]].to_numpy()]
+            files = [
+                runs / name / f"seed{seed}" / "metrics.csv"
+                for name, seed in mine[["name", "seed"]].to_numpy()
+            ]
             curves = [pd.read_csv(file).set_index("epoch")["val/loss"] for file in files]
             every = pd.concat(curves, axis=1)
             mean = every.mean(axis=1)
-            ax.fill_between(mean.index + 1, every.min(axis=1), every.max(axis=1), color=color, alpha=0.15, linewidth=0)
-            ax.plot(mean.index + 1, mean, color=color, linestyle=line, label=f"{pool} ({len(curves)})")
+            ax.fill_between(
+                mean.index + 1,
+                every.min(axis=1),
+                every.max(axis=1),
+                color=color,
+                alpha=0.15,
+                linewidth=0,
+            )
+            ax.plot(
+                mean.index + 1, mean, color=color, linestyle=line, label=f"{pool} ({len(curves)})"
+            )
         ax.set(title=title_of(keys, values), xlabel="epoch", ylabel="validation loss", yscale="log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -55,7 +71,8 @@ def draw_curves(records: pd.DataFrame, runs: Path, path: Path) -> bool:
 
 
 def draw_effects(records: pd.DataFrame, path: Path) -> bool:
-    """GIGP and its variants against other pools: mean difference over all targets in percent, with 95% intervals.
+    """GIGP and its variants against other pools: mean difference over all targets in percent, with
+    95% intervals.
 
     Returns:
         Whether there was anything to draw: two pools with a common seed.
@@ -64,14 +81,26 @@ def draw_effects(records: pd.DataFrame, path: Path) -> bool:
     found = relative_differences(pairs, records)
     if not found:
         return False
-    rows = pd.DataFrame([dict(zip([*OF_A_RUN, "ours", "minus"], key, strict=True)) | {"test": test}
-                         for key, test in found.items()])  # fmt: skip
+    rows = pd.DataFrame(
+        [
+            dict(zip([*OF_A_RUN, "ours", "minus"], key, strict=True)) | {"test": test}
+            for key, test in found.items()
+        ]
+    )
     labels, y, place = [], [], 0.0
     height = 1.2 + 0.19 * (len(rows) + 1.5 * rows["experiment"].nunique())
     fig, ax = plt.subplots(figsize=(7, max(2.0, height)), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.15)  # inches, for viewers whose letters are wider
     for experiment, group in rows.groupby("experiment", sort=False):
-        ax.text(0.0, place, str(experiment), transform=ax.get_yaxis_transform(), fontsize=7, weight="bold", va="center")
+        ax.text(
+            0.0,
+            place,
+            str(experiment),
+            transform=ax.get_yaxis_transform(),
+            fontsize=7,
+            weight="bold",
+            va="center",
+        )
         place += 1
         keys = [key for key in OF_A_RUN if group[key].nunique() > 1]
         for row in group.to_dict("records"):
@@ -94,15 +123,25 @@ def draw_effects(records: pd.DataFrame, path: Path) -> bool:
 
 
 def draw_cost(records: pd.DataFrame, path: Path) -> bool:
-    """Error against cost: every pool's error over that of mean pooling, mean over the targets, and minutes of a run.
+    """Error against cost: every pool's error over that of mean pooling, mean over the targets, and
+    minutes of a run.
 
     Returns:
         Whether there was anything to draw: a setting with several pools, mean pooling among them.
     """
-    found = plain_runs(records).assign(cost=lambda runs: runs["cpu minutes"].fillna(runs["minutes"]))
+    found = plain_runs(records).assign(
+        cost=lambda runs: runs["cpu minutes"].fillna(runs["minutes"])
+    )
     keys = [*varying_within(found), "alone"] if len(found) else []
-    panels = [(v, g) for v, g in found.groupby(keys, sort=False)
-              if g["pool"].nunique() > 1 and "mean" in set(g["pool"])] if keys else []  # fmt: skip
+    panels = (
+        [
+            (v, g)
+            for v, g in found.groupby(keys, sort=False)
+            if g["pool"].nunique() > 1 and "mean" in set(g["pool"])
+        ]
+        if keys
+        else []
+    )
     if not panels:
         return False
     fig, axes = grid(min(len(panels), PANELS))
@@ -114,17 +153,32 @@ def draw_cost(records: pd.DataFrame, path: Path) -> bool:
             ratio = mine["test"] / mine["target"].map(base)
             by_seed = spread(ratio.groupby(mine["seed"]).mean())
             error = 0 if np.isnan(by_seed.std) else by_seed.std
-            ax.errorbar(mine["cost"].mean(), by_seed.mean, error, color=color, marker=marker, markersize=5,
-                        linestyle="", linewidth=0.8, label=f"{pool} ({by_seed.num})")  # fmt: skip
+            ax.errorbar(
+                mine["cost"].mean(),
+                by_seed.mean,
+                error,
+                color=color,
+                marker=marker,
+                markersize=5,
+                linestyle="",
+                linewidth=0.8,
+                label=f"{pool} ({by_seed.num})",
+            )
         ax.axhline(1, color="0.8", linewidth=0.6, zorder=0)
-        ax.set(title=title_of(keys, values), xlabel="minutes of a run", ylabel="error / error of mean pooling")
+        ax.set(
+            title=title_of(keys, values),
+            xlabel="minutes of a run",
+            ylabel="error / error of mean pooling",
+        )
         ax.legend()
     save(fig, path)
     return True
 
 
 def draw_angles(numbers: pd.DataFrame, path: Path) -> None:
-    """Error by the angle that test digits are turned by: mean over runs, and their standard deviation."""
+    """Error by the angle that test digits are turned by: mean over runs, and their standard
+    deviation.
+    """
     settings = list(numbers.groupby(["group", "augmented"], sort=False))
     fig, axes = grid(min(len(settings), PANELS))
     for ax, ((group, augmented), mine) in zip(axes, settings, strict=False):
@@ -132,9 +186,22 @@ def draw_angles(numbers: pd.DataFrame, path: Path) -> None:
             color, line, marker = style_of(pool)
             by_angle = mine[mine["pool"] == pool].groupby("angle")["error"]
             label = f"{pool} ({mine.loc[mine['pool'] == pool, 'run'].nunique()})"
-            ax.errorbar(by_angle.mean().index, by_angle.mean(), by_angle.std().fillna(0), color=color, linestyle=line,
-                        marker=marker, markersize=3, linewidth=0.9, label=label)  # fmt: skip
-        ax.set(title=f"{group}, {'' if augmented else 'not '}augmented", xlabel="angle (degrees)", ylabel="error (%)")
+            ax.errorbar(
+                by_angle.mean().index,
+                by_angle.mean(),
+                by_angle.std().fillna(0),
+                color=color,
+                linestyle=line,
+                marker=marker,
+                markersize=3,
+                linewidth=0.9,
+                label=label,
+            )
+        ax.set(
+            title=f"{group}, {'' if augmented else 'not '}augmented",
+            xlabel="angle (degrees)",
+            ylabel="error (%)",
+        )
         ax.set_xticks(range(0, 361, 90))
         ax.legend()
     save(fig, path)

@@ -12,13 +12,28 @@ from gigp.study.experiments import CONFIGS
 
 PANELS = 6  # of a figure at most
 STYLES = {  # of pools: grey or color, line, marker
-    "gigp": ("k", "-", "o"), "mean": ("0.45", "--", "s"), "sum": ("0.7", ":", "v"), "max": ("0.7", "-.", "^"),
-    "one_orbit": ("#1f77b4", (0, (5, 1)), "D"), "mean_mlp": ("#d62728", (0, (3, 1, 1, 1)), "P"),
+    "gigp": ("k", "-", "o"),
+    "mean": ("0.45", "--", "s"),
+    "sum": ("0.7", ":", "v"),
+    "max": ("0.7", "-.", "^"),
+    "one_orbit": ("#1f77b4", (0, (5, 1)), "D"),
+    "mean_mlp": ("#d62728", (0, (3, 1, 1, 1)), "P"),
     "radial_deepsets": ("#2ca02c", (0, (1, 1)), "X"),
-}  # fmt: skip
-plt.rcParams.update({"svg.hashsalt": "gigp", "svg.fonttype": "none", "legend.frameon": False, "legend.fontsize": 7,
-                     "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
-                     "axes.spines.top": False, "axes.spines.right": False})  # fmt: skip
+}
+plt.rcParams.update(
+    {
+        "svg.hashsalt": "gigp",
+        "svg.fonttype": "none",
+        "legend.frameon": False,
+        "legend.fontsize": 7,
+        "axes.titlesize": 8,
+        "axes.labelsize": 8,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+)
 
 
 OTHERS = sorted({path.stem for path in (CONFIGS / "pool").glob("*.yaml")} - STYLES.keys())
