@@ -60,8 +60,8 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0 if arguments else 2
     from gigp.errors import InputError
+    from gigp.files import write_atomically
     from gigp.prediction import predict
-    from gigp.records import write_atomically
 
     try:
         options = parse(arguments)

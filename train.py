@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> str:
         What became of the run, which in a sweep may be a failure.
     """
     from gigp.errors import InputError
-    from gigp.run import run
+    from gigp.training.run import run
 
     overrides = list(HydraConfig.get().overrides.task)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -45,9 +45,9 @@ def main(cfg: DictConfig) -> str:
 
 
 if __name__ == "__main__":
+    from gigp.config.validate import arrange, explain
     from gigp.errors import InputError
-    from gigp.settings import arrange, explain
-    from gigp.sweep import report
+    from gigp.training.sweep import report
 
     # or Hydra would print its errors in its own words, and cut tracebacks short
     os.environ["HYDRA_FULL_ERROR"] = "1"

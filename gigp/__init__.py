@@ -6,14 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gigp.aggregation import GIGPAggregation
     from gigp.pointcloud import PointCloud
-    from gigp.pool import GIGP
+    from gigp.pools.aggregation import GIGPAggregation
+    from gigp.pools.gigp import GIGP
 
 __all__ = ["GIGP", "GIGPAggregation", "PointCloud"]
 HOMES = {
-    "GIGP": "gigp.pool",
-    "GIGPAggregation": "gigp.aggregation",
+    "GIGP": "gigp.pools.gigp",
+    "GIGPAggregation": "gigp.pools.aggregation",
     "PointCloud": "gigp.pointcloud",
 }
 

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from gigp.backbone import LieResNet
-from gigp.config import instantiate
+from gigp.backbones.lieconv.net import LieResNet
 from gigp.errors import InputError, check_choice
 from gigp.pointcloud import PointCloud
-from gigp.pool import Pool
+from gigp.pools.base import Pool
 
 PoolOn = Literal["outputs", "features"]
 
@@ -61,13 +59,3 @@ class PointCloudModel(nn.Module):
         first = next(clouds)
         self.backbone.fit(first)
         self.pool.fit(self.backbone.kept(cloud) for cloud in chain([first], clouds))
-
-
-def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
-    """Build the model that a composed config asks for, on the data of a set-up data module."""
-    group = instantiate(cfg.group)
-    grid = getattr(datamodule, "grid", None)
-    backbone = instantiate(cfg.backbone, in_channels=datamodule.in_channels, group=group, grid=grid)
-    channels = datamodule.out_dim if cfg.pool_on == "outputs" else backbone.out_channels
-    pool = instantiate(cfg.pool, channels=channels)
-    return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on)

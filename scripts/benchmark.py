@@ -39,16 +39,17 @@ from torch.optim.optimizer import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from gigp.config import instantiate
+from gigp.config.instantiate import instantiate
 from gigp.errors import InputError
+from gigp.files import write_atomically
 from gigp.groups import SO3
-from gigp.linear import knows_bf16
-from gigp.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
-from gigp.model import build_model
+from gigp.nn.linear import knows_bf16
 from gigp.pointcloud import PointCloud
-from gigp.pool import GIGP
-from gigp.records import environment, write_atomically
-from gigp.run import run
+from gigp.pools.gigp import GIGP
+from gigp.training.build import build_model
+from gigp.training.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
+from gigp.training.records import environment
+from gigp.training.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCHES = 4  # different batches that every contestant goes through in a turn

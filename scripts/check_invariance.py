@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gigp.records import write_atomically
+from gigp.files import write_atomically
 from gigp.study.symmetry import measure
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from gigp.errors import InputError
-from gigp.records import write_atomically
+from gigp.files import write_atomically
 from gigp.study.report import make, stale_files
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gigp.backbone import LieResNet
+from gigp.backbones.lieconv.net import LieResNet
 from gigp.errors import InputError
 from gigp.groups import SO2, T
 from gigp.model import PointCloudModel
 from gigp.pointcloud import Packing, PointCloud
-from gigp.pool import MeanPool
+from gigp.pools.base import MeanPool
 
 # what is run of each checkout
 MODULES = {"lieconv": "lie_conv.lieConv", "gigp": "architectures.baselines"}

@@ -4,11 +4,11 @@ import pytest
 import torch
 from lightning.fabric.utilities import move_data_to_device
 
-from gigp.backbone import LieResNet
+from gigp.backbones.lieconv.net import LieResNet
 from gigp.groups import SE3, SO2, SO3, T
 from gigp.model import PointCloudModel
-from gigp.pool import GIGP
-from gigp.run import run
+from gigp.pools.gigp import GIGP
+from gigp.training.run import run
 
 pytestmark = [
     pytest.mark.gpu,

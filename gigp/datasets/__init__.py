@@ -1,20 +1,16 @@
-"""The data sets: real molecules, real digits, synthetic clouds with known answers, and features of
-a backbone.
-"""
+"""The data sets: real molecules, real digits, and synthetic clouds with known answers."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gigp.datasets.features import BackboneFeatures
     from gigp.datasets.orbits import OrbitClouds
     from gigp.datasets.qm9 import QM9
     from gigp.datasets.rotmnist import RotMNIST
 
-__all__ = ["QM9", "BackboneFeatures", "OrbitClouds", "RotMNIST"]
+__all__ = ["QM9", "OrbitClouds", "RotMNIST"]
 HOMES = {
     "QM9": "qm9",
-    "BackboneFeatures": "features",
     "OrbitClouds": "orbits",
     "RotMNIST": "rotmnist",
 }

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gigp.datasets.atoms import ELEMENTS, MASSES, atom_features
 from gigp.datasets.cache import digest_of, load_or_build
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of, take
-from gigp.datasets.qm9_sources import ELEMENTS, NUM_MOLECULES, read_qm9
+from gigp.datasets.qm9_sources import NUM_MOLECULES, read_qm9
 from gigp.datasets.targets import TARGETS, parse_targets
 from gigp.errors import InputError, check_choice
 from gigp.groups import SO3
@@ -24,7 +25,6 @@ SPLITS = {  # numpy seed of the permutation, sizes of train, val and test
     "cormorant": (0, (100_000, 17_748, 13_083)),
     "dimenet": (42, (110_000, 10_000, 10_831)),
 }
-MASSES = [0.0, 1.008, 0, 0, 0, 0, 12.011, 14.007, 15.999, 18.998]  # by nuclear charge, in u
 HEAVIEST = 9  # most atoms other than hydrogen in a molecule
 FORMAT = 1  # of the cache; a higher number makes every cache be built again
 
@@ -196,19 +196,3 @@ def split_indices(split: Split) -> dict[Part, Tensor]:
     seed, sizes = SPLITS[split]
     permutation = torch.from_numpy(np.random.RandomState(seed).permutation(NUM_MOLECULES))
     return dict(zip(("train", "val", "test"), permutation.split(sizes), strict=True))
-
-
-def atom_features() -> Tensor:
-    """Features by nuclear charge, (10, 15); zero for 0, which is padding."""
-    table = torch.zeros(10, len(ELEMENTS), 3)
-    for i, charge in enumerate(ELEMENTS.values()):
-        z = charge / 9
-        table[charge, i] = torch.tensor([1.0, z, z * z])
-    return table.flatten(1)
-
-
-def charges_of(feat: Tensor) -> Tensor:
-    """Nuclear charges that features say, (..., 15) -> (...,): the second of an element's three
-    channels is z / 9.
-    """
-    return (9 * feat[..., 1::3].sum(-1)).round().long()

@@ -11,13 +11,13 @@ import pandas as pd
 import torch
 from rich.progress import track
 
+from gigp.datasets.atoms import ELEMENTS
 from gigp.datasets.cache import Arrays, sha256_of
 from gigp.datasets.download import download
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
 
 NUM_MOLECULES = 130_831  # 133,885 less the 3,054 that fail the geometry consistency check
-ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
 ATOM_HEAT_CAPACITY = 2.981  # cal/(mol K), 3/2 R
 PYG_MEMBER, PYG_SIZE = "qm9_v3.pt", 2_000_000_000  # of the archive; bytes, at most
 QM9PACK_SHA256 = {

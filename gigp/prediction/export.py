@@ -9,8 +9,8 @@ from torch.export import Dim, ExportedProgram, export
 from gigp.datasets import RotMNIST
 from gigp.errors import InputError
 from gigp.prediction.images import SIDE
-from gigp.run import load_trained
-from gigp.task import Task
+from gigp.training.module import Task
+from gigp.training.run import load_trained
 
 
 class Digits(nn.Module):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gigp.datasets.qm9_sources import ELEMENTS
+from gigp.datasets.atoms import ELEMENTS
 from gigp.errors import InputError
 from gigp.prediction.entries import Found, Reader
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gigp.datasets import QM9, BackboneFeatures, RotMNIST
+from gigp.datasets import QM9, RotMNIST
+from gigp.datasets.atoms import MASSES, atom_features
 from gigp.datasets.cache import sha256_of
-from gigp.datasets.qm9 import MASSES, atom_features
 from gigp.datasets.qm9_sources import atom_references
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
@@ -20,7 +20,8 @@ from gigp.pointcloud import Packing, PointCloud, center_points
 from gigp.prediction import images, molecules
 from gigp.prediction.entries import Entry, read_entries
 from gigp.prediction.molecules import Molecule
-from gigp.run import load_trained, quiet
+from gigp.training.features import BackboneFeatures
+from gigp.training.run import load_trained, quiet
 
 PAIRS = 200_000  # of atoms in a batch: bounds the memory, whatever the sizes of the molecules
 

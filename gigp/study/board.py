@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import wandb
 
-from gigp.loggers import is_online
 from gigp.study.formatting import Table
+from gigp.training.loggers import is_online
 
 
 def log_table(

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from gigp.study.experiments import base_of, composed
+from gigp.config.compose import composed
+from gigp.study.experiments import base_of
 from gigp.study.formatting import Section, Table
 from gigp.study.tables import BUDGET, NOT_ASKED
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gigp.config.compose import compose_config
 from gigp.errors import InputError
-from gigp.records import RunFolder, further_overrides
-from gigp.study.experiments import Cell, Experiment, compose_config
+from gigp.study.experiments import Cell, Experiment
+from gigp.training.records import RunFolder, further_overrides
 
 Key = tuple[str, int]
 

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from gigp.config.compose import CONFIGS
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
-from gigp.records import further_overrides
-from gigp.study.experiments import CONFIGS, Cell, Experiment, in_order, protocol_of
+from gigp.study.experiments import Cell, Experiment, in_order, protocol_of
+from gigp.training.records import further_overrides
 
 INVARIANT = ("dimenet", "schnet", "visnet")  # backbones that are so under SE(3), whatever the group
 # then readouts, by name

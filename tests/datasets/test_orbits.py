@@ -8,7 +8,7 @@ import torch
 from gigp.datasets import OrbitClouds
 from gigp.datasets.orbits import FUNCTIONS, best_of_sums
 from gigp.errors import InputError
-from gigp.run import run
+from gigp.training.run import run
 
 
 def clouds(function: str, **options) -> OrbitClouds:

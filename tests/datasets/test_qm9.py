@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from gigp.datasets import QM9
+from gigp.datasets.atoms import atom_features
 from gigp.datasets.loader import hash_of
-from gigp.datasets.qm9 import SPLITS, atom_features, split_indices
+from gigp.datasets.qm9 import SPLITS, split_indices
 from gigp.datasets.qm9_sources import NUM_MOLECULES, atom_references
 from gigp.datasets.targets import HARTREE
 from gigp.errors import InputError

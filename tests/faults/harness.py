@@ -16,8 +16,8 @@ import torch
 from omegaconf import OmegaConf
 
 from gigp.errors import InputError
-from gigp.records import RunFolder
-from gigp.run import run
+from gigp.training.records import RunFolder
+from gigp.training.run import run
 from tests.programs import FORK
 
 COLUMNS = ["train_seconds", "seconds", "cpu_seconds"]

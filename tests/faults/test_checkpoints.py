@@ -9,9 +9,9 @@ import zipfile
 import pytest
 import torch
 
-from gigp.checkpoints import AtomicCheckpoints, load_checkpoint
 from gigp.errors import InputError
-from gigp.run import load_trained, run
+from gigp.training.checkpoints import AtomicCheckpoints, load_checkpoint
+from gigp.training.run import load_trained, run
 from tests.faults.harness import left
 
 

@@ -8,8 +8,8 @@ import time
 import pandas as pd
 import pytest
 
-from gigp.run import run
-from gigp.task import Task
+from gigp.training.module import Task
+from gigp.training.run import run
 from tests.faults.harness import assert_same_run, left
 
 YEAR = 365 * 86_400

@@ -13,7 +13,7 @@ from PIL import Image
 from gigp.errors import InputError
 from gigp.prediction import images, molecules
 from gigp.prediction.entries import read_entries
-from tests.test_predict_molecules import TEXTS
+from tests.prediction.test_molecules import TEXTS
 
 # what a hand, a spreadsheet or another program may leave in a table of numbers
 PIECES = [

@@ -7,7 +7,7 @@ import random
 import pytest
 from omegaconf import OmegaConf
 
-from gigp.run import run
+from gigp.training.run import run
 from tests.faults.harness import REFUSED, Killable, assert_same_run, die_at, finish, left
 from tests.programs import FORK
 

@@ -9,10 +9,11 @@ import zipfile
 
 import pytest
 
-import gigp.run as running
-from gigp import config, records
+import gigp.training.run as running
+from gigp.config import instantiate as config
 from gigp.datasets import cache, loader, qm9
-from gigp.run import run
+from gigp.training import records
+from gigp.training.run import run
 from tests.conftest import tiny
 
 # owner, function; of the atomic writes only the syncs and renames count, a careless writer would

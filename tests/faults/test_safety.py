@@ -14,7 +14,7 @@ import pytest
 from gigp.datasets.cache import CacheError, load_or_build, read
 from gigp.errors import InputError
 from gigp.prediction.images import read_npy
-from gigp.run import run
+from gigp.training.run import run
 from tests.conftest import ROOT, tiny
 from tests.faults.harness import left
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from gigp.records import further_overrides
 from gigp.study.experiments import Cell
 from gigp.study.runs import pairs, pool_defaults, symmetry_of, unit_of
+from gigp.training.records import further_overrides
 
 EPOCHS = 20
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from gigp.study.experiments import base_of, compose_config
+from gigp.config.compose import compose_config
+from gigp.study.experiments import base_of
 from gigp.study.paper import COMPARISONS, gpu_estimates, paper_table
 from gigp.study.runs import read_records
 from tests.conftest import ROOT

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from gigp.run import run
 from gigp.study.studies import study_tables
 from gigp.study.symmetry import measure, turned
+from gigp.training.run import run
 from tests.conftest import ROOT, tiny
 
 TINY = tiny(epochs=1, train=75, val=20, test=20)

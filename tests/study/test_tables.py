@@ -7,9 +7,10 @@ import pytest
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from gigp.config import instantiate
+from gigp.config.compose import CONFIGS
+from gigp.config.instantiate import instantiate
 from gigp.errors import InputError
-from gigp.study.experiments import CONFIGS, read_experiments
+from gigp.study.experiments import read_experiments
 from gigp.study.published import read_published
 from gigp.study.report import family
 from gigp.study.runs import read_records, symmetry_of

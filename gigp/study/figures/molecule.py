@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
-from gigp.orbits import Orbits
+from gigp.pools.orbits import Orbits
 from gigp.study.figures.style import plt, save
 
 ELEMENTS = {

@@ -8,7 +8,7 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from gigp.study.experiments import CONFIGS
+from gigp.config.compose import CONFIGS
 
 PANELS = 6  # of a figure at most
 STYLES = {  # of pools: grey or color, line, marker

@@ -1,0 +1,208 @@
+"""Invariant networks for molecules from PyTorch Geometric as backbones: does orbit pooling help
+them, too?
+
+The networks are the library's own, up to the features of the atoms; the pool and the head of this
+project follow. Neighbor lists are made here, in plain PyTorch: the library's need an extension that
+has to be compiled, and stop at 32 neighbors. DimeNet++, which needs triplets, too, is in
+`gigp.backbones.dimenet`.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn.models import SchNet as PyGSchNet
+from torch_geometric.nn.models import ViSNet as PyGViSNet
+from torch_geometric.utils import to_dense_batch
+
+from gigp.datasets.atoms import charges_of
+from gigp.errors import InputError
+from gigp.groups import SE3, Group
+from gigp.groups.series import norm
+from gigp.pointcloud import PointCloud
+
+
+class RadiusGraph(nn.Module):
+    """All pairs of atoms of one molecule within a distance, with both directions of every pair.
+
+    Args:
+        cutoff: largest distance in Angstrom.
+        loops: every atom is also its own neighbor.
+    """
+
+    def __init__(self, cutoff: float, loops: bool = False) -> None:
+        super().__init__()
+        self.cutoff, self.loops = cutoff, loops
+
+    def forward(self, pos: Tensor, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pairs (neighbor, atom), (2, E); their distance, (E,); the vector from atom to neighbor,
+        (E, 3).
+
+        Args:
+            pos: positions, (R, 3).
+            batch: molecule of every atom, ascending, (R,).
+        """
+        # (B, N, 3), (B, N)
+        dense, mask = to_dense_batch(pos.detach(), batch)
+        # (B, N, N)
+        near = torch.cdist(dense, dense, compute_mode="donot_use_mm_for_euclid_dist") <= self.cutoff
+        same = torch.eye(mask.shape[1], dtype=torch.bool, device=pos.device)
+        near = near & mask.unsqueeze(1) & mask.unsqueeze(2) & (~same if not self.loops else True)
+        molecule, neighbor, atom = near.nonzero(as_tuple=True)
+        # of an atom among all, (B, N)
+        row = (mask.flatten().cumsum(0) - 1).view_as(mask)
+        pairs = torch.stack([row[molecule, neighbor], row[molecule, atom]])  # (2, E)
+        vector = pos[pairs[0]] - pos[pairs[1]]
+        # ViSNet writes into the vectors
+        return pairs, norm(vector), vector.clone()
+
+
+class InvariantNet(nn.Module):
+    """Base of the adapters: a padded batch of molecules in, invariant features of every atom out.
+
+    Args:
+        in_channels: of the input features, which must be those of `gigp.datasets.QM9`; charges are
+            read from them.
+        group: what the configuration asks for; the network is invariant under SE(3) whatever it
+            says.
+        grid: of images, which these networks do not take.
+        unused: settings of other backbones, which data sets and groups bring along.
+
+    Raises:
+        InputError: other features than those of molecules, or a group whose configuration rescales
+            positions, so that the cutoff would not be in Angstrom.
+
+    Attributes:
+        group: under which the network is invariant, whatever the configuration says.
+    """
+
+    name: str
+    out_channels: int
+    group: Group = SE3()
+
+    def __init__(
+        self, in_channels: int, group: Group, grid: Tensor | None = None, **unused: object
+    ) -> None:
+        super().__init__()
+        if in_channels != 15 or group.dim != 3 or grid is not None:
+            raise InputError(
+                f"backbone={self.name} is for molecules: dataset=qm9, three dimensions and 15 "
+                f"channels; "
+                f"not {in_channels} channels in {group.dim} dimensions."
+            )
+        if not group.free:
+            raise InputError(
+                f"backbone={self.name} is invariant under SE(3) by itself and takes positions in "
+                f"Angstrom; "
+                f"{group} is a setting of LieConv that rescales them. Use group=T3."
+            )
+
+    def features(self, charges: Tensor, pos: Tensor, batch: Tensor) -> Tensor:
+        """Features (R, out_channels) of R atoms: charges (R,), positions (R, 3), molecule (R,)."""
+        raise NotImplementedError
+
+    def forward(self, cloud: PointCloud) -> PointCloud:
+        """(B, N, 15) features -> (B, N, out_channels)."""
+        mask = cloud.mask
+        batch = torch.arange(len(mask), device=mask.device).unsqueeze(-1).expand_as(mask)[mask]
+        if len(batch) == 0:
+            return cloud._replace(feat=cloud.feat.new_zeros(*mask.shape, self.out_channels))
+        # (R, out_channels)
+        atoms = self.features(charges_of(cloud.feat[mask]), cloud.pos[mask], batch)
+        feat = atoms.new_zeros(*mask.shape, atoms.shape[-1]).masked_scatter(
+            mask.unsqueeze(-1), atoms
+        )
+        return cloud._replace(feat=feat)
+
+    def fit(self, cloud: PointCloud) -> None:
+        """Takes nothing from the training set."""
+
+    def kept(self, cloud: PointCloud) -> PointCloud:
+        """All points."""
+        return cloud
+
+
+class SchNet(InvariantNet):
+    """SchNet (Schuett et al. 2017, arXiv 1706.08566) up to its last hidden layer, `channels` / 2
+    features an atom.
+
+    With pool=sum and pool_on=outputs it is the published network.
+
+    Args:
+        channels, layers, gaussians: width, interaction blocks, and radial basis functions.
+        cutoff: of neighborhoods, Angstrom.
+        setting: see `InvariantNet`.
+    """
+
+    name = "schnet"
+
+    def __init__(
+        self,
+        *,
+        channels: int = 128,
+        layers: int = 6,
+        gaussians: int = 50,
+        cutoff: float = 10.0,
+        **setting: object,
+    ) -> None:
+        super().__init__(**setting)
+        self.graph = RadiusGraph(cutoff)
+        self.net = PyGSchNet(
+            channels, channels, layers, gaussians, cutoff, interaction_graph=self._pairs
+        )
+        self.net.lin2, self.net.readout = nn.Identity(), PerAtom()
+        self.out_channels = channels // 2
+
+    def features(self, charges: Tensor, pos: Tensor, batch: Tensor) -> Tensor:
+        return self.net(charges, pos, batch)
+
+    def _pairs(self, pos: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+        return self.graph(pos, batch)[:2]
+
+
+class PerAtom(nn.Module):
+    """Stands where a network of the library sums over atoms, and leaves them."""
+
+    def forward(self, x: Tensor, index: Tensor, dim: int = 0) -> Tensor:
+        return x
+
+
+class ViSNet(InvariantNet):
+    """ViSNet (Wang et al. 2022, arXiv 2210.16518): scalars and vectors, read out as `channels`
+    invariants an atom.
+
+    Half of them are the scalars after the first gated block of its head, half the lengths of the
+    vectors beside them.
+
+    Args:
+        channels, layers, heads, radial: width, layers, attention heads, and radial basis functions.
+        cutoff: of neighborhoods, Angstrom.
+        setting: see `InvariantNet`.
+    """
+
+    name = "visnet"
+
+    def __init__(
+        self,
+        *,
+        channels: int = 128,
+        layers: int = 6,
+        heads: int = 8,
+        radial: int = 32,
+        cutoff: float = 5.0,
+        **setting: object,
+    ) -> None:
+        super().__init__(**setting)
+        net = PyGViSNet(
+            num_heads=heads,
+            num_layers=layers,
+            hidden_channels=channels,
+            num_rbf=radial,
+            cutoff=cutoff,
+        )
+        self.net, self.gate = net.representation_model, net.output_model.output_network[0]
+        self.net.distance = RadiusGraph(cutoff, loops=True)
+        self.out_channels = 2 * (channels // 2)
+
+    def features(self, charges: Tensor, pos: Tensor, batch: Tensor) -> Tensor:
+        # (R, channels / 2), (R, 3, channels / 2)
+        scalars, vectors = self.gate(*self.net(charges, pos, batch))
+        return torch.cat([scalars, norm(vectors.mT)], -1)

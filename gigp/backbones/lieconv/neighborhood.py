@@ -1,0 +1,218 @@
+"""The neighbors that a convolution sums over: farthest points, balls, and the sum of kernel x
+feature over them.
+
+Clouds of equal size are handled together, so that nothing is padded: tables of pairs have shape (g,
+n, m) for g clouds of n points (the neighbors) and m queries (the points that a layer keeps). Where
+balls are sampled, neighbors are gathered instead, the same number for every query of the batch.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gigp.nn.linear import works_by_itself
+
+ALL = slice(None)
+
+
+def farthest_points(distance: Tensor, num: int) -> Tensor:
+    """Farthest-point subsample, starting from the most central point.
+
+    Args:
+        distance: between the points of every cloud, (g, n, n).
+        num: number of points to keep.
+
+    Returns:
+        Their indices, (g, num), in the order they were chosen. A function of the distances alone,
+        so it does not depend on the order of the points (but for ties).
+    """
+    clouds = torch.arange(len(distance), device=distance.device)
+    chosen = [(distance + distance.mT).sum(-1).argmin(-1)]  # (g,)
+    nearest = distance[clouds, chosen[0]]  # (g, n) distance to the closest chosen point
+    for _ in range(num - 1):
+        chosen.append(nearest.argmax(-1))
+        nearest = torch.minimum(nearest, distance[clouds, chosen[-1]])
+    return torch.stack(chosen, -1)
+
+
+def choose_neighbors(
+    distance: Tensor, radius: Tensor, num: int, random: bool
+) -> tuple[Tensor, Tensor]:
+    """Up to `num` neighbors within the ball around every query.
+
+    A ball that holds more is sampled: at random in training; otherwise at even ranks of distance,
+    which is a fixed, stratified sample of the same ball, independent of the order of the points and
+    of the rest of the batch.
+
+    Args:
+        distance: from n points to m queries, (g, n, m).
+        radius: of the ball, a scalar tensor.
+        num: neighbors per query, P = min(num, n).
+        random: draw at random (from torch's global generator).
+
+    Returns:
+        Indices of the neighbors (g, m, P), and which of them lie in the ball (g, m, P); those come
+        first.
+    """
+    distance = distance.mT  # (g, m, n)
+    num = min(num, distance.shape[2])
+    inside = distance <= radius
+    if random:
+        key, index = torch.where(inside, torch.rand(inside.shape, device=inside.device), 2.0).topk(
+            num, largest=False
+        )
+        return index, key < 2
+    # (g, m, n), the ball first
+    order = torch.where(inside, distance, torch.inf).argsort(stable=True)
+    count = inside.sum(2, keepdim=True)  # (g, m, 1)
+    rank = torch.arange(num, device=distance.device)  # (P,)
+    # (g, m, P), even over the ball
+    spread = ((2 * rank + 1) * count) // (2 * num)
+    return order.gather(2, torch.where(count > num, spread, rank)), rank < count
+
+
+@dataclass
+class Neighborhood:
+    """The (neighbor j, query i) pairs of one convolution over a whole batch, and the weighted sum
+    over them.
+
+    Attributes:
+        pairs: kernel inputs [log(v_j^-1 u_i), q_i, q_j] of the pairs that count, (E, a).
+        shapes: (g, n, m) of the tables that the pairs fill, one for each group of clouds of equal
+            size.
+        index: where neighbors are gathered, the rows of P neighbors of every query, (Q, P); there
+            is one table then, (Q, P, 1), instead of those of `shapes`.
+        slots: which places of that table the pairs take, (E,); None for all.
+    """
+
+    pairs: Tensor
+    shapes: list[tuple[int, int, int]]
+    index: Tensor | None = None
+    slots: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.table_shapes = self.shapes if self.index is None else [(*self.index.shape, 1)]
+        self.places = sum(math.prod(shape) for shape in self.table_shapes)
+        # of each group's rows
+        self.starts = list(accumulate((g * n for g, n, _ in self.shapes), initial=0))
+        ones = self.tables(torch.ones_like(self.pairs[:, :1]))
+        # (Q, 1, 1)
+        self.count = torch.cat([t.sum(1).flatten() for t in ones])[:, None, None].clamp(min=1)
+
+    def sum(self, kernel: Tensor, feat: Tensor) -> Tensor:
+        """Outer products kernel_ij (x) f_j, summed over the neighbors j.
+
+        Args:
+            kernel: kernel values of the pairs, (E, k).
+            feat: features of S signals on all R points, (R, S, c).
+
+        Returns:
+            (Q, S, k * c) for all Q queries.
+        """
+        tables = self.tables(kernel)
+        return outer_sums(tables, [self.values(feat, i) for i in range(len(tables))])
+
+    def tables(self, x: Tensor) -> list[Tensor]:
+        """Values of the pairs (E, k) as dense tables (g, n, m, k), 0 where a pair does not
+        count.
+        """
+        return self.split(self.placed(x))
+
+    def placed(self, x: Tensor) -> Tensor:
+        """Values of the pairs (E, k) at their places in the concatenated tables, (places, k)."""
+        if self.slots is None:
+            return x
+        return x.new_zeros(self.places, x.shape[1]).index_copy_(0, self.slots, x)
+
+    def split(self, x: Tensor) -> list[Tensor]:
+        """Concatenated tables (places, k) one by one, (g, n, m, k)."""
+        sizes = [math.prod(shape) for shape in self.table_shapes]
+        return [
+            t.view(*shape, -1) for t, shape in zip(x.split(sizes), self.table_shapes, strict=True)
+        ]
+
+    def values(self, feat: Tensor, table: int, clouds: slice = ALL) -> Tensor:
+        """Features of the points in some clouds of a table, (b, n, S, c)."""
+        if self.index is None:
+            return self._points(feat, table)[clouds]
+        # embedding: a gather whose gradient is summed in the same order by any number of threads
+        return F.embedding(self.index[clouds], feat.flatten(1)).unflatten(2, feat.shape[1:])
+
+    def add_values(self, values: Tensor, feat: Tensor, table: int, clouds: slice = ALL) -> None:
+        """Add (b, n, S * c) to the features of those points."""
+        if self.index is None:
+            self._points(feat, table)[clouds].flatten(2).add_(values)
+        else:
+            feat.flatten(1).index_add_(0, self.index[clouds].flatten(), values.flatten(0, 1))
+
+    def _points(self, feat: Tensor, table: int) -> Tensor:
+        """Rows of a group of clouds, (g, n, S, c)."""
+        return feat[self.starts[table] : self.starts[table + 1]].unflatten(
+            0, self.shapes[table][:2]
+        )
+
+
+def outer_sum(table: Tensor, values: Tensor) -> Tensor:
+    """(g, n, m, k), (g, n, S, c) -> (g * m, S, k * c), as one matrix product per cloud."""
+    g, _, m, k = table.shape
+    # (g, m * k, S * c)
+    sums = table.flatten(2).transpose(1, 2) @ values.flatten(2)
+    return sums.view(g * m, k, *values.shape[2:]).transpose(1, 2).flatten(2)
+
+
+def outer_sums(tables: list[Tensor], values: list[Tensor]) -> Tensor:
+    """`outer_sum` of several tables one below the other, (Q, S, k * c).
+
+    Without gradients the products of a single signal go where they belong, which saves a copy.
+    """
+    _, _, signals, channels = values[0].shape
+    if len(tables) == 1 or signals > 1 or torch.is_grad_enabled() or not works_by_itself(values[0]):
+        return concatenate([outer_sum(t, v) for t, v in zip(tables, values, strict=True)])
+    sizes = [t.shape[0] * t.shape[2] for t in tables]
+    out = values[0].new_empty(sum(sizes), 1, tables[0].shape[3] * channels)
+    for table, value, part in zip(tables, values, out.split(sizes), strict=True):
+        torch.bmm(table.flatten(2).mT, value.flatten(2), out=part.view(len(table), -1, channels))
+    return out
+
+
+def concatenate(tensors: list[Tensor]) -> Tensor:
+    """torch.cat, without the copy where there is nothing to join."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+
+
+def whole(tables: list[Tensor]) -> Neighborhood:
+    """Every point of a cloud is a neighbor: kernel inputs of all pairs, (g, n, m, a) for each group
+    of clouds.
+    """
+    shapes = [tuple(t.shape[:3]) for t in tables]
+    return Neighborhood(concatenate([t.flatten(0, 2) for t in tables]), shapes)
+
+
+def sampled(tables: list[Tensor], chosen: list[tuple[Tensor, Tensor]]) -> Neighborhood:
+    """Gather the chosen neighbors.
+
+    Args:
+        tables: kernel inputs of all pairs, (g, n, m, a) for each group of clouds of equal size.
+        chosen: for each group the indices of P neighbors, (g, m, P), and which of them count, as
+            positions in the flattened (g * m * P,) indices. Small clouds may have fewer than
+            others.
+    """
+    num = max(index.shape[2] for index, _ in chosen)
+    pairs, rows, slots, row, place = [], [], [], 0, 0
+    for table, (index, kept) in zip(tables, chosen, strict=True):
+        g, n, m, _ = table.shape
+        own = index.shape[2]
+        # row of each cloud
+        first = n * torch.arange(g, device=index.device)[:, None, None]
+        index = index + first  # (g, m, P)
+        pair = (index * m + torch.arange(m, device=index.device)[:, None]).flatten()[kept]
+        pairs.append(table.flatten(0, 2).index_select(0, pair))
+        rows.append(F.pad(index + row, (0, num - own)).flatten(0, 1))
+        slots.append(place + (kept if own == num else kept // own * num + kept % own))
+        row, place = row + g * n, place + g * m * num
+    shapes = [tuple(t.shape[:3]) for t in tables]
+    return Neighborhood(concatenate(pairs), shapes, concatenate(rows), concatenate(slots))

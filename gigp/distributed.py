@@ -1,0 +1,76 @@
+"""Several processes that work on one run: how many, which rows of a batch, sums over all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gigp.pointcloud import PointCloud
+
+_alone = False
+
+
+def world_size() -> int:
+    """Processes that work on this run together: 1 unless Lightning has connected several."""
+    return (
+        dist.get_world_size() if dist.is_available() and dist.is_initialized() and not _alone else 1
+    )
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, every process does the same on its own, as if there were no others."""
+    global _alone
+    _alone = True
+    try:
+        yield
+    finally:
+        _alone = False
+
+
+def share(batch: tuple[PointCloud, Tensor]) -> tuple[PointCloud, Tensor]:
+    """The rows of a global batch that are this process's; none where there are fewer clouds than
+    processes.
+    """
+    cloud, target = batch
+    return share_cloud(cloud), target[_rows()]
+
+
+def share_cloud(cloud: PointCloud) -> PointCloud:
+    """Likewise without targets."""
+    if world_size() == 1:
+        return cloud
+    pos, feat, mask, _ = cloud
+    # all clouds may share their positions
+    rows, rows_of_pos = _rows(), slice(None) if len(pos) == 1 else _rows()
+    return PointCloud(pos[rows_of_pos], feat[rows], mask[rows_of_pos])
+
+
+def _rows() -> slice:
+    return slice(dist.get_rank() if world_size() > 1 else 0, None, world_size())
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """Sum of a tensor of equal shape over all processes. Its gradient is that of the sum of all
+    their losses.
+    """
+    return _Sum.apply(x)

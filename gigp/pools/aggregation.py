@@ -1,0 +1,216 @@
+"""GIGP as an aggregation of PyTorch Geometric: points in one list, with an index that says which
+graph each is of.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.nn.aggr import Aggregation
+
+from gigp.errors import InputError
+from gigp.groups import Group
+from gigp.pointcloud import PointCloud
+from gigp.pools.gigp import GIGP, coordinate
+
+
+class GIGPAggregation(Aggregation):
+    """Group Invariant Global Pooling (arXiv 2305.19207) wherever PyTorch Geometric takes an
+    aggregation.
+
+        aggr = GIGPAggregation(64, SO3(), membership="hat")
+        aggr.fit(train_loader)  # space the orbits over the radii of the training set
+        out = aggr(x, data.batch, dim_size=data.num_graphs, pos=data.pos)
+
+    The same numbers as the dense layer `gigp.pools.gigp.GIGP`, which it holds as `pool`. `index`
+    may be unsorted, graphs may be empty. Compiles without graph breaks where `dim_size` or `ptr` is
+    given. Costs O(points x (orbits + channels)) memory beside the sums of the orbits themselves.
+
+    Args:
+        channels: number of feature channels.
+        group: the group whose orbits are told apart, as SO(3) or SO(2).
+        options: of `gigp.pools.gigp.GIGP`.
+
+    Raises:
+        InputError: as `gigp.pools.gigp.GIGP` does.
+    """
+
+    def __init__(self, channels: int, group: Group, **options: Any) -> None:
+        super().__init__()
+        self.pool = GIGP(channels, group, **options)
+
+    def fit(self, batches: Iterable[Data]) -> None:
+        """Space the orbit centers over the range of the orbit coordinate on training graphs, alone
+        or in batches.
+        """
+        self.pool.fit(PointCloud.from_pyg(batch) for batch in batches)
+
+    def reset_parameters(self) -> None:
+        self.pool.reset_parameters()
+
+    def forward(
+        self,
+        x: Tensor,
+        index: Tensor | None = None,
+        ptr: Tensor | None = None,
+        dim_size: int | None = None,
+        dim: int = -2,
+        max_num_elements: int | None = None,
+        *,
+        pos: Tensor | None = None,
+        q: Tensor | None = None,
+    ) -> Tensor:
+        """Pool.
+
+        Args:
+            x: features, (N, c).
+            index: graph of every point, (N,), in any order.
+            ptr: where each of the graphs starts among sorted points, and the end, (B + 1,); in
+                place of `index`.
+            dim_size: number of graphs B; by default as many as `index` or `ptr` names.
+            dim: the dimension of the points, 0 or -2.
+            max_num_elements: not needed; part of the common signature.
+            pos: positions, (N, d).
+            q: orbit coordinates, (N,), in place of positions.
+
+        Returns:
+            (B, c); 0 for a graph without points.
+
+        Raises:
+            InputError: neither or both of `pos` and `q`, or of another length or number of channels
+                than expected, or an `index` or `ptr` that does not name a graph for each point.
+        """
+        self.assert_two_dimensional_input(x, dim)
+        if ptr is not None:
+            check_ptr(ptr, index, len(x))
+        if index is None:
+            index = torch.repeat_interleave(ptr.diff(), output_size=len(x))
+        self._check(x, index, pos, q)
+        if q is None:
+            q = self._coordinate(pos, index, dim_size)
+        # (N, K)
+        m = self.pool.orbits(q[None], torch.ones_like(q[None], dtype=torch.bool))[0].to(x.dtype)
+        # (B, K)
+        n = m.new_zeros(dim_size, m.shape[1]).index_add(0, index, m)
+        return self.pool.combine(sum_of_products(m, x, index, dim_size), n)
+
+    def _check(self, x: Tensor, index: Tensor, pos: Tensor | None, q: Tensor | None) -> None:
+        """Refuse points without a place, and arguments that do not fit together."""
+        channels, dim = self.pool.channels, self.pool.group.dim
+        if (pos is None) == (q is None):
+            raise InputError(
+                f"{'neither' if q is None else 'both'} of pos= and q= given; pass one of them: "
+                f"positions (N, {dim}) or "
+                "orbit coordinates (N,). Layers that call their aggregation without either cannot "
+                "use GIGP."
+            )
+        place, shape = (q, (len(x),)) if pos is None else (pos, (len(x), dim))
+        if x.shape[1] != channels or place.shape != shape:
+            raise InputError(
+                f"x {tuple(x.shape)} and {'q' if pos is None else 'pos'} {tuple(place.shape)} do "
+                f"not fit; "
+                f"expected {(len(x), channels)} and {shape}."
+            )
+        if not x.is_floating_point():
+            raise InputError(
+                f"x is of {x.dtype}, which cannot hold shares of points; pass x.float()."
+            )
+        if index.shape != (len(x),) or index.dtype != torch.long:
+            raise InputError(
+                f"index {tuple(index.shape)} of {index.dtype} does not name the graph of each of "
+                f"{len(x)} points; "
+                f"expected {(len(x),)} of torch.int64."
+            )
+        if readable(index) and bool((index < 0).any()):
+            point = int((index < 0).nonzero()[0])
+            raise InputError(f"index[{point}] is {int(index[point])}; graphs are numbered from 0.")
+
+    def _coordinate(self, pos: Tensor, index: Tensor, num: int) -> Tensor:
+        """Orbit coordinates, (N,), of positions (N, d) about the centroid of each graph or about
+        the origin.
+        """
+        if self.pool.center == "centroid":
+            count = (
+                pos.new_zeros(num, 1).index_add(0, index, torch.ones_like(pos[:, :1])).clamp(min=1)
+            )
+            pos = pos - (pos.new_zeros(num, pos.shape[1]).index_add(0, index, pos) / count)[index]
+        return coordinate(
+            self.pool.group, "origin", pos[None], torch.ones_like(pos[None, :, 0], dtype=torch.bool)
+        )[0]
+
+    def extra_repr(self) -> str:
+        return f"{self.pool.channels}, {self.pool.group}, orbits={self.pool.orbits.num}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+def readable(x: Tensor) -> bool:
+    """Whether values can be looked at for nothing: on a CPU, outside of graphs; elsewhere the host
+    would wait.
+    """
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def check_ptr(ptr: Tensor, index: Tensor | None, points: int) -> None:
+    """Refuse a `ptr` (B + 1,) that does not cut the points into graphs, or not into those that
+    `index` (N,) names.
+
+    Raises:
+        InputError: with what it holds.
+    """
+    if ptr.dtype != torch.long or ptr.dim() != 1 or not len(ptr):
+        raise InputError(
+            f"ptr {tuple(ptr.shape)} of {ptr.dtype} should be (graphs + 1,) of torch.int64."
+        )
+    if not readable(ptr):
+        return
+    count = ptr.diff()
+    if ptr[0] != 0 or ptr[-1] != points or (count < 0).any():
+        raise InputError(
+            f"ptr {ptr.tolist()} should rise from 0 to the number of points, {points}."
+        )
+    if index is not None and not torch.equal(
+        torch.arange(len(count)).repeat_interleave(count), index
+    ):
+        raise InputError(f"index and ptr {ptr.tolist()} name other graphs; pass one of them.")
+
+
+def sum_of_products(m: Tensor, x: Tensor, index: Tensor, num: int) -> Tensor:
+    """sum_i m_ik x_ic over the points i of every graph, (B, K, c), at the speed of matrix products.
+
+    The points of a graph are laid into tiles of a fixed size, the last one of a graph filled up
+    with zeros, and the products of tiles are added up. All shapes follow from those of the
+    arguments, so nothing waits for a device, and no tensor is larger than O(points x (K + c)) or
+    the result.
+
+    Args:
+        m: (N, K).
+        x: (N, c).
+        index: graph of every point, (N,).
+        num: number of graphs B.
+    """
+    (points, k), c = m.shape, x.shape[1]
+    tile = max(8, min(k, c))
+    index, order = index.sort(stable=True)
+    count = index.new_zeros(num).index_add(0, index, torch.ones_like(index))
+    # of every graph
+    tiles = (count + tile - 1) // tile
+    rank = torch.arange(points, device=index.device) - (count.cumsum(0) - count)[index]
+    slot = (tiles.cumsum(0) - tiles)[index] * tile + rank
+    # as many as there can be
+    total = points // tile + num
+
+    def lay(values: Tensor) -> Tensor:
+        width = values.shape[1]
+        return (
+            values.new_zeros(total * tile, width)
+            .index_copy(0, slot, values[order])
+            .view(total, tile, width)
+        )
+
+    # of every tile
+    graph = index.new_zeros(total).index_copy(0, slot // tile, index)
+    return m.new_zeros(num, k, c).index_add(0, graph, lay(m).mT @ lay(x))

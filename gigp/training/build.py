@@ -1,0 +1,41 @@
+"""From a composed configuration to the model and what is trained."""
+
+import math
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from gigp.config.instantiate import instantiate
+from gigp.datasets.loader import PointCloudDataModule
+from gigp.model import PointCloudModel
+from gigp.training.module import Classification, Regression, Task
+
+
+def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
+    """Build the model that a composed config asks for, on the data of a set-up data module."""
+    group = instantiate(cfg.group)
+    grid = getattr(datamodule, "grid", None)
+    backbone = instantiate(cfg.backbone, in_channels=datamodule.in_channels, group=group, grid=grid)
+    channels = datamodule.out_dim if cfg.pool_on == "outputs" else backbone.out_channels
+    pool = instantiate(cfg.pool, channels=channels)
+    return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on)
+
+
+def build_task(
+    model: PointCloudModel, data: PointCloudDataModule, *, fit: bool = True, **options
+) -> Task:
+    """The task that fits a data module.
+
+    Args:
+        fit: take statistics from the training set; else from the state dict that is loaded next,
+            and `data` needs no `setup`.
+    """
+    if data.kind == "classification":
+        return Classification(model, {"error": "%"}, **options)
+    units = {target.name: target.unit for target in data.targets}
+    targets = data.train_targets().double() if fit else torch.full((2, len(units)), math.nan)
+    mean, std = targets.mean(0).float(), targets.std(0).clamp(min=1e-12).float()
+    return Regression(
+        model, units, mean, std, [target.factor for target in data.targets], **options
+    )

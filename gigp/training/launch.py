@@ -1,0 +1,174 @@
+"""One run in several processes: who is who, which rows of a batch are whose, and how the other
+processes start.
+
+Every process fetches and augments the same global batch, then takes every W-th row of it. So what
+is drawn does not depend on the number W of processes, and no sample of training, validation or test
+is left out or counted twice.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch.distributed as dist
+import yaml
+from lightning.pytorch.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+
+from gigp.errors import InputError, check_choice
+
+JOIN = "from gigp.training.run import join; join()"  # what another process executes
+StrategyName = Literal["auto", "ddp"]
+PATIENCE = 60  # seconds that the other processes may take to end after the first
+# names the pipe through which another process tells the first that it is there
+READY = "GIGP_READY"
+
+
+def choose_strategy(name: StrategyName, devices: int | str, nodes: int) -> str | Strategy:
+    """Lightning's strategy for one device, or data parallelism over several.
+
+    Buffers are not broadcast in every step: all processes compute the same.
+    """
+    check_choice("trainer.strategy", name, StrategyName)
+    return (
+        "auto" if name == "auto" and devices == nodes == 1 else DDPStrategy(broadcast_buffers=False)
+    )
+
+
+def choose_environment() -> list[ClusterEnvironment]:
+    """What tells Lightning about the processes in a job of SLURM; Lightning finds out by itself
+    elsewhere.
+
+    A job with one task starts the others itself. Lightning never requeues: whoever submitted the
+    job does.
+    """
+    if not SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
+        return []
+    one = os.environ.get("SLURM_NTASKS") == "1"
+    return [LightningEnvironment() if one else SLURMEnvironment(auto_requeue=False)]
+
+
+@contextmanager
+def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
+    """Start the other processes of a run on several devices of this machine, and end them with it.
+
+    Nothing is started for one device, or where torchrun or a scheduler has started all processes
+    already. The others execute `gigp.training.run.join` with the same configuration, whatever
+    started the first (Lightning would repeat the command line, which in a sweep is not that of the
+    run); they write nothing.
+
+    Args:
+        trainer: knows the number of devices.
+        config: resolved configuration.
+
+    Raises:
+        InputError: several machines, or a process ended with an error of its own, be it before it
+            met the first one, which would wait for half an hour.
+    """
+    strategy = trainer.strategy
+    environment = getattr(strategy, "cluster_environment", None)
+    if not isinstance(strategy, DDPStrategy) or environment.creates_processes_externally:
+        _tell_first()
+        yield
+        return
+    if trainer.num_nodes > 1:
+        raise InputError(
+            f"trainer.num_nodes={trainer.num_nodes}: start the processes of several machines with "
+            f"torchrun or srun, "
+            "see docs/cluster.md."
+        )
+    world = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(trainer.world_size),
+    }
+    world |= {"NODE_RANK": "0", "LOCAL_RANK": "0"}
+    before = dict(os.environ)
+    os.environ.update(world)
+    started = [_start(rank, config) for rank in range(1, trainer.world_size)]
+    others, pipes = [process for process, _ in started], [pipe for _, pipe in started]
+    try:
+        for rank, pipe in enumerate(pipes, 1):
+            if not os.read(pipe, 1):
+                raise InputError(
+                    f"process {rank} of the run ended before it began; its message is above."
+                )
+        yield
+        codes = [process.wait(PATIENCE) for process in others]
+        if any(codes):
+            raise InputError(f"processes of the run ended with {codes}; their messages are above.")
+    # a lost connection says nothing about what the other process met with
+    except RuntimeError as error:
+        ended = [rank for rank, process in enumerate(others, 1) if _ends(process)]
+        if not ended:
+            raise
+        raise InputError(f"process {ended[0]} of the run ended; its message is above.") from error
+    finally:
+        for pipe in pipes:
+            os.close(pipe)
+        for process in others:
+            process.kill()
+            process.wait()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        for key in world:
+            os.environ.pop(key, None)
+        os.environ.update({key: before[key] for key in world if key in before})
+
+
+def _start(rank: int, config: dict[str, Any]) -> tuple[subprocess.Popen, int]:
+    """Start a process that reads its configuration from standard input; in a session of its own, so
+    that Ctrl-C interrupts the first process alone, which ends it.
+
+    Returns:
+        The process, and the end of a pipe that a byte comes out of when it is ready, or nothing
+        where it has ended.
+    """
+    package = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    ready, told = os.pipe()
+    env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path, READY: str(told)}
+    command = [sys.executable, "-c", JOIN]
+    options = {
+        "stdin": subprocess.PIPE,
+        "text": True,
+        "start_new_session": True,
+        "pass_fds": (told,),
+    }
+    process = subprocess.Popen(command, env=env, **options)
+    os.close(told)
+    with suppress(BrokenPipeError), process.stdin as file:  # it may have ended already
+        yaml.safe_dump(config, file)
+    return process, ready
+
+
+def _tell_first() -> None:
+    """Say that this process is about to meet the first one, if that one has started it."""
+    if pipe := os.environ.pop(READY, None):
+        os.write(int(pipe), b"1")
+        os.close(int(pipe))
+
+
+def _ends(process: subprocess.Popen) -> bool:
+    """Whether a process has ended by itself with an error, or does so now."""
+    try:
+        return process.wait(5) != 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

@@ -1,0 +1,188 @@
+"""What is learned: loss, metrics in physical units, optimizer and schedule, as Lightning
+modules.
+"""
+
+import math
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import Accuracy, MeanAbsoluteError, MeanMetric, Metric
+
+from gigp.distributed import share, world_size
+from gigp.errors import InputError
+from gigp.model import PointCloudModel
+from gigp.pointcloud import PointCloud
+
+Batch = tuple[PointCloud, Tensor]
+
+
+class Task(L.LightningModule):
+    """Train a model with Adam; log `train/loss`, `val/loss` and one metric for each target, in its
+    unit.
+
+    Args:
+        model: maps clouds to outputs (B, T).
+        units: unit of each metric by name.
+        lr: learning rate.
+        warmup: fraction of the run over which the rate grows linearly; a cosine takes it to 0 at
+            the end.
+        freeze_backbone: leave the backbone as it is, its batch norm included.
+    """
+
+    def __init__(
+        self,
+        model: PointCloudModel,
+        units: dict[str, str],
+        lr: float = 3e-3,
+        warmup: float = 0.0,
+        freeze_backbone: bool = False,
+    ) -> None:
+        super().__init__()
+        if not lr > 0 or not 0 <= warmup <= 1:
+            raise InputError(
+                f"lr={lr}, warmup={warmup}: lr must be positive, warmup a fraction of the run."
+            )
+        self.model, self.units, self.lr, self.warmup = model, units, lr, warmup
+        self.frozen = freeze_backbone
+        if freeze_backbone:
+            model.backbone.requires_grad_(False)
+        self.metrics = nn.ModuleDict({part: self.make_metrics() for part in ("val", "test")})
+        self.losses = nn.ModuleDict({part: MeanMetric() for part in ("val", "test")})
+        self.train()
+
+    def make_metrics(self) -> Metric:
+        """A metric that takes predictions and targets in physical units."""
+        raise NotImplementedError
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Of raw outputs of the model."""
+        raise NotImplementedError
+
+    def physical(self, output: Tensor) -> Tensor:
+        """Predictions in the units of the data module."""
+        raise NotImplementedError
+
+    def scores(self, value: Tensor) -> dict[str, Tensor]:
+        """What a computed metric says, by name, in the units of tables."""
+        raise NotImplementedError
+
+    def forward(self, cloud: PointCloud) -> Tensor:
+        """Predictions in the internal units of the data module; class probabilities for digits."""
+        return self.physical(self.model(cloud))
+
+    def train(self, mode: bool = True) -> "Task":
+        super().train(mode)
+        if self.frozen:
+            self.model.backbone.eval()
+        return self
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        cloud, target = share(batch)
+        loss = self.loss(self.model(cloud), target)
+        self.log(
+            "train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True
+        )
+        if world_size() == 1:
+            return loss
+        # DDP averages over processes, the loss over clouds
+        return loss * (world_size() * len(target) / len(batch[1]))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate("test", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test")
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.Adam(
+            [p for p in self.parameters() if p.requires_grad], lr=self.lr, fused=True
+        )
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: cosine(step / steps, self.warmup)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _evaluate(self, part: str, batch: Batch) -> None:
+        cloud, target = share(batch)
+        if not len(target):
+            return
+        output = self.model(cloud)
+        self.losses[part].update(self.loss(output, target), len(target))
+        self.metrics[part].update(self.physical(output), target)
+
+    def _log_metrics(self, part: str) -> None:
+        self.log(f"{part}/loss", self.losses[part].compute())
+        for name, value in self.scores(self.metrics[part].compute()).items():
+            self.log(f"{part}/{name}", value)
+        self.losses[part].reset()
+        self.metrics[part].reset()
+
+
+class Regression(Task):
+    """L1 on targets standardized by the training set (Finzi et al. 2020, appendix D); mean absolute
+    errors.
+
+    Args:
+        mean, std: of the training targets in internal units, (T,).
+        factors: from internal units to those of tables, (T,).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: PointCloudModel,
+        units: dict[str, str],
+        mean: Tensor,
+        std: Tensor,
+        factors: list[float],
+        **options,
+    ) -> None:
+        super().__init__(model, units, **options)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.factors = factors
+
+    def make_metrics(self) -> Metric:
+        return MeanAbsoluteError(num_outputs=len(self.units))
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return (output - (target - self.mean) / self.std).abs().mean()
+
+    def physical(self, output: Tensor) -> Tensor:
+        return output * self.std + self.mean
+
+    def scores(self, value: Tensor) -> dict[str, Tensor]:
+        return {n: v * f for n, v, f in zip(self.units, value.view(-1), self.factors, strict=True)}
+
+
+class Classification(Task):
+    """Cross-entropy; error rate in percent."""
+
+    def make_metrics(self) -> Metric:
+        return Accuracy(task="multiclass", num_classes=self.model.head.out_features)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output, target)
+
+    def physical(self, output: Tensor) -> Tensor:
+        return output.softmax(-1)
+
+    def scores(self, value: Tensor) -> dict[str, Tensor]:
+        return {"error": 100 * (1 - value)}
+
+
+def cosine(progress: float, warmup: float) -> float:
+    """Factor of the learning rate at a fraction of the run."""
+    rise = min(progress / warmup, 1.0) if warmup > 0 else 1.0
+    return rise * (1 + math.cos(math.pi * min(progress, 1.0))) / 2

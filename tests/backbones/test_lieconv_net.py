@@ -1,0 +1,351 @@
+"""The residual net: symmetry by group, permutation, padding, batching, determinism, reload, and
+cost.
+"""
+
+import pytest
+import torch
+
+from gigp.backbones.lieconv.net import LieResNet
+from gigp.errors import InputError
+from gigp.groups import SE2, SE3, SO2, SO3, Rx, RxSO2, T, Trivial, Tx, Ty
+from gigp.pointcloud import PointCloud
+from gigp.testing import assert_invariant, random_element
+
+COMMUTING = [T(2), T(3), Tx(), Ty(), SO2(), RxSO2(), Rx(), Trivial(2), Trivial(3)]
+LIFTED = [SE2(), SO3(), SE3()]
+GROUPS = COMMUTING + LIFTED
+ids = [str(g) for g in GROUPS]
+
+
+def cloud(dim, sizes=(7, 12, 4), seed=0) -> PointCloud:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(sizes), max(sizes))
+    pos = torch.randn(*shape, dim, dtype=torch.float64, generator=generator)
+    feat = torch.randn(*shape, 5, dtype=torch.float64, generator=generator)
+    return PointCloud(pos, feat, torch.arange(max(sizes)) < torch.tensor(sizes)[:, None])
+
+
+def backbone(group, fitted=True, **options) -> LieResNet:
+    """A small net in evaluation whose batch norm has seen data, so that every branch of it is at
+    work.
+    """
+    torch.manual_seed(0)
+    options = {
+        "width": 16,
+        "blocks": 2,
+        "fill": 0.6,
+        "nbhd": 5,
+        "liftsamples": 1 if group.free else 2,
+        **options,
+    }
+    net = LieResNet(5, group, **options).double()
+    if fitted:
+        net.fit(cloud(group.dim))
+        net.train()(cloud(group.dim))
+    return net.eval()
+
+
+@pytest.fixture(params=GROUPS, ids=ids)
+def group(request):
+    return request.param
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"fill": 1.0, "nbhd": 99}, {"total_ds": 0.3}], ids=["ball", "full", "kept"]
+)
+@pytest.mark.parametrize("group", COMMUTING, ids=str)
+def test_commuting_groups_are_equivariant(group, options):
+    net, (pos, feat, mask, _) = backbone(group, **options), cloud(group.dim)
+    assert_invariant(lambda p: net(PointCloud(p, feat, mask)).feat, group, pos)
+
+
+@pytest.mark.parametrize("group", LIFTED, ids=str)
+@pytest.mark.parametrize("total_ds", [1.0, 0.3])
+def test_lifted_groups_are_equivariant_when_lifts_move_along(group, total_ds):
+    net, (pos, feat, mask, _) = backbone(group, total_ds=total_ds), cloud(group.dim)
+    lifts = group.lift(pos, group.stabilizer(*pos.shape[:2], liftsamples=2, dtype=pos.dtype))
+    out = net(PointCloud(pos, feat, mask), lifts).feat
+    for g in random_element(group, 3, dtype=pos.dtype):
+        moved = net(PointCloud(group.act(g, pos), feat, mask), g @ lifts).feat
+        torch.testing.assert_close(moved, out, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("group", LIFTED, ids=str)
+def test_lifted_groups_are_equivariant_in_distribution(group):
+    """The mean over many lifts of a moved cloud is that of the cloud itself; so is not that of
+    another cloud.
+    """
+    net, (pos, feat, mask, _) = backbone(group, nbhd=99, fill=1.0), cloud(group.dim)
+
+    def mean(p, lifts=300):
+        many = group.stabilizer(lifts, p.shape[1], liftsamples=2, dtype=p.dtype)
+        batch = PointCloud(*(x[1:2].expand(lifts, *x.shape[1:]) for x in (p, feat, mask)))
+        y = net(batch, group.lift(batch.pos, many)).feat.mean(1)
+        return y.mean(0), y.std(0) / lifts**0.5
+
+    a, error = mean(pos)
+    b, _ = mean(group.act(group.random(dtype=pos.dtype), pos))
+    c, _ = mean(1.5 * pos)
+    assert (a - b).abs().div(error).max() < 6
+    assert (a - c).abs().div(error).max() > 6
+
+
+def test_wrong_symmetry_is_rejected():
+    """Negative control: a net for translations is not a net for rotations."""
+    net, (pos, feat, mask, _) = backbone(T(3)), cloud(3)
+    with pytest.raises(AssertionError):
+        assert_invariant(lambda p: net(PointCloud(p, feat, mask)).feat, SO3(), pos)
+
+
+def test_order_of_points(group):
+    net, (pos, feat, mask, _) = backbone(group), cloud(group.dim, (9, 9))
+    p = torch.randperm(9)
+    lifts = (
+        None
+        if group.free
+        else group.lift(pos, group.stabilizer(2, 9, liftsamples=2, dtype=pos.dtype))
+    )
+    out = net(PointCloud(pos, feat, mask), lifts)
+    moved = net(PointCloud(pos[:, p], feat[:, p], mask), None if lifts is None else lifts[:, p])
+    order = p if group.free else (2 * p[:, None] + torch.arange(2)).flatten()
+    torch.testing.assert_close(moved.feat, out.feat[:, order])
+    torch.testing.assert_close(moved.pos, out.pos[:, order])
+
+
+@pytest.mark.parametrize("total_ds", [1.0, 0.3])
+def test_padding_and_batch(group, total_ds):
+    """Padding, what it holds, and the rest of the batch change nothing."""
+    net, (pos, feat, mask, _) = backbone(group, total_ds=total_ds), cloud(group.dim)
+    out = net(PointCloud(pos, feat.masked_fill(~mask.unsqueeze(-1), torch.nan), mask))
+    for b, n in enumerate(mask.sum(1).tolist()):
+        single = net(PointCloud(pos[b : b + 1, :n], feat[b : b + 1, :n], mask[b : b + 1, :n]))
+        torch.testing.assert_close(out.feat[b][out.mask[b]], single.feat[0])
+        torch.testing.assert_close(out.pos[b][out.mask[b]], single.pos[0])
+    assert (out.feat[~out.mask] == 0).all()
+
+
+def test_batch_statistics_ignore_padding(group):
+    """Training mode too: batch norm sees real points only."""
+    clouds = cloud(group.dim)
+    longer = PointCloud(*(torch.cat([x, torch.zeros_like(x[:, :4])], 1) for x in clouds[:3]))
+    nets = [backbone(group, fill=1.0, nbhd=99).train() for _ in range(2)]
+    for net, c in zip(nets, (clouds, longer), strict=True):
+        torch.manual_seed(1)
+        net.liftsamples == 1 and net(c)
+    for a, b in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_evaluation_repeats(group):
+    net = backbone(group)
+    torch.manual_seed(1)
+    first = net(cloud(group.dim)).feat
+    torch.manual_seed(2)
+    assert torch.equal(net(cloud(group.dim)).feat, first)
+
+
+@pytest.mark.parametrize("group", [T(3), SE3()], ids=str)
+def test_training_samples_anew(group):
+    net = backbone(group).train()
+    assert not torch.equal(net(cloud(3)).feat, net(cloud(3)).feat)
+
+
+@pytest.mark.parametrize("total_ds", [1.0, 0.3])
+def test_reload_equals_stored(group, total_ds):
+    net, fresh = (
+        backbone(group, total_ds=total_ds),
+        backbone(group, fitted=False, total_ds=total_ds),
+    )
+    with pytest.raises(InputError, match="not set"):
+        fresh(cloud(group.dim))
+    fresh.load_state_dict(net.state_dict())
+    assert torch.equal(fresh(cloud(group.dim)).feat, net(cloud(group.dim)).feat)
+
+
+def test_gradients_are_finite(group):
+    """Also at coincident points and at the origin."""
+    net, (pos, feat, mask, _) = backbone(group).train(), cloud(group.dim)
+    pos = pos.clone()
+    pos[0, 0], pos[0, 1] = 0, pos[0, 2]
+    net(
+        PointCloud(pos.requires_grad_(), feat.requires_grad_(), mask)
+    ).feat.square().sum().backward()
+    for x in (pos, feat, *net.parameters()):
+        assert x.grad.isfinite().all()
+    assert feat.grad.abs().sum() > 0
+
+
+def test_masked_points_get_no_gradient(group):
+    net, (pos, feat, mask, _) = backbone(group), cloud(group.dim)
+    net(PointCloud(pos, feat.requires_grad_(), mask)).feat.square().sum().backward()
+    assert (feat.grad[~mask] == 0).all()
+
+
+# -- grids
+
+
+def grid_cloud(batch=3, side=9, jitter=0.2) -> PointCloud:
+    generator = torch.Generator().manual_seed(0)
+    axis = torch.linspace(-4, 4, side, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    grid = grid + jitter * torch.randn(grid.shape, dtype=torch.float64, generator=generator)
+    feat = torch.randn(batch, len(grid), 5, dtype=torch.float64, generator=generator)
+    return PointCloud(grid[None], feat, torch.ones(1, len(grid), dtype=torch.bool))
+
+
+PLANAR = [g for g in GROUPS if g.dim == 2]
+
+
+def grid_net(group, **options) -> LieResNet:
+    options = {"total_ds": 0.3, "fill": 0.2, "nbhd": 6, "grid": grid_cloud().pos[0], **options}
+    return backbone(group, fitted=False, **options)
+
+
+@pytest.mark.parametrize("group", PLANAR, ids=str)
+def test_shared_grid_equals_single_clouds(group):
+    """Geometry computed once for all images gives what every image gets when it brings its own."""
+    net, (pos, feat, mask, _) = grid_net(group), grid_cloud()
+    torch.manual_seed(0)
+    net.train()(grid_cloud())
+    net.eval()
+    own = backbone(group, fitted=False, total_ds=0.3, fill=0.2, nbhd=6)
+    state = {k: v for k, v in net.state_dict().items() if k != "lift_table"}
+    own.load_state_dict(state, strict=False)
+    if net.lift_table is not None:
+        own.lift_table = net.lift_table
+    out = own(PointCloud(pos.expand(3, -1, -1), feat, mask.expand(3, -1)))
+    shared = net(grid_cloud())
+    torch.testing.assert_close(shared.feat, out.feat)
+    torch.testing.assert_close(shared.pos.expand_as(out.pos), out.pos)
+
+
+def test_grid_geometry_follows_reload_and_dtype():
+    net, fresh = grid_net(SE2()), grid_net(SE2())
+    net.lift_table.copy_(net.lift_table.flip(0))
+    assert not torch.equal(net(grid_cloud()).feat, fresh(grid_cloud()).feat)
+    fresh.load_state_dict(net.state_dict())
+    assert torch.equal(net(grid_cloud()).feat, fresh(grid_cloud()).feat)
+    cloud32 = PointCloud(*(x if x.dtype == torch.bool else x.float() for x in grid_cloud()[:3]))
+    torch.testing.assert_close(
+        fresh.float()(cloud32).feat.double(), net(grid_cloud()).feat, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_ties_of_a_regular_grid_do_not_depend_on_rounding():
+    """A checkpoint must find the same points and neighbors on every machine: a hair's breadth
+    changes no choice.
+    """
+    axis = torch.linspace(-4, 4, 9, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    for group in (T(2), SO2()):
+        nets = [grid_net(group, grid=g) for g in (grid, grid * (1 + 1e-15), grid.float())]
+        choices = [
+            [(n.index, n.slots) for n in net.geometry.neighborhoods(net._layout_of_grid()[1])]
+            for net in nets
+        ]
+        kept = [[level.queries[0] for level in net._layout_of_grid()[1]] for net in nets]
+        for other in (1, 2):
+            for a, b in zip(kept[0], kept[other], strict=True):
+                assert torch.equal(a, b)
+            for a, b in zip(choices[0], choices[other], strict=True):
+                assert all(x is y or torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_kept_points_are_those_of_forward():
+    net = grid_net(SO2())
+    out, kept = net(grid_cloud()), net.kept(grid_cloud())
+    assert torch.equal(out.pos, kept.pos)
+    assert torch.equal(out.mask, kept.mask)
+    assert out.feat.shape[1] == round(81 * 0.3**0.5 * 0.3**0.5) == 24
+    assert out.feat.shape[2] == net.out_channels > 16
+
+
+# -- cost
+
+
+def kernel_rows(net, clouds) -> list[int]:
+    rows = []
+    hooks = [
+        b.conv.kernel.register_forward_hook(lambda m, i, o: rows.append(len(i[0])))
+        for b in net.blocks
+    ]
+    net(clouds)
+    for hook in hooks:
+        hook.remove()
+    return rows
+
+
+def test_a_step_never_asks_the_device(monkeypatch, qm9, digits):
+    """No `.item()`, `.tolist()`, `.cpu()`, `bool()` or `nonzero()` on the way forward: each makes a
+    GPU wait.
+    """
+    data, _ = qm9.finish(qm9.fetch(torch.arange(8)), augment=True)
+    images, _ = digits.finish(digits.fetch(torch.arange(4)), augment=True)
+    image_net = LieResNet(
+        1, SO2(), width=8, blocks=3, fill=0.1, nbhd=25, total_ds=0.1**0.5, grid=digits.grid
+    )
+    cases = [(LieResNet(15, T(3), width=8, blocks=2), data), (image_net, images)]
+    for net, batch in cases:
+        net(batch)  # the first step may look: it checks that everything is fitted
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a step asked the device")
+
+    for name in ("item", "tolist", "cpu", "__bool__", "__int__", "__float__", "nonzero", "numpy"):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    for net, batch in cases:
+        assert net(batch).feat.shape[0] == len(batch.feat)
+
+
+def test_packing_that_travels_with_the_batch(qm9):
+    data, _ = qm9.finish(qm9.fetch(torch.arange(40)), augment=False)
+    assert data.packing is not None
+    net = LieResNet(15, T(3), width=8, blocks=2).eval()
+    assert torch.equal(net(data).feat, net(data._replace(packing=None)).feat)
+    moved = data.packing.to("meta")
+    assert moved.rows.is_meta
+    assert not data.packing.rows.is_meta
+
+
+def test_kernel_rows_are_real_pairs():
+    """The kernel MLP runs on real pairs: not on padding, once for all images of a grid, on `nbhd`
+    neighbors at most.
+    """
+    assert kernel_rows(backbone(T(3), fill=1.0, nbhd=99), cloud(3)) == [7**2 + 12**2 + 4**2] * 2
+    assert max(kernel_rows(backbone(T(3), fill=1.0, nbhd=3), cloud(3))) == 3 * (7 + 12 + 4)
+    one, many = (
+        kernel_rows(grid_net(SO2()), grid_cloud(1)),
+        kernel_rows(grid_net(SO2()), grid_cloud(50)),
+    )
+    assert one == many
+    assert one[0] <= 6 * 44
+
+
+@pytest.mark.parametrize(
+    ("group", "options", "message"),
+    [
+        (T(3), {"liftsamples": 2}, "acts freely"),
+        (SE3(), {"liftsamples": 0}, "liftsamples=0"),
+        (T(3), {"width": 2}, "width of 4"),
+        (T(3), {"blocks": 0}, "one block"),
+        (T(3), {"fill": 0.0}, "positive"),
+        (T(3), {"nbhd": 0}, "at least 1"),
+        (T(3), {"kernel_norm": "layer"}, "batch, none"),
+    ],
+)
+def test_bad_options(group, options, message):
+    with pytest.raises(InputError, match=message):
+        LieResNet(5, group, **options)
+
+
+def test_bad_clouds():
+    with pytest.raises(InputError, match="3-dimensional positions, not 2"):
+        backbone(T(3))(cloud(2))
+    with pytest.raises(InputError, match="5 input channels, not 4"):
+        backbone(T(3))(PointCloud(cloud(3).pos, cloud(3).feat[..., :4], cloud(3).mask))
+    with pytest.raises(InputError, match="grid"):
+        grid_net(SO2())(cloud(2))
+    pos, feat, mask, _ = cloud(3)
+    reversed_mask = torch.stack([mask[0], mask[1], mask[2].flip(0)])
+    with pytest.raises(InputError, match="cloud 2 of the batch has padding before a real point"):
+        backbone(T(3))(PointCloud(pos, feat, reversed_mask))

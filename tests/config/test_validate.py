@@ -1,0 +1,126 @@
+"""Whatever a user mistypes ends in one sentence with the name, the value, what is allowed, and what
+was meant.
+"""
+
+import pytest
+from hydra.errors import ConfigCompositionException, OverrideParseException
+
+from gigp.config.validate import arrange, check_settings, explain
+from gigp.errors import InputError
+from gigp.training.run import run
+from tests.conftest import tiny
+
+ORBITS = ("dataset=orbits", *tiny(epochs=1, train=60, val=20, test=20))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "poool=gigp",
+            "poool is no setting. Did you mean pool? There are: backbone, compile, "
+            "dataset, experiment, ",
+        ),
+        ("datset.train_size=3", "datset is no setting. Did you mean dataset?"),
+        (
+            "pool.orbitz=3",
+            "pool.orbitz is no setting. Did you mean orbits? pool has: activation, aggregation, ",
+        ),
+        (
+            "dataset.train_sise=3",
+            "dataset.train_sise is no setting. Did you mean train_size? dataset has: augment, ",
+        ),
+        (
+            "pool=gigpp",
+            "pool=gigpp is unknown. Did you mean gigp? Choose from attentional, deepsets, gigp, ",
+        ),
+        ("group=SE33", "group=SE33 is unknown. Did you mean SE3? Choose from Rx, "),
+        ("logger=wanb", "logger=wanb is unknown. Did you mean wandb? Choose from csv, wandb."),
+        ("pool", "'pool' is not of the form KEY=VALUE"),
+        ("pool=[gigp", "'pool=[gigp' is not of the form KEY=VALUE"),
+        ("+lr=3", "Could not append to config. An item is already at 'lr'."),
+    ],
+)
+def test_what_cannot_be_composed(configure, override, message):
+    with pytest.raises((ConfigCompositionException, OverrideParseException)) as error:
+        configure(override)
+    assert explain(error.value).startswith(message)
+    assert "\n" not in explain(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lr=fast", "lr=fast: it must be a number."),
+        ("lr=", "lr=: it must be a number."),
+        ("lr=true", "lr=True: it must be a number."),
+        ("warmup=null", "warmup=None: it must be a number."),
+        ("recalibrate=-1", "recalibrate=-1: it must be a whole number, 0 or larger."),
+        ("recalibrate=1.5", "recalibrate=1.5: it must be a whole number"),
+        ("compile=yess", "compile=yess: it must be true or false."),
+        ("freeze_backbone=2", "freeze_backbone=2: it must be true or false."),
+        ("seed=1.0", "seed=1.0: it must be a whole number, 0 or larger."),
+        ("pool.orbits=many", "pool.orbits=many: it must be a whole number."),
+        (
+            "pool.hidden_channels=wide",
+            "pool.hidden_channels=wide: it must be a whole number or null.",
+        ),
+        ("pool.normalize=3", "pool.normalize=3: it must be true or false."),
+        ("pool.delta=[1]", r"pool.delta=[1]: it must be a number."),
+        ("dataset.batch_size=2.5", "dataset.batch_size=2.5: it must be a whole number."),
+        ("+dataset.colour=red", "dataset.colour is no setting of OrbitClouds. It has: augment, "),
+        (
+            "+pool.orbitz=3",
+            "pool.orbitz is no setting of GIGP. Did you mean orbits? It has: activation, ",
+        ),
+        ("+poool=gigp", "+poool=gigp adds a setting that nothing reads. Did you mean pool?"),
+        ("+logger.mode=offline", "+logger.mode=offline adds a setting that nothing reads."),
+        ("trainer.accelerator=quantum", "Lightning refuses these settings of trainer: "),
+        ("+trainer.max_epoch=3", "Lightning refuses these settings of trainer: "),
+    ],
+)
+def test_what_does_not_fit(configure, override, message):
+    with pytest.raises(InputError) as error:
+        run(configure(*ORBITS, override), [override])
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "lr=1",
+        "lr=1e-3",
+        "pool.delta=2",
+        "pool.hidden_channels=null",
+        "pool.hidden_channels=64",
+        "orbits.center=origin",
+        "+trainer.num_nodes=1",
+        "++lr=0.1",
+    ],
+)
+def test_what_fits(configure, override):
+    assert check_settings(configure(*ORBITS, override), [override]) is None
+
+
+@pytest.mark.parametrize("dataset", ["qm9", "rotmnist"])
+@pytest.mark.parametrize("backbone", ["lieconv", "schnet", "visnet", "dimenet", "identity"])
+def test_our_own_configurations_fit(configure, dataset, backbone):
+    assert check_settings(configure(f"dataset={dataset}", f"backbone={backbone}")) is None
+
+
+def test_options_may_stand_anywhere():
+    assert arrange(["pool=gigp", "--cfg", "job", "seed=0"]) == [
+        "--cfg",
+        "job",
+        "pool=gigp",
+        "seed=0",
+    ]
+    assert arrange(["pool=gigp", "-m", "seed=0,1"]) == ["-m", "pool=gigp", "seed=0,1"]
+    assert arrange(["-m", "seed=0,1"]) == ["-m", "seed=0,1"]
+    for wrong in ("--pool", "--pool=gigp", "-x"):
+        with pytest.raises(
+            InputError, match=f"{wrong} is no option; settings are written KEY=VALUE"
+        ):
+            arrange(["seed=0", wrong])
+    with pytest.raises(InputError, match="--multirun and --cfg ask for different things"):
+        arrange(["-m", "--cfg", "job"])

@@ -1,0 +1,222 @@
+"""GIGP as an aggregation of PyTorch Geometric: the dense layer's numbers on any index, and PyG's
+conventions.
+"""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch_geometric.data import Batch, Data
+from torch_geometric.utils import to_dense_batch
+
+from gigp import GIGP, GIGPAggregation, PointCloud
+from gigp.errors import InputError
+from gigp.groups import SE3, SO2, SO3
+from gigp.pools.aggregation import sum_of_products
+from gigp.pools.base import MeanPool
+from gigp.testing import assert_invariant
+
+SIZES = {
+    "ragged": (3, 1, 40, 0, 7, 0),
+    "points": (1, 1, 1),
+    "one graph": (29,),
+    "all empty": (0, 0),
+    "no graphs": (),
+}
+OPTIONS = {
+    "ball": {},
+    "hat": {"membership": "hat"},
+    "smooth": {"membership": "smooth", "activation": "silu"},
+    "nearest, origin": {"membership": "nearest", "center": "origin"},
+    "raw sums": {"normalize": False, "aggregation": "sum", "init": "sum", "feed_center": False},
+    "mean of orbits": {"aggregation": "mean", "init": "random"},
+    "one orbit": {"orbits": 1},
+}
+
+
+def aggregation(channels=4, group=None, *, trained=True, **options) -> GIGPAggregation:
+    torch.manual_seed(0)
+    options = {"orbits": 12, "hidden_channels": 2 * channels, **options}
+    aggr = GIGPAggregation(channels, group or SO3(), **options).double()
+    aggr.pool.orbits.fit(0.0, 4.0)
+    for parameter in aggr.parameters() if trained else ():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return aggr
+
+
+def points(sizes, channels=4, dim=3):
+    """Features, positions, index of graphs of given sizes."""
+    index = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes, dtype=torch.long))
+    x, pos = torch.randn(len(index), channels).double(), 2 * torch.randn(len(index), dim).double()
+    return x, pos, index
+
+
+def dense(pool, x, pos, index, num):
+    """What the dense layer says."""
+    if num == 0:
+        return x.new_zeros(0, pool.channels)
+    feat, mask = to_dense_batch(x, index, batch_size=num)
+    return pool(feat, to_dense_batch(pos, index, batch_size=num)[0], mask)
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_same_as_the_dense_layer(options, sizes):
+    aggr, (x, pos, index) = aggregation(**options), points(sizes)
+    expected = dense(aggr.pool, x, pos, index, len(sizes))
+    p = torch.randperm(len(index))
+    ptr = torch.tensor([0, *sizes]).cumsum(0)
+    for out in (
+        aggr(x, index, dim_size=len(sizes), pos=pos),
+        aggr(x, index, dim_size=len(sizes), dim=0, pos=pos),
+        aggr(x[p], index[p], dim_size=len(sizes), pos=pos[p]),  # unsorted
+        aggr(x, ptr=ptr, pos=pos),
+        aggr(x, index, ptr, pos=pos),
+    ):
+        torch.testing.assert_close(out, expected)
+    assert (expected[torch.tensor(sizes) == 0] == 0).all()
+
+
+def test_orbit_coordinates_in_place_of_positions():
+    aggr, (x, pos, index) = aggregation(center="origin"), points((3, 4))
+    torch.testing.assert_close(aggr(x, index, q=pos.norm(dim=-1)), aggr(x, index, pos=pos))
+
+
+def test_without_an_index_all_points_are_one_graph():
+    aggr, (x, pos, index) = aggregation(), points((6,))
+    torch.testing.assert_close(aggr(x, pos=pos), aggr(x, index, pos=pos))
+
+
+def test_same_gradients_as_the_dense_layer():
+    aggr, (x, pos, index) = aggregation(membership="hat"), points((5, 9, 0, 1))
+    leaves = [x.requires_grad_(), pos.requires_grad_(), *aggr.parameters()]
+    sparse = torch.autograd.grad(aggr(x, index, dim_size=4, pos=pos).square().sum(), leaves)
+    expected = torch.autograd.grad(dense(aggr.pool, x, pos, index, 4).square().sum(), leaves)
+    torch.testing.assert_close(sparse, expected)
+
+
+def test_invariant_and_mean_pooling_at_the_start():
+    aggr, (x, pos, index) = aggregation(), points((5, 9, 1))
+    assert_invariant(lambda pos: aggr(x, index, pos=pos), SE3(), pos)
+    start = aggregation(trained=False)
+    expected = dense(MeanPool(4), x, pos, index, 3)
+    torch.testing.assert_close(start(x, index, pos=pos), expected)
+    aggr.reset_parameters()
+    torch.testing.assert_close(aggr(x, index, pos=pos), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 4, 30])
+@pytest.mark.parametrize("k", [1, 12])
+def test_sum_of_products(channels, k):
+    x, _, index = points((3, 0, 100, 8, 16, 1), channels)
+    m = torch.rand(len(x), k).double()
+    expected = x.new_zeros(6, k, channels).index_add(0, index, m.unsqueeze(-1) * x.unsqueeze(1))
+    torch.testing.assert_close(sum_of_products(m, x, index, 6), expected)
+
+
+def test_memory_is_not_points_times_orbits_times_channels_nor_that_of_padding():
+    """Largest tensor kept for backward, for one large graph among small ones."""
+    sizes, k, c = [2000, *[1] * 60], 50, 64
+    aggr, (x, pos, index) = aggregation(c, orbits=k), points(sizes, c)
+    largest = 0
+
+    def watch(tensor):
+        nonlocal largest
+        largest = max(largest, tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(watch, lambda t: t):
+        aggr(x.requires_grad_(), index, dim_size=len(sizes), pos=pos).sum().backward()
+    assert 0 < largest <= (len(x) + 2 * len(sizes) * k) * (k + c) < len(x) * k * c / 4
+
+
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiles_as_one_graph_of_any_size(backend):
+    aggr = aggregation(membership="smooth")
+    compiled = torch.compile(aggr, fullgraph=True, dynamic=True, backend=backend)
+    for sizes in [(3, 1, 12, 0), (9, 2, 2, 5, 6)]:
+        x, pos, index = points(sizes)
+        out = compiled(x, index, dim_size=len(sizes), pos=pos)
+        torch.testing.assert_close(out, aggr(x, index, dim_size=len(sizes), pos=pos))
+        out.sum().backward()
+
+
+def test_fits_on_graphs_as_on_clouds(qm9):
+    """Real molecules, as PyG batches and as padded clouds."""
+    cloud, _ = qm9.finish(qm9.fetch(torch.arange(40)), augment=False)
+    graphs = [Data(x=f[m], pos=p[m]) for p, f, m in zip(*cloud[:3], strict=True)]
+    batches = [Batch.from_data_list(graphs[:25]), Batch.from_data_list(graphs[25:39]), graphs[39]]
+    aggr, pool = GIGPAggregation(15, SO3()), GIGP(15, SO3())
+    aggr.fit(batches)
+    pool.fit([cloud])
+    torch.testing.assert_close(aggr.pool.orbits.centers, pool.orbits.centers)
+    pool.load_state_dict(aggr.pool.state_dict())
+    out = aggr(batches[0].x, batches[0].batch, pos=batches[0].pos)
+    torch.testing.assert_close(out, pool(*(t[:25] for t in (cloud.feat, cloud.pos, cloud.mask))))
+    assert PointCloud.from_pyg(Data(pos=cloud.pos[0], num_nodes=29)).feat.shape[-1] == 0
+    with pytest.raises(InputError, match="no positions"):
+        aggr.fit([Data(x=cloud.feat[0])])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pos": None}, r"neither of pos= and q= given; .* \(N, 3\)"),
+        ({"q": torch.ones(5)}, "both of pos= and q="),
+        ({"pos": torch.ones(5, 2)}, r"pos \(5, 2\) do not fit; expected \(5, 4\) and \(5, 3\)"),
+        ({"pos": torch.ones(4, 3)}, r"pos \(4, 3\)"),
+        ({"x": torch.ones(5, 3)}, r"x \(5, 3\)"),
+        ({"pos": None, "q": torch.ones(5, 1)}, r"q \(5, 1\)"),
+        (
+            {"index": torch.zeros(4, dtype=torch.long)},
+            r"index \(4,\) of torch.int64 .* of 5 points; expected \(5,\)",
+        ),
+        ({"index": torch.zeros(5)}, r"of torch.float32 .* expected \(5,\) of torch.int64"),
+        (
+            {"index": torch.tensor([0, 0, 0, 1, -1])},
+            r"index\[4\] is -1; graphs are numbered from 0",
+        ),
+        ({"x": torch.ones(5, 4, dtype=torch.long)}, r"x is of torch.int64, .* pass x.float\(\)"),
+        (
+            {"index": None, "ptr": torch.tensor([0, 3])},
+            r"ptr \[0, 3\] should rise from 0 to the number of points, 5",
+        ),
+        ({"index": None, "ptr": torch.tensor([1, 3, 6])}, r"ptr \[1, 3, 6\] should rise"),
+        ({"index": None, "ptr": torch.tensor([0, 4, 3, 5])}, r"ptr \[0, 4, 3, 5\] should rise"),
+        (
+            {"index": None, "ptr": torch.tensor([0.0, 5.0])},
+            r"ptr \(2,\) of torch.float32 should be \(graphs \+ 1,\)",
+        ),
+        ({"index": None, "ptr": torch.tensor([[0, 5]])}, r"ptr \(1, 2\) of torch.int64 should be"),
+        ({"ptr": torch.tensor([0, 2, 5])}, r"index and ptr \[0, 2, 5\] name other graphs"),
+        ({"x": torch.ones(2, 5, 4)}, "two-dimensional"),
+        ({"dim": 1}, "first dimension"),
+        ({"dim": 7}, "invalid dimension"),
+        ({"dim_size": 1}, "invalid 'dim_size'"),
+        ({"ptr": torch.tensor([0, 5]), "dim_size": 2}, "invalid 'dim_size'"),
+    ],
+)
+def test_bad_arguments(change, message):
+    x, pos, index = points((3, 2))
+    with pytest.raises(ValueError, match=message):
+        aggregation()(**{"x": x, "index": index, "pos": pos, **change})
+
+
+def test_conventions():
+    aggr = aggregation(group=SO2())
+    assert repr(aggr) == "GIGPAggregation(4, SO(2), orbits=12)"
+    assert aggr.extra_repr() == "4, SO(2), orbits=12"
+    with pytest.raises(InputError, match="DeepSets"):
+        GIGPAggregation(4, SE3())
+    with pytest.raises(InputError, match="not set"):
+        GIGPAggregation(4, SO3())(torch.ones(1, 4), pos=torch.ones(1, 3))
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = (
+        "import sys, gigp; assert not {'torch', 'torch_geometric', 'lightning'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(ImportError):
+        from gigp import Nonsense  # noqa: F401
