@@ -45,18 +45,18 @@ def main(cfg: DictConfig) -> str:
 
 
 if __name__ == "__main__":
-    from gigp.config.validate import arrange, explain
+    from gigp.config.validate import format_hydra_error, options_first
     from gigp.errors import InputError
     from gigp.training.sweep import report
 
     # or Hydra would print its errors in its own words, and cut tracebacks short
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        sys.argv[1:] = arrange(sys.argv[1:])
+        sys.argv[1:] = options_first(sys.argv[1:])
         main()
     except (ConfigCompositionException, OverrideParseException, InputError) as error:
         print(
-            f"\nError: {error if isinstance(error, InputError) else explain(error)}",
+            f"\nError: {error if isinstance(error, InputError) else format_hydra_error(error)}",
             file=sys.stderr,
         )
         sys.exit(2)

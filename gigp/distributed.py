@@ -11,36 +11,38 @@ from torch.autograd.function import once_differentiable
 
 from gigp.pointcloud import PointCloud
 
-_alone = False
+_single_process = False
 
 
 def world_size() -> int:
     """Processes that work on this run together: 1 unless Lightning has connected several."""
     return (
-        dist.get_world_size() if dist.is_available() and dist.is_initialized() and not _alone else 1
+        dist.get_world_size()
+        if dist.is_available() and dist.is_initialized() and not _single_process
+        else 1
     )
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def single_process() -> Iterator[None]:
     """Within, every process does the same on its own, as if there were no others."""
-    global _alone
-    _alone = True
+    global _single_process
+    _single_process = True
     try:
         yield
     finally:
-        _alone = False
+        _single_process = False
 
 
-def share(batch: tuple[PointCloud, Tensor]) -> tuple[PointCloud, Tensor]:
+def shard_batch(batch: tuple[PointCloud, Tensor]) -> tuple[PointCloud, Tensor]:
     """The rows of a global batch that are this process's; none where there are fewer clouds than
     processes.
     """
     cloud, target = batch
-    return share_cloud(cloud), target[_rows()]
+    return shard_cloud(cloud), target[_rows()]
 
 
-def share_cloud(cloud: PointCloud) -> PointCloud:
+def shard_cloud(cloud: PointCloud) -> PointCloud:
     """Likewise without targets."""
     if world_size() == 1:
         return cloud

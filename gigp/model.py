@@ -37,8 +37,8 @@ class PointCloudModel(nn.Module):
         if pool_on == "outputs" and pool.out_channels != out_channels:
             raise InputError(
                 f"the pool makes {pool.out_channels} numbers of the {out_channels} that are "
-                f"predicted for every point; "
-                "use pool_on=features, where the head comes after the pool."
+                "predicted for every point; use pool_on=features, where the head comes after the "
+                "pool."
             )
         self.head = nn.Linear(
             backbone.out_channels if pool_on == "outputs" else pool.out_channels, out_channels
@@ -51,11 +51,11 @@ class PointCloudModel(nn.Module):
             return self.pool(self.head(feat), pos, mask)
         return self.head(self.pool(feat, pos, mask))
 
-    def fit(self, clouds: Iterable[PointCloud]) -> None:
+    def calibrate(self, clouds: Iterable[PointCloud]) -> None:
         """Set what depends on the training set: the radii of the balls (first batch) and the orbit
         centers (all).
         """
         clouds = iter(clouds)
         first = next(clouds)
-        self.backbone.fit(first)
+        self.backbone.calibrate(first)
         self.pool.fit(self.backbone.kept(cloud) for cloud in chain([first], clouds))

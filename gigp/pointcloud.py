@@ -91,9 +91,8 @@ class Packing:
         gap = (mask[:, 1:] & ~mask[:, :-1]).any(1)
         if gap.any():
             raise InputError(
-                f"cloud {int(gap.nonzero()[0])} of the batch has padding before a real point; "
-                f"sort its points so that "
-                "those with mask=True come first."
+                f"cloud {int(gap.nonzero()[0])} of the batch has padding before a real point; sort "
+                "its points so that those with mask=True come first."
             )
         sizes, order = mask.sum(1).cpu().sort(stable=True)
         values, counts = sizes.unique_consecutive(return_counts=True)

@@ -85,6 +85,5 @@ def assert_equivariant(
             raise AssertionError(
                 f"not equivariant under {group}: element {i} changes the output by {error:.2e}, "
                 f"{error / max(scale, 1e-30):.2e} of its largest value {scale:.2e} (allowed "
-                f"{tolerance:.0e}). "
-                f"The element:\n{rows}"
+                f"{tolerance:.0e}). The element:\n{rows}"
             )

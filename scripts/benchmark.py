@@ -43,7 +43,7 @@ from gigp.config.instantiate import instantiate
 from gigp.errors import InputError
 from gigp.files import write_atomically
 from gigp.groups import SO3
-from gigp.nn.linear import knows_bf16
+from gigp.nn.linear import cpu_supports_bf16
 from gigp.pointcloud import PointCloud
 from gigp.pools.gigp import GIGP
 from gigp.training.build import build_model
@@ -132,7 +132,7 @@ KINDS = {  # operations by what they spend their time on
 
 
 @dataclass
-class Contestant:
+class BenchModel:
     """A model with its batches, ready to train and to evaluate."""
 
     model: torch.nn.Module
@@ -194,7 +194,7 @@ def output_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass
-class Material:
+class BenchInputs:
     """What every side of a case is built from: a configuration, real batches, and what a net asks
     of a data set.
     """
@@ -207,14 +207,14 @@ class Material:
     disk: torch.Tensor | None = None
 
 
-def prepare(title: str) -> Material | None:
+def prepare(title: str) -> BenchInputs | None:
     """Compose the configuration of a case and fetch its first training batches."""
     if title == POOL:
         return None
     cfg, data = load_data(CASES[title])
     chosen = data.indices["train"][: BATCHES * data.batch_size].split(data.batch_size)
-    batches = [data.finish(data.fetch(indices), augment=True) for indices in chosen]
-    return Material(
+    batches = [data.prepare_batch(data.get_batch(indices), augment=True) for indices in chosen]
+    return BenchInputs(
         cfg, batches, data.in_channels, data.out_dim, data.grid, getattr(data, "disk", None)
     )
 
@@ -227,7 +227,7 @@ def load_data(overrides: list[str]) -> tuple[Any, Any]:
     return cfg, data
 
 
-def make_contestant(material: Material | None, side: str, paths: dict[str, str]) -> Contestant:
+def make_contestant(material: BenchInputs | None, side: str, paths: dict[str, str]) -> BenchModel:
     """Build one side of a case: `gigp`, `gigp bf16`, or `reference` from a checkout."""
     if material is None:
         return make_pool(side, paths)
@@ -235,15 +235,15 @@ def make_contestant(material: Material | None, side: str, paths: dict[str, str])
     size = len(batches[0][1])
     if side == "reference":
         net = reference.build_net(paths["lieconv"], material.cfg, material)
-        return Contestant(
+        return BenchModel(
             net, [(net.prepare(cloud), target) for cloud, target in batches], output_loss, size
         )
     model = build_model(material.cfg, material)
-    model.fit([batches[0][0]])
-    return Contestant(model, batches, output_loss, size, autocast=side == "gigp bf16")
+    model.calibrate([batches[0][0]])
+    return BenchModel(model, batches, output_loss, size, autocast=side == "gigp bf16")
 
 
-def make_pool(side: str, paths: dict[str, str], points: int = 128, orbits: int = 50) -> Contestant:
+def make_pool(side: str, paths: dict[str, str], points: int = 128, orbits: int = 50) -> BenchModel:
     """The pool alone, forward and backward to the features, on random clouds."""
     generator = torch.Generator().manual_seed(0)
     pos = torch.randn(64, points, 3, generator=generator)
@@ -254,7 +254,7 @@ def make_pool(side: str, paths: dict[str, str], points: int = 128, orbits: int =
     else:
         layer = _OnTuple(GIGP(64, SO3(), orbits=orbits, hidden_channels=128))
         layer.pool.orbits.fit(0.0, 4.0)
-    return Contestant(
+    return BenchModel(
         layer, [((pos, feat, mask), None)], lambda output, _: output.square().sum(), 64
     )
 
@@ -286,7 +286,7 @@ class Traffic(TorchDispatchMode):
         return out
 
 
-def inspect(subject: Contestant) -> dict[str, Any]:
+def inspect(subject: BenchModel) -> dict[str, Any]:
     """Operations, bytes, and where the time of a training step goes."""
     subject.model.train()
     with FlopCounterMode(display=False) as flops:
@@ -336,7 +336,7 @@ def measure_machine() -> dict[str, float]:
         "fp32": (flop, partial(torch.mm, a, a, out=out)),
         "copy": (byte, partial(into.copy_, big)),
     }
-    if knows_bf16():
+    if cpu_supports_bf16():
         work["bf16"] = flop, partial(torch.mm, low, low, out=low_out)
     rates = {}
     for name, (amount, do) in work.items():
@@ -351,7 +351,7 @@ def measure_machine() -> dict[str, float]:
 
 
 def serve(
-    pipe: Any, material: Material | None, side: str, threads: int, paths: dict[str, str]
+    pipe: Any, material: BenchInputs | None, side: str, threads: int, paths: dict[str, str]
 ) -> None:
     """Answer what the parent process asks about one contestant, or about the machine."""
     torch.set_num_threads(threads)
@@ -381,7 +381,7 @@ class Side:
     """A contestant in a process of its own."""
 
     def __init__(
-        self, material: Material | None, side: str, threads: int, paths: dict[str, str]
+        self, material: BenchInputs | None, side: str, threads: int, paths: dict[str, str]
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
@@ -463,9 +463,9 @@ def mixed_sizes(threads: int, repeats: int) -> list[dict[str, Any]]:
     torch.set_num_threads(threads)
     cfg, data = load_data(CASES["QM9 T(3), k 256"])
     model = build_model(cfg, data)
-    model.fit(data.train_clouds())
+    model.calibrate(data.train_clouds())
     train = data.indices["train"]
-    masks = data.finish(data.fetch(train[:20_000]), augment=False)[0].mask
+    masks = data.prepare_batch(data.get_batch(train[:20_000]), augment=False)[0].mask
     sizes, order = masks.sum(1).sort(stable=True)
     num = data.batch_size
     picks = {
@@ -477,8 +477,8 @@ def mixed_sizes(threads: int, repeats: int) -> list[dict[str, Any]]:
     }
     subjects, rows = {}, []
     for name, indices in picks.items():
-        batch = data.finish(data.fetch(indices), augment=True)
-        subjects[name] = Contestant(model, [batch], output_loss, num)
+        batch = data.prepare_batch(data.get_batch(indices), augment=True)
+        subjects[name] = BenchModel(model, [batch], output_loss, num)
     turns = {name: [] for name in picks}
     for _ in range(repeats):
         for name, subject in subjects.items():
@@ -576,9 +576,8 @@ def show(title: str, result: dict[str, Any]) -> None:
                 1e3 * entry[f"{key}_seconds"] for key in ("step", "arithmetic", "traffic")
             )
             console.print(
-                f"{side}: {step:.4g} ms a step; its arithmetic at the matrix rate "
-                f"{arithmetic:.4g} ms, "
-                f"its bytes at the copy rate {traffic:.4g} ms"
+                f"{side}: {step:.4g} ms a step; its arithmetic at the matrix rate {arithmetic:.4g} "
+                f"ms, its bytes at the copy rate {traffic:.4g} ms"
             )
             console.print("  " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares) + "\n")
 
@@ -618,7 +617,7 @@ def main() -> None:
             console.print(f"largest relative difference to the reference, {name}: {difference:.1e}")
     for title in titles:
         beside = ["reference"] if ("gigp" if title == POOL else "lieconv") in paths else []
-        sides = ["gigp", *(["gigp bf16"] if title in BF16 and knows_bf16() else []), *beside]
+        sides = ["gigp", *(["gigp bf16"] if title in BF16 and cpu_supports_bf16() else []), *beside]
         record["cases"][title] = compare(title, sides, arguments.threads, arguments.repeats, paths)
         show(title, record["cases"][title])
         save(record, arguments.out)  # what has been measured is kept, whatever comes after it
@@ -627,7 +626,7 @@ def main() -> None:
         record["mixed_sizes"] = mixed_sizes(arguments.threads, arguments.repeats)
         record["training_overhead"] = training_overhead(arguments.threads)
         console.print(
-            f"loader, callbacks and logging at scale=small: "
+            "loader, callbacks and logging at scale=small: "
             f"{record['training_overhead']['overhead']:.1%}"
         )
         for name, rows in (*record["pool_growth"].items(), ("mixed sizes", record["mixed_sizes"])):

@@ -68,9 +68,8 @@ def check(paths: dict[str, str]) -> None:
                     f"--{name} {paths[name]}: no such checkout; {module} is not there."
                 ) from None
             raise InputError(
-                f"the reference in {paths[name]} needs the package {error.name}, which is not "
-                f"part of this "
-                f"environment: pip install {error.name}, or leave --{name} out."
+                f"the reference in {paths[name]} needs the package {error.name}, which is not part "
+                f"of this environment: pip install {error.name}, or leave --{name} out."
             ) from None
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gigp.errors import InputError
 from gigp.study.experiments import Cell, read_experiments, table_members
-from gigp.study.plan import carry_out, plan, recorded
+from gigp.study.plan import plan, recorded, run_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 TAIL = 15  # lines of a failed run to show
@@ -97,7 +97,7 @@ def main() -> None:
     number, workers = count(1), max(1, arguments.jobs)
     threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
     try:
-        failed = carry_out(
+        failed = run_jobs(
             jobs, workers, lambda cell: train(cell, f"{next(number)}/{len(jobs)}", threads)
         )
     except KeyboardInterrupt:

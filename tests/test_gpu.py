@@ -35,8 +35,8 @@ def test_same_as_on_the_cpu(case, qm9, digits):
         1, SO2() if case == "SO2" else SO3(), center="origin" if case == "SO2" else "centroid"
     )
     model = PointCloudModel(net, pool, 1)
-    cloud, _ = data.finish(data.fetch(torch.arange(20)), augment=False)
-    model.fit([cloud])
+    cloud, _ = data.prepare_batch(data.get_batch(torch.arange(20)), augment=False)
+    model.calibrate([cloud])
     model.eval()
     expected = model(cloud)
     torch.testing.assert_close(model.cuda()(to_cuda(cloud)).cpu(), expected, rtol=1e-3, atol=1e-4)

@@ -23,7 +23,7 @@ class Identity(nn.Module):
         """The same cloud."""
         return cloud
 
-    def fit(self, cloud: PointCloud) -> None:
+    def calibrate(self, cloud: PointCloud) -> None:
         """Takes nothing from the training set."""
 
     def kept(self, cloud: PointCloud) -> PointCloud:

@@ -85,14 +85,12 @@ class InvariantNet(nn.Module):
         if in_channels != 15 or group.dim != 3 or grid is not None:
             raise InputError(
                 f"backbone={self.name} is for molecules: dataset=qm9, three dimensions and 15 "
-                f"channels; "
-                f"not {in_channels} channels in {group.dim} dimensions."
+                f"channels; not {in_channels} channels in {group.dim} dimensions."
             )
         if not group.free:
             raise InputError(
                 f"backbone={self.name} is invariant under SE(3) by itself and takes positions in "
-                f"Angstrom; "
-                f"{group} is a setting of LieConv that rescales them. Use group=T3."
+                f"Angstrom; {group} is a setting of LieConv that rescales them. Use group=T3."
             )
 
     def features(self, charges: Tensor, pos: Tensor, batch: Tensor) -> Tensor:
@@ -112,7 +110,7 @@ class InvariantNet(nn.Module):
         )
         return cloud._replace(feat=feat)
 
-    def fit(self, cloud: PointCloud) -> None:
+    def calibrate(self, cloud: PointCloud) -> None:
         """Takes nothing from the training set."""
 
     def kept(self, cloud: PointCloud) -> PointCloud:

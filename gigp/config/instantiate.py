@@ -89,9 +89,8 @@ def check_targets(node: Any, where: str) -> None:
     if isinstance(node, dict) and "_target_" in node and not _trusted(str(node["_target_"])):
         raise InputError(
             f"{where} asks for {str(node['_target_'])!r}, which is no model, data set or group of "
-            f"this project and no "
-            "aggregation of PyTorch Geometric. If it came from somebody else, do not use it; else "
-            "mend its _target_."
+            "this project and no aggregation of PyTorch Geometric. If it came from somebody else, "
+            "do not use it; else mend its _target_."
         )
 
 

@@ -61,8 +61,8 @@ def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     if cfg.freeze_backbone and not cfg.init_from:
         raise InputError(
             "freeze_backbone=true without init_from would freeze a backbone that was never "
-            "trained; name the run to "
-            "start from, as init_from=results/runs/NAME/seed0, or set freeze_backbone=false."
+            "trained; name the run to start from, as init_from=results/runs/NAME/seed0, or set "
+            "freeze_backbone=false."
         )
     for part in PARTS:
         _check_arguments(part, cfg[part])
@@ -81,7 +81,7 @@ def _check_arguments(part: str, node: DictConfig) -> None:
             settings = sorted(known.keys() & node.keys())
             raise InputError(
                 f"{part}.{name} is no setting of "
-                f"{built.__name__}.{hint(name, settings)}{_has(settings)}"
+                f"{built.__name__}.{did_you_mean(name, settings)}{_has(settings)}"
             )
         _check_kind(f"{part}.{name}", node[name], kinds.get(name, object))
 
@@ -112,7 +112,7 @@ def _check_additions(cfg: DictConfig, overrides: Sequence[str]) -> None:
         ):
             raise InputError(
                 f"{override} adds a setting that nothing "
-                f"reads.{hint(key, set(settings_of(cfg)) - {key})}"
+                f"reads.{did_you_mean(key, set(settings_of(cfg)) - {key})}"
             )
 
 
@@ -151,7 +151,7 @@ def settings_of(cfg: DictConfig) -> list[str]:
     )
 
 
-def hint(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """What was probably meant."""
     close = get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]}?" if close else ""
@@ -161,7 +161,7 @@ def _has(settings: Sequence[str]) -> str:
     return f" It has: {', '.join(settings) or 'none'}."
 
 
-def arrange(arguments: Sequence[str]) -> list[str]:
+def options_first(arguments: Sequence[str]) -> list[str]:
     """A command line with its options first, as Hydra wants it, wherever the user has put them.
 
     Raises:
@@ -172,8 +172,8 @@ def arrange(arguments: Sequence[str]) -> list[str]:
     unknown = [argument for argument in others if argument.startswith("-")]
     if unknown:
         raise InputError(
-            f"{unknown[0]} is no option; settings are written KEY=VALUE, without "
-            f"dashes, as in pool=gigp."
+            f"{unknown[0]} is no option; settings are written KEY=VALUE, without dashes, as in "
+            "pool=gigp."
         )
     if (
         len(asked := [name for name in ("run", "multirun", "cfg", "info") if getattr(known, name)])
@@ -186,20 +186,22 @@ def arrange(arguments: Sequence[str]) -> list[str]:
     return [*(argument for argument in arguments if argument not in overrides), *overrides]
 
 
-def explain(error: ConfigCompositionException | OverrideParseException) -> str:
+def format_hydra_error(error: ConfigCompositionException | OverrideParseException) -> str:
     """What Hydra finds wrong with a command line, with the value, what is allowed, and what was
     probably meant.
     """
     cause = error.__cause__
     if isinstance(error, OverrideParseException):
         return (
-            f"{error.override!r} is not of the form KEY=VALUE; "
-            "put values with spaces or signs into quotes."
+            f"{error.override!r} is not of the form KEY=VALUE; put values with spaces or signs "
+            "into quotes."
         )
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         choices = ", ".join(error.options)
-        return f"{group}={name} is unknown.{hint(name, error.options)} Choose from {choices}."
+        return (
+            f"{group}={name} is unknown.{did_you_mean(name, error.options)} Choose from {choices}."
+        )
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
         section, _, name = str(cause.full_key).rpartition(".")
         known = (
@@ -208,5 +210,6 @@ def explain(error: ConfigCompositionException | OverrideParseException) -> str:
             else settings_of(cause.parent_node)
         )
         where = f"{section} has" if section else "There are"
-        return f"{cause.full_key} is no setting.{hint(name, known)} {where}: {', '.join(known)}."
+        meant = did_you_mean(name, known)
+        return f"{cause.full_key} is no setting.{meant} {where}: {', '.join(known)}."
     return " ".join(str(error).split())

@@ -43,7 +43,7 @@ def load_or_build(path: Path, version: str, build: Callable[[], Arrays]) -> Arra
     except OSError as error:
         raise InputError(
             f"cannot write the cache {path} ({error.strerror}); free some space, or set "
-            f"dataset.cache=FOLDER."
+            "dataset.cache=FOLDER."
         ) from error
     return arrays
 
@@ -111,8 +111,8 @@ def check_finite(arrays: Arrays) -> None:
             place = tuple(np.argwhere(~finite)[0].tolist())
             raise InputError(
                 f"{name}[{', '.join(map(str, place))}] of the data is {array[place]}, and so are "
-                f"{(~finite).sum() - 1} "
-                "more values; every number must be finite. Fetch the source again."
+                f"{(~finite).sum() - 1} more values; every number must be finite. Fetch the source "
+                "again."
             )
 
 

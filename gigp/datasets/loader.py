@@ -68,7 +68,7 @@ class Samples(Dataset):
 
     def __getitem__(self, batch: Tensor) -> Any:
         indices = self.indices[batch]
-        fetched = self.module.fetch(indices)
+        fetched = self.module.get_batch(indices)
         if isinstance(fetched[0], PointCloud):
             check_finite(fetched[0], indices)
         return fetched
@@ -94,9 +94,8 @@ def check_finite(cloud: PointCloud, samples: Tensor) -> None:
             for i, point, channel in (~(values.abs() <= most) & mask).nonzero()[:1].tolist():
                 raise InputError(
                     f"{what} {channel} of point {point} in sample {int(samples[i])} is "
-                    f"{values[i, point, channel]}; "
-                    f"every number must be finite, a {what} at most {most:.0e}. Leave the sample "
-                    f"out, or mend it."
+                    f"{values[i, point, channel]}; every number must be finite, a {what} at most "
+                    f"{most:.0e}. Leave the sample out, or mend it."
                 )
 
 
@@ -127,8 +126,8 @@ class PointCloudDataModule(L.LightningDataModule):
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
             raise InputError(
-                f"batch_size={batch_size}, eval_batch_size={eval_batch_size}: both "
-                f"must be positive."
+                f"batch_size={batch_size}, eval_batch_size={eval_batch_size}: both must be "
+                "positive."
             )
         self.batch_size, self.eval_batch_size, self.augment, self.seed = (
             batch_size,
@@ -144,17 +143,17 @@ class PointCloudDataModule(L.LightningDataModule):
         self.setup()
 
     @abstractmethod
-    def fetch(self, indices: Tensor) -> Any:
+    def get_batch(self, indices: Tensor) -> Any:
         """Raw batch of the samples at `indices`."""
 
     @abstractmethod
-    def finish(self, batch: Any, augment: bool) -> tuple[PointCloud, Tensor]:
+    def prepare_batch(self, batch: Any, augment: bool) -> tuple[PointCloud, Tensor]:
         """Clouds and targets of a raw batch, on its device, randomly moved if `augment`."""
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[PointCloud, Tensor]:
         if self.trainer is None:
-            return self.finish(batch, augment=False)
-        finished = self.finish(batch, self.augment and self.trainer.training)
+            return self.prepare_batch(batch, augment=False)
+        finished = self.prepare_batch(batch, self.augment and self.trainer.training)
         # what was whole numbers until here too
         return self.trainer.precision_plugin.convert_input(finished)
 
@@ -176,7 +175,6 @@ class PointCloudDataModule(L.LightningDataModule):
         ]:
             raise InputError(
                 "the data are not those that this run was started with:\n  "
-                ""
                 + "\n  ".join(differences)
                 + "\nBring them back, or start anew with overwrite=true."
             )
@@ -195,7 +193,7 @@ class PointCloudDataModule(L.LightningDataModule):
         set.
         """
         for indices in self.indices["train"].split(batch_size):
-            yield self.finish(self.fetch(indices), augment=False)[0]
+            yield self.prepare_batch(self.get_batch(indices), augment=False)[0]
 
     def _loader(self, part: Part, batch_size: int, shuffle: bool = False) -> DataLoader:
         samples = Samples(self, self.indices[part])
@@ -215,8 +213,7 @@ def take(parts: dict[Part, Tensor], sizes: dict[Part, int | None]) -> dict[Part,
         if size is not None and not 1 <= size <= len(parts[part]):
             raise InputError(
                 f"dataset.{part}_size={size}: this source has {len(parts[part])} samples for "
-                f"{part}; "
-                f"choose from 1 to {len(parts[part])}, or null for all."
+                f"{part}; choose from 1 to {len(parts[part])}, or null for all."
             )
     return {part: indices[: sizes[part]] for part, indices in parts.items()}
 

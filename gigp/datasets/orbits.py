@@ -110,13 +110,15 @@ class OrbitClouds(PointCloudDataModule):
         """Targets of the training set, (n, 1)."""
         return self.values[self.indices["train"]]
 
-    def fetch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
+    def get_batch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
         x = self.x[indices]
         mask = torch.ones_like(x, dtype=torch.bool)
         feat = torch.stack([x, torch.ones_like(x)], -1)  # (B, n, 2)
         return PointCloud(self.positions[indices], feat, mask, Packing(mask)), self.values[indices]
 
-    def finish(self, batch: tuple[PointCloud, Tensor], augment: bool) -> tuple[PointCloud, Tensor]:
+    def prepare_batch(
+        self, batch: tuple[PointCloud, Tensor], augment: bool
+    ) -> tuple[PointCloud, Tensor]:
         cloud, target = batch
         if augment:
             angle = 2 * torch.pi * torch.rand(len(cloud.pos), device=cloud.pos.device)

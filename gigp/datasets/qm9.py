@@ -120,7 +120,7 @@ class QM9(PointCloudDataModule):
         """Targets of the training set in internal units, atom references subtracted, (n, T)."""
         return self.values[self.indices["train"]]
 
-    def fetch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
+    def get_batch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
         mask = self.mask[indices]
         num = int(mask.sum(1).max())
         feat = self.features[self.charges[indices, :num].long()]  # (B, N, 15)
@@ -129,7 +129,9 @@ class QM9(PointCloudDataModule):
             indices
         ]
 
-    def finish(self, batch: tuple[PointCloud, Tensor], augment: bool) -> tuple[PointCloud, Tensor]:
+    def prepare_batch(
+        self, batch: tuple[PointCloud, Tensor], augment: bool
+    ) -> tuple[PointCloud, Tensor]:
         cloud, target = batch
         if augment:
             pos = cloud.pos
@@ -148,9 +150,8 @@ class QM9(PointCloudDataModule):
         if not all(map(len, parts.values())):
             raise InputError(
                 f"train_heavy_atoms={self.train_heavy_atoms}, "
-                f"test_heavy_atoms={self.test_heavy_atoms} leaves no "
-                f"molecules to train or to test on; molecules of QM9 have 1 to {HEAVIEST} heavy "
-                f"atoms."
+                f"test_heavy_atoms={self.test_heavy_atoms} leaves no molecules to train or to test "
+                f"on; molecules of QM9 have 1 to {HEAVIEST} heavy atoms."
             )
         return parts
 

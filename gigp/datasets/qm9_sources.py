@@ -134,8 +134,7 @@ def _download_pyg(path: Path) -> None:
             shutil.rmtree(path.parents[1], ignore_errors=True)
         raise InputError(
             f"source=pyg could not download QM9 to {path} ({error}); try again, or place the file "
-            f"there by hand, or "
-            "use dataset.source=qm9pack, which needs no network."
+            "there by hand, or use dataset.source=qm9pack, which needs no network."
         ) from error
     finally:
         archive.unlink(missing_ok=True)
@@ -158,8 +157,7 @@ def check_same(arrays: Arrays, others: Arrays) -> None:
         if a.shape != b.shape or not np.allclose(a, b, rtol, atol):
             raise InputError(
                 f"source=pyg: the {name} of the molecules are not those of QM9; delete its folder "
-                f"pyg-qm9 and try "
-                "again, or use dataset.source=qm9pack."
+                "pyg-qm9 and try again, or use dataset.source=qm9pack."
             )
 
 

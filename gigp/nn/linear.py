@@ -21,12 +21,12 @@ LARGE = 20480  # images of no more numbers than that PyTorch does not give to on
 MANY = 16 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 2**31
 
 
-def knows_bf16() -> bool:
+def cpu_supports_bf16() -> bool:
     """Whether the CPU multiplies in bf16; others imitate it, far slower."""
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def works_by_itself(x: Tensor) -> bool:
+def use_cpu_kernels(x: Tensor) -> bool:
     """Whether we choose how to compute: on a CPU, but not under torch.compile or in mixed
     precision.
     """
@@ -37,7 +37,7 @@ def works_by_itself(x: Tensor) -> bool:
     )
 
 
-def suits(x: Tensor) -> bool:
+def use_onednn(x: Tensor) -> bool:
     """Whether oneDNN takes it from here: many rows in single precision on a CPU."""
     return x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > LARGE
 
@@ -45,8 +45,8 @@ def suits(x: Tensor) -> bool:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W' + b, (R, i), (o, i), (o,) -> (R, o)."""
     # in this order: torch.export may not ask for the number of rows
-    ours = works_by_itself(x) and suits(x)
-    return Product.apply(x, weight, bias) if ours else F.linear(x, weight, bias)
+    ours = use_cpu_kernels(x) and use_onednn(x)
+    return OneDNNLinear.apply(x, weight, bias) if ours else F.linear(x, weight, bias)
 
 
 class Linear(nn.Linear):
@@ -58,7 +58,7 @@ class Linear(nn.Linear):
         )
 
 
-class Product(torch.autograd.Function):
+class OneDNNLinear(torch.autograd.Function):
     """`linear` in single precision on a CPU."""
 
     @staticmethod
@@ -80,20 +80,20 @@ class Product(torch.autograd.Function):
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W' + b, (R, i), (o, i), (o,) -> (R, o)."""
-    if not suits(x):
+    if not use_onednn(x):
         return F.linear(x, weight, bias)
-    return rows(F.conv2d(image(x), weight[..., None, None], bias, **OPTIONS))
+    return as_rows(F.conv2d(as_image(x), weight[..., None, None], bias, **OPTIONS))
 
 
 def input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """grad W, (R, o), (R, i) of which only the shape counts, (o, i) -> (R, i)."""
-    return rows(_backward(grad, x, weight, 0)) if suits(x) else grad @ weight
+    return as_rows(_backward(grad, x, weight, 0)) if use_onednn(x) else grad @ weight
 
 
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """grad' x, (R, o), (R, i), (o, i) of which only the shape counts -> (o, i)."""
     even = len(x) // 16 * 16  # oneDNN is several times slower on numbers of rows without factors
-    if x.shape[1] >= MANY or not suits(x[:even]):
+    if x.shape[1] >= MANY or not use_onednn(x[:even]):
         return grad.t() @ x
     out = _backward(grad[:even], x[:even], weight, 1).flatten(1)
     return out if even == len(x) else torch.addmm(out, grad[even:].t(), x[even:])
@@ -103,17 +103,17 @@ def _backward(grad: Tensor, x: Tensor, weight: Tensor, wanted: int) -> Tensor:
     """Gradient of the convolution with respect to the image (0) or the kernel (1)."""
     # stride, padding, dilation, not transposed, -, groups
     options = [1, 1], [0, 0], [2, 2], False, [0, 0], 1
-    arguments = image(grad), image(x), weight[..., None, None], None, *options
+    arguments = as_image(grad), as_image(x), weight[..., None, None], None, *options
     return torch.ops.aten.convolution_backward(*arguments, [wanted == 0, wanted == 1, False])[
         wanted
     ]
 
 
-def image(x: Tensor) -> Tensor:
+def as_image(x: Tensor) -> Tensor:
     """(R, c) -> (1, c, R, 1), the same memory."""
     return x[None, :, None].movedim(-1, 1)
 
 
-def rows(x: Tensor) -> Tensor:
+def as_rows(x: Tensor) -> Tensor:
     """(1, c, R, 1) -> (R, c), the same memory."""
     return x.movedim(1, -1)[0, :, 0]

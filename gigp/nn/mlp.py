@@ -48,8 +48,8 @@ def start_as_identity(phi: nn.Sequential, channels: int) -> None:
         if i < len(linears) - 1 and linear.out_features < rows:
             raise InputError(
                 f"{linear.out_features} hidden channels cannot hold the identity on {channels} "
-                f"features that "
-                f"init=mean and init=sum start from; use at least {rows}, or init=random."
+                f"features that init=mean and init=sum start from; use at least {rows}, or "
+                "init=random."
             )
         first, last = i == 0, i == len(linears) - 1
         block = (eye if last else pairs) if first else (pairs.T if last else between)

@@ -102,16 +102,14 @@ class GIGPAggregation(Aggregation):
         if (pos is None) == (q is None):
             raise InputError(
                 f"{'neither' if q is None else 'both'} of pos= and q= given; pass one of them: "
-                f"positions (N, {dim}) or "
-                "orbit coordinates (N,). Layers that call their aggregation without either cannot "
-                "use GIGP."
+                f"positions (N, {dim}) or orbit coordinates (N,). Layers that call their "
+                "aggregation without either cannot use GIGP."
             )
         place, shape = (q, (len(x),)) if pos is None else (pos, (len(x), dim))
         if x.shape[1] != channels or place.shape != shape:
             raise InputError(
                 f"x {tuple(x.shape)} and {'q' if pos is None else 'pos'} {tuple(place.shape)} do "
-                f"not fit; "
-                f"expected {(len(x), channels)} and {shape}."
+                f"not fit; expected {(len(x), channels)} and {shape}."
             )
         if not x.is_floating_point():
             raise InputError(
@@ -120,8 +118,7 @@ class GIGPAggregation(Aggregation):
         if index.shape != (len(x),) or index.dtype != torch.long:
             raise InputError(
                 f"index {tuple(index.shape)} of {index.dtype} does not name the graph of each of "
-                f"{len(x)} points; "
-                f"expected {(len(x),)} of torch.int64."
+                f"{len(x)} points; expected {(len(x),)} of torch.int64."
             )
         if readable(index) and bool((index < 0).any()):
             point = int((index < 0).nonzero()[0])

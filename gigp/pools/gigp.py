@@ -87,9 +87,8 @@ class GIGP(Pool):
         check_choice("init", init, Init)
         if aggregation == "mean" and init != "random":
             raise InputError(
-                f"aggregation=mean averages over orbits, so it cannot start as init={init} "
-                f"pooling over points; "
-                "use init=random, or aggregation=weighted or sum."
+                f"aggregation=mean averages over orbits, so it cannot start as init={init} pooling "
+                "over points; use init=random, or aggregation=weighted or sum."
             )
         check_orbit_space(group)
         self.group, self.center, self.feed_center = group, center, feed_center
@@ -191,8 +190,8 @@ class GIGP(Pool):
 
     def extra_repr(self) -> str:
         return (
-            f"group={self.group}, center={self.center}, "
-            f"aggregation={self.aggregation}, init={self.init}"
+            f"group={self.group}, center={self.center}, aggregation={self.aggregation}, "
+            f"init={self.init}"
         )
 
 
@@ -212,14 +211,12 @@ def check_orbit_space(group: Group) -> None:
     if group.q_dim == 0:
         raise InputError(
             f"all of space is one orbit of {group}, so GIGP over it would be DeepSets: an MLP of "
-            f"the summed features. "
-            "Pool over SO(d) about the centroid instead (SO2 or SO3 with center=centroid); "
-            "for the DeepSets control set orbits=1 there."
+            "the summed features. Pool over SO(d) about the centroid instead (SO2 or SO3 with "
+            "center=centroid); for the DeepSets control set orbits=1 there."
         )
     if group.q_dim > 1:
         raise InputError(
             f"the orbits of {group} form a {group.q_dim}-dimensional space; GIGP lines up orbit "
-            f"centers along one "
-            "coordinate. Pool over a group whose orbit space is one-dimensional: SO(2), SO(3), "
-            "Tx, Ty or Rx."
+            "centers along one coordinate. Pool over a group whose orbit space is one-dimensional: "
+            "SO(2), SO(3), Tx, Ty or Rx."
         )

@@ -56,8 +56,8 @@ class Orbits(nn.Module):
             raise InputError(f"delta={delta} is no radius; pool.delta must be positive.")
         if membership == "smooth" and period is not None and num in (2, 3):
             raise InputError(
-                f"{num} smooth orbits around a circle overlap themselves; use "
-                f"pool.orbits=1 or >= 4."
+                f"{num} smooth orbits around a circle overlap themselves; use pool.orbits=1 or >= "
+                "4."
             )
         self.num, self.membership, self.delta = num, membership, delta
         self.normalize, self.period = normalize, period
@@ -73,8 +73,8 @@ class Orbits(nn.Module):
         most = torch.finfo(self.centers.dtype).max / 2
         if not -most <= low <= high <= most:
             raise InputError(
-                f"orbit coordinates in [{low}, {high}] are no range; are the positions finite, "
-                f"and not too large?"
+                f"orbit coordinates in [{low}, {high}] are no range; are the positions finite, and "
+                "not too large?"
             )
         if self.period is not None:
             low, high = -self.period / 2, self.period / 2 * (1 - 2 / self.num)
@@ -140,8 +140,8 @@ class Orbits(nn.Module):
             if not bool(self.centers.isfinite().all()):
                 raise InputError(
                     "the orbit centers are not set; call pool.fit(training_clouds), "
-                    "pool.orbits.fit(low, high), "
-                    "or load a trained state dict, before the first forward pass."
+                    "pool.orbits.fit(low, high), or load a trained state dict, before the first "
+                    "forward pass."
                 )
             self._fitted = True
 

@@ -49,18 +49,18 @@ def read_entries(path: Path, readers: dict[str, Reader]) -> list[Entry]:
         ]
         if not files:
             raise InputError(
-                f"input={path} holds no file that ends in {endings}; these are what "
-                f"this run can read."
+                f"input={path} holds no file that ends in {endings}; these are what this run can "
+                "read."
             )
     elif not path.exists():
         raise InputError(
-            f"there is no input={path}; give a file that ends in {endings}, or a "
-            f"folder of such files."
+            f"there is no input={path}; give a file that ends in {endings}, or a folder of such "
+            "files."
         )
     elif not _ending(path, readers):
         raise InputError(
-            f"input={path} cannot be read for this run: give a file that ends in "
-            f"{endings}, or a folder."
+            f"input={path} cannot be read for this run: give a file that ends in {endings}, or a "
+            "folder."
         )
     else:
         files = [path]

@@ -9,7 +9,7 @@ from torch.export import Dim, ExportedProgram, export
 from gigp.datasets import RotMNIST
 from gigp.errors import InputError
 from gigp.prediction.images import SIDE
-from gigp.training.module import Task
+from gigp.training.module import LitModule
 from gigp.training.run import load_trained
 
 
@@ -21,13 +21,13 @@ class Digits(nn.Module):
         task: the trained model.
     """
 
-    def __init__(self, data: RotMNIST, task: Task) -> None:
+    def __init__(self, data: RotMNIST, task: LitModule) -> None:
         super().__init__()
         self.data, self.task = data, task
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 28, 28) float32, black 0 to white 255 -> (B, 10)."""
-        cloud, _ = self.data.finish((images, None), augment=False)
+        cloud, _ = self.data.prepare_batch((images, None), augment=False)
         return self.task(cloud)
 
 
@@ -49,8 +49,8 @@ def export_model(run: str | Path) -> ExportedProgram:
     if not isinstance(data, RotMNIST):
         raise InputError(
             f"{run} is a run on {type(data).__name__}, which cannot be exported: its work depends "
-            f"on how many points "
-            "each cloud has. Runs on rotmnist can; use gigp.prediction.Predictor for molecules."
+            "on how many points each cloud has. Runs on rotmnist can; use "
+            "gigp.prediction.Predictor for molecules."
         )
     digits, example = Digits(data, task).eval(), torch.zeros(2, SIDE, SIDE)
     digits(example)  # lays out the grid, which the program then holds as numbers

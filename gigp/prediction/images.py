@@ -25,8 +25,8 @@ def make_image(pixels: np.ndarray) -> Tensor:
     """
     if pixels.shape != (SIDE, SIDE):
         raise InputError(
-            f"{' x '.join(map(str, pixels.shape))} pixels; the model takes {SIDE} x "
-            f"{SIDE}, resize it."
+            f"{' x '.join(map(str, pixels.shape))} pixels; the model takes {SIDE} x {SIDE}, resize "
+            "it."
         )
     if pixels.dtype.kind not in "buif":
         raise InputError(
@@ -53,13 +53,13 @@ def read_png(path: Path) -> Iterator[Found]:
         with Image.open(path, formats=["PNG"]) as image:
             if image.size != (SIDE, SIDE):  # before anything is decoded
                 raise InputError(
-                    f"{image.width} x {image.height} pixels; the model takes {SIDE} "
-                    f"x {SIDE}, resize it."
+                    f"{image.width} x {image.height} pixels; the model takes {SIDE} x {SIDE}, "
+                    "resize it."
                 )
             if image.mode not in ("1", "L", "P", "RGB"):
                 raise InputError(
-                    f"a png of mode {image.mode}; write it as 8-bit gray or RGB "
-                    f"without transparency."
+                    f"a png of mode {image.mode}; write it as 8-bit gray or RGB without "
+                    "transparency."
                 )
             yield path.stem, make_image(np.asarray(image.convert("L")))
     except InputError as error:

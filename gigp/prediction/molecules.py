@@ -54,8 +54,8 @@ def make_molecule(elements: Sequence[str], positions: Sequence[Sequence[float]])
         raise InputError(f"the position of atom {atom + 1} is not finite: {pos[atom].tolist()}.")
     if len(pos) > 1 and (nearest := torch.pdist(pos).min().item()) < CLOSEST:
         raise InputError(
-            f"two atoms lie {nearest:.2g} Angstrom apart; are these really "
-            f"positions, and in Angstrom?"
+            f"two atoms lie {nearest:.2g} Angstrom apart; are these really positions, and in "
+            "Angstrom?"
         )
     return Molecule(torch.tensor([ELEMENTS[symbol] for symbol in symbols]), pos)
 
@@ -230,8 +230,8 @@ def _record(lines: list[str], before: int) -> Molecule:
         xyz = _floats([line[:10], line[10:20], line[20:30]])
         if xyz is None or not line[31:34].strip():
             raise InputError(
-                f"line {number}: {line[:60]!r} should be x, y, z and an element, as "
-                f"V2000 places them."
+                f"line {number}: {line[:60]!r} should be x, y, z and an element, as V2000 places "
+                "them."
             )
         elements.append(line[31:34].strip())
         positions.append(xyz)
@@ -255,9 +255,9 @@ def _check_columns(path: Path, names: Sequence[str]) -> None:
             else ""
         )
         raise InputError(
-            f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}.{smiles} "
-            f"Give one row for each "
-            f"atom, with the columns {', '.join(CSV_COLUMNS)} in Angstrom, or an .xyz or .sdf file."
+            f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}.{smiles} Give "
+            f"one row for each atom, with the columns {', '.join(CSV_COLUMNS)} in Angstrom, or an "
+            ".xyz or .sdf file."
         )
 
 

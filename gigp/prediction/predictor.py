@@ -93,7 +93,7 @@ class Predictor:
     @torch.no_grad()
     def _digits(self, batch: Tensor) -> Tensor:
         """Images (B, 28, 28) -> the most probable digit and the probabilities, (B, 11)."""
-        cloud, _ = self.data.finish((batch.to(self.device), None), augment=False)
+        cloud, _ = self.data.prepare_batch((batch.to(self.device), None), augment=False)
         probabilities = self.task(cloud).double().cpu()  # (B, 10)
         return torch.cat([probabilities.argmax(1, keepdim=True), probabilities], 1)
 
@@ -202,8 +202,8 @@ def _check_backbone(run: Path, of: Path) -> None:
     if now != then:
         raise InputError(
             f"{run} was trained on features of {of}, whose checkpoint was another one then "
-            f"(SHA-256 {then}..., now "
-            f"{now}...); bring that one back, or train {run} anew with overwrite=true."
+            f"(SHA-256 {then}..., now {now}...); bring that one back, or train {run} anew with "
+            "overwrite=true."
         )
 
 

@@ -209,7 +209,7 @@ def metrics_of(dataset: str, target: Any) -> tuple[str, ...]:
     return {"rotmnist": ("error",), "orbits": (str(target),)}.get(dataset, ())
 
 
-def in_order(target: str) -> int:
+def target_rank(target: str) -> int:
     """Place of a target in tables: as in the literature, then the others."""
     return list(TARGETS).index(target) if target in TARGETS else len(TARGETS)
 

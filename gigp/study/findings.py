@@ -121,14 +121,11 @@ def verdict_table(name: str, comparisons: pd.DataFrame, records: pd.DataFrame) -
             row[f"against {other}"] = "; ".join([*percent, ", ".join(parts)]) or NOT_ASKED
         rows.append(row)
     note = (
-        "GIGP against another pool: difference in percent of the other's error, the mean over "
-        "all targets, with "
-        "its 95% interval over seeds; and the number of targets with a lower or higher error, "
-        "by the 95% "
-        "interval of the paired difference (`same`: the interval holds 0; `open`: one pair). "
-        "Of twenty such "
-        "intervals one misses the truth by chance, and targets of one model are not "
-        "independent."
+        "GIGP against another pool: difference in percent of the other's error, the mean over all "
+        "targets, with its 95% interval over seeds; and the number of targets with a lower or "
+        "higher error, by the 95% interval of the paired difference (`same`: the interval holds 0; "
+        "`open`: one pair). Of twenty such intervals one misses the truth by chance, and targets "
+        "of one model are not independent."
     )
     return Table(
         f"{name}_verdicts",
@@ -212,10 +209,8 @@ def convergence_table(runs: Path, experiments: dict[str, Experiment]) -> Table:
             key=lambda s: s.map(pools.index) if s.name == "pool" else s,
         )
     note = (
-        "How converged runs are: change of the validation loss over the last fifth of the "
-        "epochs, and the epoch "
-        "with the lowest one. The learning rate falls to 0, so a flat end alone does not "
-        "prove that more epochs "
-        "would not help; rows that differ in budget alone do."
+        "How converged runs are: change of the validation loss over the last fifth of the epochs, "
+        "and the epoch with the lowest one. The learning rate falls to 0, so a flat end alone does "
+        "not prove that more epochs would not help; rows that differ in budget alone do."
     )
     return Table("convergence", [note], [Section([], frame.rename(columns={"train": BUDGET}))])

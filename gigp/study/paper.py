@@ -54,20 +54,19 @@ def paper_table(root: Path, records: pd.DataFrame, benchmark: dict[str, Any] | N
                     "hours a seed on two CPU cores (estimate)": hours,
                     "a seed on a GPU (estimate)": gpu.get(case, NOT_ASKED),
                     "benchmark": case if sides else NOT_ASKED,
-                    "run": ", ".join(map(told, done.to_dict("records"))) or "not run",
+                    "run": ", ".join(map(describe_run, done.to_dict("records"))) or "not run",
                 }
             )
     threads = f"{benchmark['threads']} threads" if benchmark else "no record"
     note = (
-        "Estimates, not measurements: for a CPU, samples of all epochs, training and "
-        "validation, over the rates of "
-        f"the benchmark ({threads}); for a GPU, what docs/speed.md expects. {NOT_ASKED}: no "
-        f"estimate."
+        "Estimates, not measurements: for a CPU, samples of all epochs, training and validation, "
+        f"over the rates of the benchmark ({threads}); for a GPU, what docs/speed.md expects. "
+        f"{NOT_ASKED}: no estimate."
     )
     return Table("paper_scale", [note], [Section([], pd.DataFrame(rows))])
 
 
-def told(run: dict[str, Any]) -> str:
+def describe_run(run: dict[str, Any]) -> str:
     """Result of a run in words, with what it did differently."""
     return f"seed {run['seed']}: {run['test']:.4g} {run['unit']}" + (
         f" ({run['variant']})" if run["variant"] else ""

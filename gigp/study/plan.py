@@ -95,7 +95,7 @@ def started_from(experiment: str, scale: str, seed: int, overrides: tuple[str, .
     return str(cfg.dataset.run if OmegaConf.select(cfg, "dataset.run") else cfg.init_from)
 
 
-def carry_out(jobs: list[Job], workers: int, start: Callable[[Cell], Any]) -> dict[Key, str]:
+def run_jobs(jobs: list[Job], workers: int, start: Callable[[Cell], Any]) -> dict[Key, str]:
     """Do all jobs, several at a time, each after what it needs; one that fails does not stop the
     others.
 

@@ -27,8 +27,7 @@ def published_note(published: dict[str, Any], datasets: set[str]) -> str:
     budgets = [f"{published[d]['train']} on {d}" for d in sorted(datasets & published.keys())]
     return (
         f"Published: {published['source']}, {published['pool']} pooling, one model for each "
-        f"target, "
-        f"train size x epochs {', '.join(budgets)}; not run here."
+        f"target, train size x epochs {', '.join(budgets)}; not run here."
     )
 
 

@@ -13,7 +13,7 @@ import yaml
 from gigp.config.compose import CONFIGS
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
-from gigp.study.experiments import Cell, Experiment, in_order, protocol_of
+from gigp.study.experiments import Cell, Experiment, protocol_of, target_rank
 from gigp.training.records import further_overrides
 
 INVARIANT = ("dimenet", "schnet", "visnet")  # backbones that are so under SE(3), whatever the group
@@ -216,7 +216,7 @@ def with_missing(
     for cell in cells:
         if cell.key in have:
             continue
-        known = known_of(cell, experiments[cell.experiment])
+        known = cell_metadata(cell, experiments[cell.experiment])
         of_experiment = [t for e, s, t in near if (e, s) == (cell.experiment, known["scale"])]
         for target in cell.targets or of_experiment:
             row = known | unit_of(target) | {"target": target}
@@ -240,14 +240,14 @@ def with_missing(
         {"experiment": both["experiment"], "scale": both["scale"], "pooled": pooled, **keys}
     )
     order = (
-        keys.assign(target=both["target"].map(in_order))
+        keys.assign(target=both["target"].map(target_rank))
         .sort_values([*keys, "target"], kind="stable")
         .index
     )
     return both.loc[order].reset_index(drop=True)
 
 
-def known_of(cell: Cell, experiment: Experiment) -> dict[str, Any]:
+def cell_metadata(cell: Cell, experiment: Experiment) -> dict[str, Any]:
     """What a cell tells of its run before it has run."""
     overrides, dataset = pairs(further_overrides(list(cell.overrides))), cell.choices["dataset"]
     known = {

@@ -51,8 +51,8 @@ def speed_report(record: dict[str, Any]) -> str:
     if "training_overhead" in record:
         share = record["training_overhead"]["overhead"]
         parts.append(
-            f"Loader, callbacks, logging and Lightning take {share:.1%} of a training "
-            f"epoch at scale=small.\n"
+            f"Loader, callbacks, logging and Lightning take {share:.1%} of a training epoch at "
+            "scale=small.\n"
         )
     return "\n".join(part if part.endswith("\n") else part + "\n" for part in parts)
 
@@ -63,10 +63,8 @@ def machine(record: dict[str, Any]) -> str:
     rates = {key: median(rate[key] for rate in found) for key in found[0]}
     bf16 = f"{rates['bf16']:.0f} in bf16" if "bf16" in rates else "it has no bf16"
     return (
-        f"## {record.get('processor', 'A CPU, not named')}\n\n"
-        f"{record['threads']} threads, torch {record['versions']['torch']}, commit "
-        f"{record['git_commit'][:7]}, "
-        f"medians of {record['repeats']} turns. Matrix products run at {rates['fp32']:.0f} "
-        f"GFLOP/s "
-        f"({bf16}), copies at {rates['copy']:.0f} GB/s."
+        f"## {record.get('processor', 'A CPU, not named')}\n\n{record['threads']} threads, torch "
+        f"{record['versions']['torch']}, commit {record['git_commit'][:7]}, medians of "
+        f"{record['repeats']} turns. Matrix products run at {rates['fp32']:.0f} GFLOP/s ({bf16}), "
+        f"copies at {rates['copy']:.0f} GB/s."
     )

@@ -93,8 +93,8 @@ def sign_flip_p(difference: np.ndarray) -> float:
     """
     if len(difference) > MOST_PAIRS:
         raise InputError(
-            f"{len(difference)} pairs are too many for the exact test, which takes "
-            f"{MOST_PAIRS} at most."
+            f"{len(difference)} pairs are too many for the exact test, which takes {MOST_PAIRS} at "
+            "most."
         )
     sums = np.zeros(1)
     for d in difference:

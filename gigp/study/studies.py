@@ -36,11 +36,10 @@ def invariance_table(numbers: pd.DataFrame) -> Table:
             }
         )
     notes = [
-        "Test clouds as they are and moved by the motion named: mean ± standard deviation "
-        "(number of runs). Change"
-        " of predictions: mean absolute change over the spread of the predictions; for "
-        "digits, the share in %"
-        " whose predicted class changes. `augmented`: trained with random motions."
+        "Test clouds as they are and moved by the motion named: mean ± standard deviation (number "
+        "of runs). Change of predictions: mean absolute change over the spread of the predictions; "
+        "for digits, the share in % whose predicted class changes. `augmented`: trained with "
+        "random motions."
     ]
     return Table(
         "invariance", notes, [Section([], pd.DataFrame(rows))], numbers.drop(columns="name")
@@ -57,10 +56,9 @@ def angle_table(numbers: pd.DataFrame) -> Table:
         }
         rows.append(dict(zip(keys, values, strict=True)) | by_angle)
     notes = [
-        "Error, %, on test digits turned further by an angle: mean ± standard deviation over "
-        "runs (their number). "
-        "Turns by 90° move pixels onto pixels and are exact; others resample, which alone "
-        "costs accuracy, so what "
-        "a turn by 45° adds to one by 90° holds the error of interpolation."
+        "Error, %, on test digits turned further by an angle: mean ± standard deviation over runs "
+        "(their number). Turns by 90° move pixels onto pixels and are exact; others resample, "
+        "which alone costs accuracy, so what a turn by 45° adds to one by 90° holds the error of "
+        "interpolation."
     ]
     return Table("rotation_angle", notes, [Section([], pd.DataFrame(rows))], numbers)

@@ -47,7 +47,7 @@ def of_clouds(data: Any, task: Any, indices: Tensor, turns: int, shift: bool) ->
     group, generator = (SO3() if data.dim == 3 else SO2()), torch.Generator().manual_seed(0)
     still, moved, truth = [], [], []
     for part in indices.split(data.eval_batch_size):
-        cloud, target = data.finish(data.fetch(part), augment=False)
+        cloud, target = data.prepare_batch(data.get_batch(part), augment=False)
         still.append(task(cloud))
         truth.append(target)
         moved.append(
@@ -92,8 +92,8 @@ def of_digits(
     def classes(turn: Callable[[Tensor], Tensor]) -> Tensor:
         found = []
         for part in indices.split(data.eval_batch_size):
-            images, target = data.fetch(part)
-            cloud, _ = data.finish((turn(images.float()), target), augment=False)
+            images, target = data.get_batch(part)
+            cloud, _ = data.prepare_batch((turn(images.float()), target), augment=False)
             found.append(task(cloud).argmax(1))
         return torch.cat(found)
 

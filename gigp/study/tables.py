@@ -14,7 +14,7 @@ import pandas as pd
 from gigp.study.experiments import Experiment
 from gigp.study.formatting import Section, Table
 from gigp.study.published import published_figure, published_note
-from gigp.study.runs import MISSING, SETTING, in_order, pool_order
+from gigp.study.runs import MISSING, SETTING, pool_order, target_rank
 from gigp.study.statistics import paired, spread
 
 WIDE = 8  # so many pools fit beside each other
@@ -24,11 +24,9 @@ BUDGET = "train size x epochs"
 LOWER = "Test results, lower is better: mean ± standard deviation (number of seeds)."
 MINUTES = "Minutes are of CPU time for one run; by the clock where a record has no CPU time."
 INTERVAL = (
-    "GIGP minus another pool over the seeds that both have: mean difference [95% t "
-    "interval], and p of the "
-    "exact sign-flip permutation test, at least 2/2^n for n pairs. Negative: GIGP has the "
-    "lower error. "
-    "Nothing is corrected for the number of comparisons."
+    "GIGP minus another pool over the seeds that both have: mean difference [95% t interval], and "
+    "p of the exact sign-flip permutation test, at least 2/2^n for n pairs. Negative: GIGP has the "
+    "lower error. Nothing is corrected for the number of comparisons."
 )
 
 
@@ -184,7 +182,9 @@ def lay_out(
     wide = len(labels) > WIDE
     if wide:  # targets beside each other
         numbers = numbers.assign(metric=numbers["target"] + ", " + numbers["unit"])
-        columns = sorted(dict.fromkeys(numbers["metric"]), key=lambda m: in_order(m.split(",")[0]))
+        columns = sorted(
+            dict.fromkeys(numbers["metric"]), key=lambda m: target_rank(m.split(",")[0])
+        )
         across, index = "metric", [label]
         numbers = numbers.sort_values(label, key=lambda s: s.map(labels.index), kind="stable")
         beside = {key: make for key, make in beside.items() if key == "minutes"}

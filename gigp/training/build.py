@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from gigp.config.instantiate import instantiate
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.model import PointCloudModel
-from gigp.training.module import Classification, Regression, Task
+from gigp.training.module import Classification, LitModule, Regression
 
 
 def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
@@ -22,9 +22,9 @@ def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
     return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on)
 
 
-def build_task(
+def build_module(
     model: PointCloudModel, data: PointCloudDataModule, *, fit: bool = True, **options
-) -> Task:
+) -> LitModule:
     """The task that fits a data module.
 
     Args:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from gigp.distributed import alone, share_cloud, world_size
+from gigp.distributed import shard_cloud, single_process, world_size
 from gigp.errors import InputError
 from gigp.files import write_atomically
 
@@ -33,7 +33,7 @@ class EpochSeed(L.Callback):
         torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
 
 
-class Terminate(L.Callback):
+class InterruptOnSigterm(L.Callback):
     """Let SIGTERM, by which schedulers announce the end, interrupt a run at once, as Ctrl-C does;
     every finished epoch is on disk. Whoever handled the signal before, such as a job of submitit,
     goes on to handle it.
@@ -74,14 +74,13 @@ class StopOnNaN(L.Callback):
         if not math.isfinite(loss):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             raise InputError(
-                f"the loss is {loss} at step {trainer.global_step} (learning rate {rate:.2e}). "
-                f"Try a smaller lr, "
-                "trainer.gradient_clip_val=1, or trainer.precision=32-true. The last checkpoint "
-                "is from before."
+                f"the loss is {loss} at step {trainer.global_step} (learning rate {rate:.2e}). Try "
+                "a smaller lr, trainer.gradient_clip_val=1, or trainer.precision=32-true. The last "
+                "checkpoint is from before."
             )
 
 
-class Recalibrate(L.Callback):
+class PreciseBatchNorm(L.Callback):
     """Re-estimate batch-norm statistics on training clouds before every validation, for all models
     the same way.
 
@@ -116,10 +115,10 @@ class Recalibrate(L.Callback):
             cloud = trainer.precision_plugin.convert_input(move_data_to_device(cloud, task.device))
             seen += len(cloud.feat)
             if len(cloud.feat) < world_size():  # too few to share
-                with alone():
+                with single_process():
                     task.model(cloud)
             else:
-                task.model(share_cloud(cloud))
+                task.model(shard_cloud(cloud))
         for m, momentum in zip(norms, momenta, strict=True):
             m.momentum = momentum
         task.eval()

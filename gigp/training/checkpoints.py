@@ -82,7 +82,7 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 def _unusable(path: Path, reason: str) -> InputError:
     return InputError(
         f"{path} is damaged or no checkpoint of this project ({reason}). Delete it, or start anew "
-        f"with overwrite=true."
+        "with overwrite=true."
     )
 
 
@@ -113,6 +113,6 @@ def load_backbone(model: PointCloudModel, source: Path) -> None:
         except RuntimeError as error:
             raise InputError(
                 f"the {name} in {path} does not fit this configuration: "
-                f"{str(error).splitlines()[-1].strip()} "
-                "Use the backbone, group, scale and target of that run (its config.yaml has them)."
+                f"{str(error).splitlines()[-1].strip()} Use the backbone, group, scale and target "
+                "of that run (its config.yaml has them)."
             ) from error

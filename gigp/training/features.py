@@ -101,7 +101,7 @@ class BackboneFeatures(PointCloudDataModule):
         """Targets of the training set in internal units, (n, T)."""
         return self.values[self.indices["train"]]
 
-    def fetch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
+    def get_batch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
         mask = self.mask[indices]
         mask = mask[:, : int(mask.sum(1).max())]  # (B, N)
         rows = (self.starts[indices, None] + torch.arange(mask.shape[1])).clamp(
@@ -110,7 +110,9 @@ class BackboneFeatures(PointCloudDataModule):
         pos, feat = self.positions[rows], self.features[rows].float()
         return PointCloud(pos, feat, mask, Packing(mask)), self.values[indices]
 
-    def finish(self, batch: tuple[PointCloud, Tensor], augment: bool) -> tuple[PointCloud, Tensor]:
+    def prepare_batch(
+        self, batch: tuple[PointCloud, Tensor], augment: bool
+    ) -> tuple[PointCloud, Tensor]:
         return batch
 
 
@@ -121,7 +123,7 @@ def compute_features(data: PointCloudDataModule, backbone: torch.nn.Module) -> A
     """
     pos, feat, sizes, targets = [], [], [], []
     for indices in torch.cat(list(data.indices.values())).split(data.eval_batch_size):
-        cloud, target = data.finish(data.fetch(indices), augment=False)
+        cloud, target = data.prepare_batch(data.get_batch(indices), augment=False)
         kept = backbone(cloud)
         pos.append(kept.pos[kept.mask])
         feat.append(kept.feat[kept.mask].half())

@@ -60,7 +60,7 @@ def choose_environment() -> list[ClusterEnvironment]:
 
 
 @contextmanager
-def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
+def launch_workers(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
     """Start the other processes of a run on several devices of this machine, and end them with it.
 
     Nothing is started for one device, or where torchrun or a scheduler has started all processes
@@ -85,8 +85,7 @@ def companions(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]:
     if trainer.num_nodes > 1:
         raise InputError(
             f"trainer.num_nodes={trainer.num_nodes}: start the processes of several machines with "
-            f"torchrun or srun, "
-            "see docs/cluster.md."
+            "torchrun or srun, see docs/cluster.md."
         )
     world = {
         "MASTER_ADDR": "127.0.0.1",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Accuracy, MeanAbsoluteError, MeanMetric, Metric
 
-from gigp.distributed import share, world_size
+from gigp.distributed import shard_batch, world_size
 from gigp.errors import InputError
 from gigp.model import PointCloudModel
 from gigp.pointcloud import PointCloud
@@ -18,7 +18,7 @@ from gigp.pointcloud import PointCloud
 Batch = tuple[PointCloud, Tensor]
 
 
-class Task(L.LightningModule):
+class LitModule(L.LightningModule):
     """Train a model with Adam; log `train/loss`, `val/loss` and one metric for each target, in its
     unit.
 
@@ -60,26 +60,26 @@ class Task(L.LightningModule):
         """Of raw outputs of the model."""
         raise NotImplementedError
 
-    def physical(self, output: Tensor) -> Tensor:
+    def denormalize(self, output: Tensor) -> Tensor:
         """Predictions in the units of the data module."""
         raise NotImplementedError
 
-    def scores(self, value: Tensor) -> dict[str, Tensor]:
+    def metric_dict(self, value: Tensor) -> dict[str, Tensor]:
         """What a computed metric says, by name, in the units of tables."""
         raise NotImplementedError
 
     def forward(self, cloud: PointCloud) -> Tensor:
         """Predictions in the internal units of the data module; class probabilities for digits."""
-        return self.physical(self.model(cloud))
+        return self.denormalize(self.model(cloud))
 
-    def train(self, mode: bool = True) -> "Task":
+    def train(self, mode: bool = True) -> "LitModule":
         super().train(mode)
         if self.frozen:
             self.model.backbone.eval()
         return self
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        cloud, target = share(batch)
+        cloud, target = shard_batch(batch)
         loss = self.loss(self.model(cloud), target)
         self.log(
             "train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True
@@ -112,22 +112,22 @@ class Task(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _evaluate(self, part: str, batch: Batch) -> None:
-        cloud, target = share(batch)
+        cloud, target = shard_batch(batch)
         if not len(target):
             return
         output = self.model(cloud)
         self.losses[part].update(self.loss(output, target), len(target))
-        self.metrics[part].update(self.physical(output), target)
+        self.metrics[part].update(self.denormalize(output), target)
 
     def _log_metrics(self, part: str) -> None:
         self.log(f"{part}/loss", self.losses[part].compute())
-        for name, value in self.scores(self.metrics[part].compute()).items():
+        for name, value in self.metric_dict(self.metrics[part].compute()).items():
             self.log(f"{part}/{name}", value)
         self.losses[part].reset()
         self.metrics[part].reset()
 
 
-class Regression(Task):
+class Regression(LitModule):
     """L1 on targets standardized by the training set (Finzi et al. 2020, appendix D); mean absolute
     errors.
 
@@ -159,14 +159,14 @@ class Regression(Task):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return (output - (target - self.mean) / self.std).abs().mean()
 
-    def physical(self, output: Tensor) -> Tensor:
+    def denormalize(self, output: Tensor) -> Tensor:
         return output * self.std + self.mean
 
-    def scores(self, value: Tensor) -> dict[str, Tensor]:
+    def metric_dict(self, value: Tensor) -> dict[str, Tensor]:
         return {n: v * f for n, v, f in zip(self.units, value.view(-1), self.factors, strict=True)}
 
 
-class Classification(Task):
+class Classification(LitModule):
     """Cross-entropy; error rate in percent."""
 
     def make_metrics(self) -> Metric:
@@ -175,10 +175,10 @@ class Classification(Task):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(output, target)
 
-    def physical(self, output: Tensor) -> Tensor:
+    def denormalize(self, output: Tensor) -> Tensor:
         return output.softmax(-1)
 
-    def scores(self, value: Tensor) -> dict[str, Tensor]:
+    def metric_dict(self, value: Tensor) -> dict[str, Tensor]:
         return {"error": 100 * (1 - value)}
 
 

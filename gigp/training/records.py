@@ -29,7 +29,7 @@ from gigp.files import _writing, write_atomically
 NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale")
 RECORD_KEYS = {"name", "seed", "metrics", "data"}
 # on how many devices, started how, and where files lie: the same run may go on elsewhere
-PLACE = (
+LOCATION_KEYS = (
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
@@ -37,7 +37,7 @@ PLACE = (
     "dataset.root",
     "dataset.cache",
 )
-IN_NAME_ALREADY = (
+EXCLUDED_FROM_NAME = (
     "dataset",
     "group",
     "pool",
@@ -46,7 +46,7 @@ IN_NAME_ALREADY = (
     "seed",
     "logger",
     "experiment",
-    *PLACE,
+    *LOCATION_KEYS,
     *NOT_IDENTITY,
 )
 
@@ -78,14 +78,16 @@ def further_overrides(overrides: list[str]) -> list[str]:
     """Those that set a run apart beyond its choices, target and seed, in alphabetical order."""
     keys = [override.lstrip("+~").partition("=") for override in overrides]
     return sorted(
-        f"{k}={v}" for k, _, v in keys if k not in IN_NAME_ALREADY and not k.startswith("logger.")
+        f"{k}={v}"
+        for k, _, v in keys
+        if k not in EXCLUDED_FROM_NAME and not k.startswith("logger.")
     )
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
     """What of a configuration makes a run another run."""
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    for section, _, name in (key.partition(".") for key in PLACE):
+    for section, _, name in (key.partition(".") for key in LOCATION_KEYS):
         if isinstance(kept.get(section), dict):
             kept[section] = {key: value for key, value in kept[section].items() if key != name}
     return kept
@@ -135,7 +137,7 @@ class RunFolder:
                     f"another process is at work on {self.path}; wait for it or change name=."
                 ) from None
             with _writing(self.path):
-                self._settle()
+                self._recover()
             yield
 
     def summary(self) -> dict[str, Any] | None:
@@ -174,7 +176,6 @@ class RunFolder:
             if differences:
                 raise InputError(
                     f"{self.path} holds a run of another configuration:\n  "
-                    f""
                     + "\n  ".join(differences)
                     + "\nGive this one another name=..., or replace the old one with "
                     "overwrite=true."
@@ -187,7 +188,7 @@ class RunFolder:
         write_atomically(self.record, json.dumps(summary, indent=2) + "\n")
         with _writing(self.done):
             self.done.touch()
-            self._settle()
+            self._recover()
 
     def _held(self) -> dict[str, Any]:
         """The configuration that the folder holds."""
@@ -220,7 +221,7 @@ class RunFolder:
         for file in self._files():
             _delete(file)
 
-    def _settle(self) -> None:
+    def _recover(self) -> None:
         """Tidy up after a process that was killed, and drop what a finished run has replaced.
 
         Where the successor of a finished run ended without a checkpoint, the old run is put back.
@@ -286,5 +287,5 @@ def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for k in old.keys() | new.keys():
             yield from _differences(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))
-    elif old != new and key not in PLACE:
+    elif old != new and key not in LOCATION_KEYS:
         yield f"{key}: {old} there, {new} now"

@@ -23,21 +23,21 @@ from gigp.config.instantiate import instantiate, load_config
 from gigp.config.validate import check_settings
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
-from gigp.nn.linear import knows_bf16
-from gigp.training.build import build_model, build_task
+from gigp.nn.linear import cpu_supports_bf16
+from gigp.training.build import build_model, build_module
 from gigp.training.callbacks import (
     EpochSeed,
     History,
+    InterruptOnSigterm,
+    PreciseBatchNorm,
     ProgressLine,
-    Recalibrate,
     StopOnNaN,
-    Terminate,
 )
 from gigp.training.checkpoints import AtomicCheckpoints, load_backbone, load_checkpoint
-from gigp.training.launch import choose_environment, choose_strategy, companions
+from gigp.training.launch import choose_environment, choose_strategy, launch_workers
 from gigp.training.loggers import build_logger
 from gigp.training.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
-from gigp.training.module import Task
+from gigp.training.module import LitModule
 from gigp.training.records import RunFolder, environment, further_overrides, run_name
 
 # of several processes the first one speaks
@@ -101,12 +101,12 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
         data.load_state_dict(load_checkpoint(folder.last).get(type(data).__qualname__, {}))
     data.setup()
     model = build_model(cfg, data)
-    model.fit(data.train_clouds())
+    model.calibrate(data.train_clouds())
     if cfg.init_from:
         load_backbone(model, Path(cfg.init_from))
     if cfg.compile:
         model.compile(dynamic=True)
-    task = build_task(
+    task = build_module(
         model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone
     )
     history, logger = (
@@ -118,13 +118,13 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     batch = min(data.batch_size, len(data.indices["train"]))
     if batch < trainer.world_size:
         raise InputError(
-            f"{trainer.world_size} processes cannot share batches of {batch} clouds; "
-            f"use fewer devices."
+            f"{trainer.world_size} processes cannot share batches of {batch} clouds; use fewer "
+            "devices."
         )
     if resume:
         console.print(f"Resuming {folder.path} from its last checkpoint.")
     try:
-        with companions(trainer, config | {"name": folder.name}):
+        with launch_workers(trainer, config | {"name": folder.name}):
             trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
             best = str(folder.best)
             results = trainer.test(
@@ -155,7 +155,7 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
 
 def load_trained(
     folder: str | Path, setup: bool = True, **dataset: Any
-) -> tuple[DictConfig, PointCloudDataModule, Task]:
+) -> tuple[DictConfig, PointCloudDataModule, LitModule]:
     """The configuration, data, and best model of a finished run, in evaluation mode.
 
     Args:
@@ -172,8 +172,7 @@ def load_trained(
     if not best.exists():
         raise InputError(
             f"there is no checkpoint at {best}: {folder} is not trained yet, or the record of a "
-            f"run that was trained "
-            "elsewhere. Train it here first."
+            "run that was trained elsewhere. Train it here first."
         )
     checkpoint = load_checkpoint(best)
     data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
@@ -181,7 +180,7 @@ def load_trained(
     data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
     if setup:
         data.setup()
-    task = build_task(build_model(cfg, data), data, fit=False, lr=cfg.lr)
+    task = build_module(build_model(cfg, data), data, fit=False, lr=cfg.lr)
     try:
         task.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
@@ -203,7 +202,12 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    first = [EpochSeed(cfg.seed), Terminate(), StopOnNaN(), Recalibrate(cfg.recalibrate)]
+    first = [
+        EpochSeed(cfg.seed),
+        InterruptOnSigterm(),
+        StopOnNaN(),
+        PreciseBatchNorm(cfg.recalibrate),
+    ]
     try:
         trainer = instantiate(
             cfg.trainer,
@@ -223,10 +227,10 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
             f"Lightning refuses these settings of trainer: {error.__cause__}"
         ) from error
     on_cpu = trainer.strategy.root_device.type == "cpu"
-    if on_cpu and trainer.precision.startswith("bf16") and not knows_bf16():
+    if on_cpu and trainer.precision.startswith("bf16") and not cpu_supports_bf16():
         console.print(
-            f"Warning: this CPU has no bf16; trainer.precision={trainer.precision} is "
-            f"far slower here."
+            f"Warning: this CPU has no bf16; trainer.precision={trainer.precision} is far slower "
+            "here."
         )
     return trainer
 
@@ -235,7 +239,7 @@ def summarize(
     config: dict[str, Any],
     folder: RunFolder,
     data: PointCloudDataModule,
-    task: Task,
+    task: LitModule,
     history: History,
     results: dict[str, float],
 ) -> dict[str, Any]:

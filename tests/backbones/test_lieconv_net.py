@@ -40,7 +40,7 @@ def backbone(group, fitted=True, **options) -> LieResNet:
     }
     net = LieResNet(5, group, **options).double()
     if fitted:
-        net.fit(cloud(group.dim))
+        net.calibrate(cloud(group.dim))
         net.train()(cloud(group.dim))
     return net.eval()
 
@@ -279,8 +279,8 @@ def test_a_step_never_asks_the_device(monkeypatch, qm9, digits):
     """No `.item()`, `.tolist()`, `.cpu()`, `bool()` or `nonzero()` on the way forward: each makes a
     GPU wait.
     """
-    data, _ = qm9.finish(qm9.fetch(torch.arange(8)), augment=True)
-    images, _ = digits.finish(digits.fetch(torch.arange(4)), augment=True)
+    data, _ = qm9.prepare_batch(qm9.get_batch(torch.arange(8)), augment=True)
+    images, _ = digits.prepare_batch(digits.get_batch(torch.arange(4)), augment=True)
     image_net = LieResNet(
         1, SO2(), width=8, blocks=3, fill=0.1, nbhd=25, total_ds=0.1**0.5, grid=digits.grid
     )
@@ -298,7 +298,7 @@ def test_a_step_never_asks_the_device(monkeypatch, qm9, digits):
 
 
 def test_packing_that_travels_with_the_batch(qm9):
-    data, _ = qm9.finish(qm9.fetch(torch.arange(40)), augment=False)
+    data, _ = qm9.prepare_batch(qm9.get_batch(torch.arange(40)), augment=False)
     assert data.packing is not None
     net = LieResNet(15, T(3), width=8, blocks=2).eval()
     assert torch.equal(net(data).feat, net(data._replace(packing=None)).feat)

@@ -5,7 +5,7 @@ was meant.
 import pytest
 from hydra.errors import ConfigCompositionException, OverrideParseException
 
-from gigp.config.validate import arrange, check_settings, explain
+from gigp.config.validate import check_settings, format_hydra_error, options_first
 from gigp.errors import InputError
 from gigp.training.run import run
 from tests.conftest import tiny
@@ -18,8 +18,8 @@ ORBITS = ("dataset=orbits", *tiny(epochs=1, train=60, val=20, test=20))
     [
         (
             "poool=gigp",
-            "poool is no setting. Did you mean pool? There are: backbone, compile, "
-            "dataset, experiment, ",
+            "poool is no setting. Did you mean pool? There are: backbone, compile, dataset, "
+            "experiment, ",
         ),
         ("datset.train_size=3", "datset is no setting. Did you mean dataset?"),
         (
@@ -44,8 +44,8 @@ ORBITS = ("dataset=orbits", *tiny(epochs=1, train=60, val=20, test=20))
 def test_what_cannot_be_composed(configure, override, message):
     with pytest.raises((ConfigCompositionException, OverrideParseException)) as error:
         configure(override)
-    assert explain(error.value).startswith(message)
-    assert "\n" not in explain(error.value)
+    assert format_hydra_error(error.value).startswith(message)
+    assert "\n" not in format_hydra_error(error.value)
 
 
 @pytest.mark.parametrize(
@@ -109,18 +109,18 @@ def test_our_own_configurations_fit(configure, dataset, backbone):
 
 
 def test_options_may_stand_anywhere():
-    assert arrange(["pool=gigp", "--cfg", "job", "seed=0"]) == [
+    assert options_first(["pool=gigp", "--cfg", "job", "seed=0"]) == [
         "--cfg",
         "job",
         "pool=gigp",
         "seed=0",
     ]
-    assert arrange(["pool=gigp", "-m", "seed=0,1"]) == ["-m", "pool=gigp", "seed=0,1"]
-    assert arrange(["-m", "seed=0,1"]) == ["-m", "seed=0,1"]
+    assert options_first(["pool=gigp", "-m", "seed=0,1"]) == ["-m", "pool=gigp", "seed=0,1"]
+    assert options_first(["-m", "seed=0,1"]) == ["-m", "seed=0,1"]
     for wrong in ("--pool", "--pool=gigp", "-x"):
         with pytest.raises(
             InputError, match=f"{wrong} is no option; settings are written KEY=VALUE"
         ):
-            arrange(["seed=0", wrong])
+            options_first(["seed=0", wrong])
     with pytest.raises(InputError, match="--multirun and --cfg ask for different things"):
-        arrange(["-m", "--cfg", "job"])
+        options_first(["-m", "--cfg", "job"])

@@ -136,14 +136,14 @@ def test_lightning_evaluates_every_sample_unmoved(small, tmp_path):
     runner.test(watcher, datamodule=small, verbose=False)
     for part, skip in (("val", 1), ("test", 0)):
         indices = small.indices[part]
-        batches = [small.fetch(i)[0].pos for i in indices.split(4)]
+        batches = [small.get_batch(i)[0].pos for i in indices.split(4)]
         assert len(watcher.clouds[part][skip:]) == len(batches)
         assert all(
             torch.equal(a, b) for a, b in zip(watcher.clouds[part][skip:], batches, strict=True)
         )
         assert watcher.values[part][4 * skip :] == small.values[indices].flatten().tolist()
     batch = small.indices["train"][torch.tensor(order(5, 0, num=43)[:10])]
-    assert (watcher.clouds["train"][0] - small.fetch(batch)[0].pos).abs().max() > 0.5
+    assert (watcher.clouds["train"][0] - small.get_batch(batch)[0].pos).abs().max() > 0.5
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -152,7 +152,7 @@ def test_augmentation_can_be_switched_off(small, tmp_path):
     watcher = Watcher()
     trainer(tmp_path, 1).fit(watcher, datamodule=small)
     batch = small.indices["train"][torch.tensor(order(5, 0, num=43)[:10])]
-    assert torch.equal(watcher.clouds["train"][0], small.fetch(batch)[0].pos)
+    assert torch.equal(watcher.clouds["train"][0], small.get_batch(batch)[0].pos)
 
 
 def test_loaders(qm9):

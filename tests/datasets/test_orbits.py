@@ -32,7 +32,7 @@ def by_hand(function: str, pos, x) -> float:
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_targets(function):
     data = clouds(function)
-    (pos, feat, mask, _), target = data.fetch(torch.arange(50))
+    (pos, feat, mask, _), target = data.get_batch(torch.arange(50))
     assert mask.all()
     for p, f, y in zip(pos, feat, target, strict=True):
         assert float(y) == by_hand(function, p, f[:, 0])
@@ -58,8 +58,8 @@ def test_limit_of_a_known_case():
 
 def test_augmentation_turns_and_keeps_the_radius():
     data = clouds("parity")
-    cloud, _ = data.fetch(torch.arange(5))
-    turned, _ = data.finish((cloud, None), augment=True)
+    cloud, _ = data.get_batch(torch.arange(5))
+    turned, _ = data.prepare_batch((cloud, None), augment=True)
     assert not torch.allclose(cloud.pos, turned.pos)
     torch.testing.assert_close(cloud.pos.norm(dim=-1), turned.pos.norm(dim=-1))
 

@@ -95,7 +95,9 @@ def test_features():
 
 
 def test_batches(qm9):
-    cloud, target = qm9.finish(qm9.fetch(torch.tensor([0, 5000, 100_000])), augment=False)
+    cloud, target = qm9.prepare_batch(
+        qm9.get_batch(torch.tensor([0, 5000, 100_000])), augment=False
+    )
     assert isinstance(cloud, PointCloud)
     sizes = qm9.mask[[0, 5000, 100_000]].sum(1)
     assert cloud.pos.shape == (3, int(sizes.max()), 3)
@@ -105,8 +107,8 @@ def test_batches(qm9):
 
 
 def test_augmentation_is_a_rigid_motion(qm9):
-    cloud, _ = qm9.finish(qm9.fetch(torch.arange(20)), augment=False)
-    moved, _ = qm9.finish(qm9.fetch(torch.arange(20)), augment=True)
+    cloud, _ = qm9.prepare_batch(qm9.get_batch(torch.arange(20)), augment=False)
+    moved, _ = qm9.prepare_batch(qm9.get_batch(torch.arange(20)), augment=True)
     for a, b, m in zip(cloud.pos, moved.pos, cloud.mask, strict=True):
         torch.testing.assert_close(
             torch.cdist(a[m], a[m]), torch.cdist(b[m], b[m]), rtol=1e-4, atol=1e-3
@@ -117,11 +119,11 @@ def test_augmentation_is_a_rigid_motion(qm9):
 
 
 def test_augmentation_repeats_and_turns_every_molecule_its_own_way(qm9):
-    raw = qm9.fetch(torch.arange(4000) + 10)
+    raw = qm9.get_batch(torch.arange(4000) + 10)
     moved = []
     for _ in range(2):
         torch.manual_seed(7)
-        moved.append(qm9.finish(raw, augment=True)[0])
+        moved.append(qm9.prepare_batch(raw, augment=True)[0])
     assert torch.equal(moved[0].pos, moved[1].pos)
     bond = (moved[0].pos[:, 1] - moved[0].pos[:, 0]).double()
     bond /= bond.norm(dim=-1, keepdim=True)  # (4000, 3)
@@ -142,7 +144,9 @@ def test_whole_test_set_as_the_loader_gives_it(qm9):
     needs.
     """
     targets = []
-    for cloud, target in map(lambda batch: qm9.finish(batch, augment=False), qm9.test_dataloader()):
+    for cloud, target in map(
+        lambda batch: qm9.prepare_batch(batch, augment=False), qm9.test_dataloader()
+    ):
         assert cloud.mask.any(0).all()
         # real atoms come first
         assert (cloud.mask[:, 1:] <= cloud.mask[:, :-1]).all()

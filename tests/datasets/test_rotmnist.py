@@ -72,7 +72,7 @@ def test_grid():
 def test_a_lit_pixel_is_at_its_position(digits, row, column):
     images = torch.zeros(1, 28, 28, dtype=torch.uint8)
     images[0, row, column] = 255
-    cloud, _ = digits.finish((images, torch.zeros(1).long()), augment=False)
+    cloud, _ = digits.prepare_batch((images, torch.zeros(1).long()), augment=False)
     feat = cloud.feat
     x, y = cloud.pos[0, int(feat[0, :, 0].argmax())].tolist()
     assert (x, y) == pytest.approx(((column - 13.5) * 28 / 27, (13.5 - row) * 28 / 27), abs=1e-5)
@@ -81,31 +81,31 @@ def test_a_lit_pixel_is_at_its_position(digits, row, column):
 
 
 def test_batches(digits):
-    raw = digits.fetch(torch.arange(4))
-    (pos, feat, mask, _), labels = digits.finish(raw, augment=False)
+    raw = digits.get_batch(torch.arange(4))
+    (pos, feat, mask, _), labels = digits.prepare_batch(raw, augment=False)
     assert pos.shape == (1, 648, 2)
     assert feat.shape == (4, 648, 1)
     assert mask.shape == (1, 648)
     assert mask.all()
     assert torch.equal(labels, digits.labels[:4])
-    again, _ = digits.finish(raw, augment=False)
+    again, _ = digits.prepare_batch(raw, augment=False)
     assert torch.equal(again.feat, feat)
 
 
 def test_whole_test_set_as_the_loader_gives_it(digits):
     labels = torch.cat(
-        [digits.finish(batch, augment=False)[1] for batch in digits.test_dataloader()]
+        [digits.prepare_batch(batch, augment=False)[1] for batch in digits.test_dataloader()]
     )
     assert torch.equal(labels, digits.labels[digits.indices["test"]])
 
 
 def test_augmentation_keeps_ink_and_labels_and_repeats(digits):
-    raw = digits.fetch(torch.arange(64))
-    plain, _ = digits.finish(raw, augment=False)
+    raw = digits.get_batch(torch.arange(64))
+    plain, _ = digits.prepare_batch(raw, augment=False)
     moved = []
     for _ in range(2):
         torch.manual_seed(3)
-        moved.append(digits.finish(raw, augment=True))
+        moved.append(digits.prepare_batch(raw, augment=True))
     assert torch.equal(moved[0][0].feat, moved[1][0].feat)
     assert torch.equal(moved[0][1], raw[1])
     # every image is moved
@@ -122,7 +122,7 @@ def blob(x: float, y: float, copies: int) -> torch.Tensor:
 
 
 def center_of_ink(digits: RotMNIST, images: torch.Tensor) -> torch.Tensor:
-    cloud, _ = digits.finish((images, torch.zeros(len(images)).long()), augment=True)
+    cloud, _ = digits.prepare_batch((images, torch.zeros(len(images)).long()), augment=True)
     ink = cloud.feat[..., 0] * STD + MEAN  # (B, N)
     return (ink.unsqueeze(-1) * cloud.pos).sum(1) / ink.sum(1, keepdim=True)  # (B, 2)
 

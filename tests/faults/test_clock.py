@@ -8,7 +8,7 @@ import time
 import pandas as pd
 import pytest
 
-from gigp.training.module import Task
+from gigp.training.module import LitModule
 from gigp.training.run import run
 from tests.faults.harness import assert_same_run, left
 
@@ -24,17 +24,17 @@ def test_jumping_clock(clouds, monkeypatch):
     truth = time.time
     monkeypatch.setattr(time, "time", lambda: truth() + next(jumps))
     monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * (truth() + next(jumps))))
-    cfg, step = clouds("it"), Task.training_step
+    cfg, step = clouds("it"), LitModule.training_step
 
     def fail(self, batch, batch_idx):
         if self.current_epoch == 1:
             raise RuntimeError("power cut")
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(Task, "training_step", fail)
+    monkeypatch.setattr(LitModule, "training_step", fail)
     with pytest.raises(RuntimeError, match="power cut"):
         run(cfg)
-    monkeypatch.setattr(Task, "training_step", step)
+    monkeypatch.setattr(LitModule, "training_step", step)
     for i, path in enumerate(sorted(left(cfg).path.rglob("*"))):
         os.utime(path, (-YEAR, -YEAR) if i % 2 else (60 * YEAR, 60 * YEAR))
     run(cfg)

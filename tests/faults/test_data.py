@@ -12,7 +12,7 @@ from gigp.datasets import qm9 as qm9_module
 from gigp.datasets.cache import digest_of, read, write
 from gigp.datasets.rotmnist_sources import find_source
 from gigp.errors import InputError
-from gigp.training.module import Task
+from gigp.training.module import LitModule
 from gigp.training.run import load_trained, run
 from tests.conftest import DATA, tiny
 from tests.faults.harness import left
@@ -28,7 +28,7 @@ def interrupted(configure, digits, tmp_path, monkeypatch):
     shutil.copy(digits.cache / "rotmnist-embedded.cache", folder)
     where = (f"dataset.root={folder}", f"dataset.cache={folder}", "dataset.source=auto", "name=it")
     cfg = configure("dataset=rotmnist", *tiny(epochs=2, train=25, val=10, test=10), *where)
-    step = Task.training_step
+    step = LitModule.training_step
 
     def fail(self, batch, batch_idx):
         if self.current_epoch == 1:
@@ -36,7 +36,7 @@ def interrupted(configure, digits, tmp_path, monkeypatch):
         return step(self, batch, batch_idx)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Task, "training_step", fail)
+        patch.setattr(LitModule, "training_step", fail)
         with pytest.raises(RuntimeError, match="power cut"):
             run(cfg)
     return cfg, folder

@@ -27,7 +27,7 @@ CAREFUL = [
     (os, "fsync"),
     (os, "replace"),
     (zipfile.ZipFile, "testzip"),  # checksums of a checkpoint
-    (records.RunFolder, "_settle"),
+    (records.RunFolder, "_recover"),
     (records.fcntl, "flock"),
 ]
 

@@ -100,7 +100,7 @@ def test_our_code_executes_nothing_that_it_reads():
         "np.load(path, allow_pickle=True)",
         "trainer.fit(task, ckpt_path=path)",
         "archive.extractall(folder)",
-        "Task.load_from_checkpoint(path, weights_only=False)",
+        "LitModule.load_from_checkpoint(path, weights_only=False)",
     ],
 )
 def test_the_search_finds(line):

@@ -1,8 +1,40 @@
 """How a study of 1,000 runs behaves: `python tests/faults/thousand_runs.py`; writes
 results/studies/thousand_runs.md.
 
-Several processes go through the same 1,000 cells, each in an order of its own; {real} of them train for real at `scale=debug`, the others
-do all that a run does with its folder, without training. A process is killed with SIGKILL at a
+Several processes go through the same 1,000 cells, each in an order of its own, as if a sweep had
+been started several times over. The cells go through the folders, locks and records of real runs;
+training is replaced by writing what it writes, but for some cells that train for real. Processes
+are killed at random moments, and others start.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from itertools import pairwise, product
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+# which has imported everything, so that processes start at once
+FORK = multiprocessing.get_context("forkserver")
+POOLS = ["gigp", "mean", "sum", "max", "one_orbit"]
+TARGETS = ["mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "H", "Cv"]
+REAL = ("homo", 2)  # target and number of seeds that train for real
+EPOCHS = 3
+REPORT = """# A study of 1,000 runs
+
+Made by `python tests/faults/thousand_runs.py`: {workers} processes go through the same {num:,}
+cells, each in an order of its own; {real} of them train for real at `scale=debug`, the others do
+all that a run does with its folder, without training. A process is killed with SIGKILL at a
 random moment, {kills} times, and another starts. Times are of the CPU, which does not count what
 else the machine was doing; they include the start of Python and imports.
 
@@ -46,8 +78,8 @@ def overrides(target: str, pool: str, seed: int, root: Path) -> list[str]:
 
 
 def work(root: Path, num: int, order: int) -> None:
-    """Go through all cells, as `gigp.training.run.run` does; every process keeps a diary of when it
-    was in which folder.
+    """Go through all cells as `gigp.training.run.run` does, with a log of who was in which
+    folder.
     """
     from omegaconf import OmegaConf
 
@@ -148,8 +180,8 @@ def compete(root: Path, num: int, workers: int, kills: int) -> None:
     if left or any(process.exitcode for process in processes):
         codes = [process.exitcode for process in processes]
         sys.exit(
-            f"Error: {left} kills were left when all was done, exit codes {codes}; give a "
-            f"larger --num."
+            f"Error: {left} kills were left when all was done, exit codes {codes}; give a larger "
+            "--num."
         )
     start(2 * workers + kills).join()  # for what was busy everywhere
 

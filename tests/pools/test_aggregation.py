@@ -144,7 +144,7 @@ def test_compiles_as_one_graph_of_any_size(backend):
 
 def test_fits_on_graphs_as_on_clouds(qm9):
     """Real molecules, as PyG batches and as padded clouds."""
-    cloud, _ = qm9.finish(qm9.fetch(torch.arange(40)), augment=False)
+    cloud, _ = qm9.prepare_batch(qm9.get_batch(torch.arange(40)), augment=False)
     graphs = [Data(x=f[m], pos=p[m]) for p, f, m in zip(*cloud[:3], strict=True)]
     batches = [Batch.from_data_list(graphs[:25]), Batch.from_data_list(graphs[25:39]), graphs[39]]
     aggr, pool = GIGPAggregation(15, SO3()), GIGP(15, SO3())

@@ -68,10 +68,9 @@ def test_files_of_qm9_itself(tmp_path):
     """Charges after the positions, exponents of its own, and three lines after the atoms."""
     text = (
         "3\ngdb 3\t799.58812\t437.90386\nO\t-0.0343604951\t 0.9775395708\t "
-        "7.6015923*^-3\t-0.589706\n"
-        "H\t 0.0647664923\t 0.0205721989\t 1.5346341*^-3\t 0.294853\n"
-        "H\t 0.8717903737\t 1.3007924048\t 6.9312*^-6\t0.294833\n"
-        "1671.4222\t3803.6305\t3907.698\nO\tO\t\nInChI=1S/H2O/h1H2\tInChI=1S/H2O/h1H2\n"
+        "7.6015923*^-3\t-0.589706\nH\t 0.0647664923\t 0.0205721989\t 1.5346341*^-3\t 0.294853\nH\t "
+        "0.8717903737\t 1.3007924048\t "
+        "6.9312*^-6\t0.294833\n1671.4222\t3803.6305\t3907.698\nO\tO\t\nInChI=1S/H2O/h1H2\tInChI=1S/H2O/h1H2\n"
     )
     first, second = read(tmp_path, "dsgdb9nsd_000003.xyz", text + XYZ)
     assert first.content.charges.tolist() == [8, 1, 1]

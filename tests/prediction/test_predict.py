@@ -240,7 +240,7 @@ def test_images(trained, digits, tmp_path, kind):
     )
     _, data, task = load_trained(folder)
     with torch.no_grad():
-        expected = task(data.finish(data.fetch(data.indices["test"]), augment=False)[0])
+        expected = task(data.prepare_batch(data.get_batch(data.indices["test"]), augment=False)[0])
     given = torch.tensor(
         [[float(row[f"probability of {digit}"]) for digit in range(10)] for row in rows]
     )

@@ -10,7 +10,7 @@ import pytest
 from gigp.config.compose import compose_config
 from gigp.errors import InputError
 from gigp.study.experiments import base_of, parse_choices, read_experiment, read_experiments
-from gigp.study.plan import carry_out, plan
+from gigp.study.plan import plan, run_jobs
 from tests.programs import run_program
 
 EXPERIMENTS = read_experiments()
@@ -108,7 +108,7 @@ def test_failures_stop_what_needs_them_and_nothing_else(tmp_path):
             now -= 1
         return "broken" if cell.choices["dataset"] == "qm9" and cell.seed == 0 else ""
 
-    failed = carry_out(jobs, 2, start)
+    failed = run_jobs(jobs, 2, start)
     backbones = [job.cell.key for job in jobs if job.after is None]
     assert most == 2
     assert set(order[:2]) == set(backbones)
@@ -124,9 +124,8 @@ def test_sweeps_are_read_as_hydra_reads_them(tmp_path):
     assert parse_choices("pool.feed_center", "true,false") == ["true", "false"]
     path = tmp_path / "it.yaml"
     path.write_text(
-        "# Table t: one\n# two\n# Headline: homo, r2\n# Also: seed=0,1 pool=max\n# "
-        "python train.py it\n"
-        "hydra: {sweeper: {params: {seed: 0}}}\n"
+        "# Table t: one\n# two\n# Headline: homo, r2\n# Also: seed=0,1 pool=max\n# python train.py "
+        "it\nhydra: {sweeper: {params: {seed: 0}}}\n"
     )
     it = read_experiment(path)
     assert (it.table, it.title, it.headline) == ("t", "one two", ("homo", "r2"))

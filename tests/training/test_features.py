@@ -30,8 +30,10 @@ def test_features_are_those_of_the_model(trained, tmp_path):
     }
     _, whole, task = load_trained(trained)
     for part, num in (("test", 60), ("train", 50)):
-        cloud, target = whole.finish(whole.fetch(whole.indices[part][:num]), augment=False)
-        kept, own_target = data.fetch(data.indices[part][:num])
+        cloud, target = whole.prepare_batch(
+            whole.get_batch(whole.indices[part][:num]), augment=False
+        )
+        kept, own_target = data.get_batch(data.indices[part][:num])
         with torch.no_grad():
             expected = task.model.backbone(cloud)
         assert torch.equal(kept.mask, expected.mask)
@@ -58,7 +60,7 @@ def test_starts_where_the_run_ended(trained, configure, tmp_path, pool):
         configure(*options, "scale=debug", "trainer.max_epochs=1", "trainer.accelerator=cpu")
     )
     _, whole, task = load_trained(trained)
-    cloud, target = whole.finish(whole.fetch(whole.indices["test"]), augment=False)
+    cloud, target = whole.prepare_batch(whole.get_batch(whole.indices["test"]), augment=False)
     with torch.no_grad():
         error = (task(cloud) - target).abs().mean(0)
     assert summary["metrics"]["homo"]["test"] == pytest.approx(1000 * float(error[0]), rel=1e-2)

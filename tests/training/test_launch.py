@@ -15,7 +15,7 @@ import torch
 
 from gigp.errors import InputError
 from gigp.training import launch as processes
-from gigp.training.module import Task
+from gigp.training.module import LitModule
 from gigp.training.run import run
 from tests.conftest import DATA, ROOT, tiny
 
@@ -38,15 +38,15 @@ def _data(qm9, digits):
 
 def interrupt(monkeypatch, epoch: int, batch: int) -> None:
     """Let this process fail in training, once."""
-    step = Task.training_step
+    step = LitModule.training_step
 
     def fail(self, inputs, batch_idx):
         if (self.current_epoch, batch_idx) == (epoch, batch):
-            monkeypatch.setattr(Task, "training_step", step)
+            monkeypatch.setattr(LitModule, "training_step", step)
             raise OSError("power cut")
         return step(self, inputs, batch_idx)
 
-    monkeypatch.setattr(Task, "training_step", fail)
+    monkeypatch.setattr(LitModule, "training_step", fail)
 
 
 def assert_same_run(a, b) -> None:

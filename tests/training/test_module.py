@@ -32,9 +32,9 @@ def test_predictions_and_errors_are_physical():
     )
     metric = task.metrics["val"]
     for part in (slice(0, 4), slice(4, 6)):  # batches of different size weigh by their samples
-        metric.update(task.physical(output)[part], target[part])
-    errors = (task.physical(output) - target).abs().mean(0)
-    scores = task.scores(metric.compute())
+        metric.update(task.denormalize(output)[part], target[part])
+    errors = (task.denormalize(output) - target).abs().mean(0)
+    scores = task.metric_dict(metric.compute())
     assert float(scores["homo"]) == pytest.approx(1000 * float(errors[0]), rel=1e-5)
     assert float(scores["r2"]) == pytest.approx(float(errors[1]), rel=1e-5)
 
@@ -43,7 +43,7 @@ def test_error_rate_is_in_percent():
     task = Classification(model(4), {"error": "%"})
     metric = task.metrics["test"]
     metric.update(torch.eye(4), torch.tensor([0, 1, 2, 0]))
-    assert float(task.scores(metric.compute())["error"]) == pytest.approx(25)
+    assert float(task.metric_dict(metric.compute())["error"]) == pytest.approx(25)
 
 
 def test_schedule():

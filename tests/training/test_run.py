@@ -104,7 +104,7 @@ def test_test_set_is_seen_whole_and_from_the_best_checkpoint(configure, tmp_path
     model.load_state_dict(
         {k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")}
     )
-    cloud, target = data.finish(data.fetch(data.indices["test"]), augment=False)
+    cloud, target = data.prepare_batch(data.get_batch(data.indices["test"]), augment=False)
     with torch.no_grad():
         out = model.eval()(cloud) * weights["std"] + weights["mean"]
     assert float((out - target).abs().mean()) * 1000 == pytest.approx(
@@ -152,19 +152,19 @@ def test_resume_equals_uninterrupted(configure, tmp_path, dataset, monkeypatch):
     overrides = [*TINY, *f"dataset={dataset}".split()]
     whole = run(configure(*overrides, f"results_dir={tmp_path}/whole"))
 
-    from gigp.training.module import Task
+    from gigp.training.module import LitModule
 
-    step = Task.training_step
+    step = LitModule.training_step
 
     def fail(self, batch, batch_idx):
         if self.current_epoch == 1 and batch_idx == 1:
             raise RuntimeError("power cut")
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(Task, "training_step", fail)
+    monkeypatch.setattr(LitModule, "training_step", fail)
     with pytest.raises(RuntimeError, match="power cut"):
         run(configure(*overrides))
-    monkeypatch.setattr(Task, "training_step", step)
+    monkeypatch.setattr(LitModule, "training_step", step)
     torch.manual_seed(99)  # whatever the state of the generator is
     resumed = run(configure(*overrides))
     folder = folder_of(tmp_path)
@@ -392,7 +392,7 @@ def test_a_run_goes_on_where_data_lie_elsewhere(configure, tmp_path, qm9):
 @pytest.mark.parametrize("known", [True, False])
 def test_imitated_bf16_is_told(configure, monkeypatch, capsys, known):
     """One batch of a net so small that a CPU without bf16 does it in a moment."""
-    monkeypatch.setattr(gigp.training.run, "knows_bf16", lambda: known)
+    monkeypatch.setattr(gigp.training.run, "cpu_supports_bf16", lambda: known)
     run(
         configure(
             *tiny(epochs=1, train=20, val=10, test=10),

@@ -111,7 +111,7 @@ class Geometry(nn.Module):
         if not (all(f > 0 for f in fill) and nbhd >= 1 and 0 < keep <= 1):
             raise InputError(
                 f"fill={list(fill)}, nbhd={nbhd}, keep={keep}: fill must be positive, nbhd at "
-                f"least 1, keep in (0, 1]."
+                "least 1, keep in (0, 1]."
             )
         self.fill, self.nbhd, self.keep = [min(f, 1.0) for f in fill], nbhd, keep
         self.register_buffer(
@@ -192,8 +192,7 @@ class Geometry(nn.Module):
         if not self._fitted:
             if bool(self.radius.isnan().any()):
                 raise InputError(
-                    "the radii of the balls are not set; call model.fit(training_clouds), or load "
-                    "a trained state "
-                    "dict, before the first forward pass."
+                    "the radii of the balls are not set; call model.calibrate(training_clouds), or "
+                    "load a trained state dict, before the first forward pass."
                 )
             self._fitted = True

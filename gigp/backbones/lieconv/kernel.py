@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from gigp.distributed import world_size
-from gigp.nn.linear import Linear, input_gradient, product, weight_gradient, works_by_itself
+from gigp.nn.linear import Linear, input_gradient, product, use_cpu_kernels, weight_gradient
 from gigp.nn.norm import BatchNorm
 
 BLOCK = 16384  # rows that stay in the cache from one operation to the next: 2 MB for 32 channels
@@ -42,7 +42,7 @@ class KernelMLP(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(E, sizes[0]) -> (E, sizes[-1])."""
-        if not (self.norm and works_by_itself(x)):
+        if not (self.norm and use_cpu_kernels(x)):
             return super().forward(x)
         layers = list(zip(list(self)[0::3], list(self)[1::3], strict=True))
         if not (self.training or torch.is_grad_enabled()):

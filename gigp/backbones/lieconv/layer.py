@@ -8,7 +8,7 @@ from gigp.backbones.lieconv.convolution import Convolution
 from gigp.backbones.lieconv.kernel import KernelMLP
 from gigp.backbones.lieconv.neighborhood import Neighborhood
 from gigp.errors import check_choice
-from gigp.nn.linear import Linear, works_by_itself
+from gigp.nn.linear import Linear, use_cpu_kernels
 
 # rows of outer products that outgrow the cache; with fewer, one product with W is faster than
 # several
@@ -63,7 +63,7 @@ class LieConv(nn.Module):
         """
         kernel = self.kernel(neighborhood.pairs)  # (E, k)
         rows = len(neighborhood.count) * feat.shape[1]  # Q * S
-        if works_by_itself(feat) and rows > MANY and not neighborhood.pairs.requires_grad:
+        if use_cpu_kernels(feat) and rows > MANY and not neighborhood.pairs.requires_grad:
             out = Convolution.apply(
                 kernel, feat, self.linear.weight, self.linear.bias, neighborhood
             )

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gigp.nn.linear import works_by_itself
+from gigp.nn.linear import use_cpu_kernels
 
 ALL = slice(None)
 
@@ -170,7 +170,7 @@ def outer_sums(tables: list[Tensor], values: list[Tensor]) -> Tensor:
     Without gradients the products of a single signal go where they belong, which saves a copy.
     """
     _, _, signals, channels = values[0].shape
-    if len(tables) == 1 or signals > 1 or torch.is_grad_enabled() or not works_by_itself(values[0]):
+    if len(tables) == 1 or signals > 1 or torch.is_grad_enabled() or not use_cpu_kernels(values[0]):
         return concatenate([outer_sum(t, v) for t, v in zip(tables, values, strict=True)])
     sizes = [t.shape[0] * t.shape[2] for t in tables]
     out = values[0].new_empty(sum(sizes), 1, tables[0].shape[3] * channels)

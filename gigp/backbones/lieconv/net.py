@@ -108,14 +108,13 @@ class LieResNet(nn.Module):
         super().__init__()
         if width < 4 or blocks < 1:
             raise InputError(
-                f"width={width}, blocks={blocks}: the net needs a width of 4 and one "
-                f"block at least."
+                f"width={width}, blocks={blocks}: the net needs a width of 4 and one block at "
+                "least."
             )
         if liftsamples < 1 or (group.free and liftsamples > 1):
             raise InputError(
                 f"liftsamples={liftsamples} with {group}: a group that acts freely has one lift "
-                f"for each point, "
-                "others one or more."
+                "for each point, others one or more."
             )
         keep = total_ds ** (1 / blocks)
         widths = [int(width / keep ** (i / 2)) for i in range(blocks + 1)]
@@ -167,7 +166,7 @@ class LieResNet(nn.Module):
         return PointCloud(pos, packing.clouds_of(feat, sizes), mask)
 
     @torch.no_grad()
-    def fit(self, cloud: PointCloud) -> None:
+    def calibrate(self, cloud: PointCloud) -> None:
         """Set the radii of the balls on training clouds; a net with a grid has set them on the grid
         already.
         """
@@ -275,8 +274,7 @@ class LieResNet(nn.Module):
         if cloud.pos.shape[-1] != self.group.dim:
             raise InputError(
                 f"{self.group} acts on {self.group.dim}-dimensional positions, not "
-                f"{cloud.pos.shape[-1]}; "
-                "choose a group of that dimension."
+                f"{cloud.pos.shape[-1]}; choose a group of that dimension."
             )
         if self.grid is not None and cloud.pos.shape != self.grid.shape:
             raise InputError(
