@@ -48,7 +48,7 @@ from gigp.pointcloud import PointCloud
 from gigp.pools.gigp import GIGP
 from gigp.training.build import build_model
 from gigp.training.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
-from gigp.training.records import environment
+from gigp.training.record import environment
 from gigp.training.run import run
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from gigp.config.compose import compose_config
 from gigp.errors import InputError
 from gigp.study.experiments import Cell, Experiment
-from gigp.training.records import RunFolder, further_overrides
+from gigp.training.folder import RunFolder, further_overrides
 
 Key = tuple[str, int]
 

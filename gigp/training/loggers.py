@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers import WandbLogger
 
 from gigp.errors import InputError
-from gigp.training.records import RunFolder
+from gigp.training.folder import RunFolder
 
 log = logging.getLogger(__name__)
 

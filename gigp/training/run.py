@@ -34,11 +34,12 @@ from gigp.training.callbacks import (
     StopOnNaN,
 )
 from gigp.training.checkpoints import AtomicCheckpoints, load_backbone, load_checkpoint
+from gigp.training.folder import RunFolder, further_overrides, run_name
 from gigp.training.launch import choose_environment, choose_strategy, launch_workers
 from gigp.training.loggers import build_logger
 from gigp.training.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
 from gigp.training.module import LitModule
-from gigp.training.records import RunFolder, environment, further_overrides, run_name
+from gigp.training.record import environment
 
 # of several processes the first one speaks
 console = Console(soft_wrap=True, quiet=rank_zero_only.rank > 0)

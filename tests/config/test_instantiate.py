@@ -32,8 +32,8 @@ def test_builds_trusted_classes_at_any_depth():
         "os.system",
         "builtins.eval",
         "subprocess.Popen",
-        "gigp.training.records.subprocess.Popen",  # a trusted path to somebody else's class
-        "gigp.training.records.shutil.rmtree",
+        "gigp.training.folder.subprocess.Popen",  # a trusted path to somebody else's class
+        "gigp.training.folder.shutil.rmtree",
         "gigp.training.run.run",  # a function
         "gigp.config.instantiate.hydra.utils.get_method",
         "gigpx.groups.SO2",
@@ -42,7 +42,7 @@ def test_builds_trusted_classes_at_any_depth():
         "torch.load",
         "torch_geometric.nn.Sequential",  # makes code of its arguments
         "torch_geometric.nn.models.GPSE",
-        "gigp.training.records.RunFolder",  # a class, but nothing that a configuration describes
+        "gigp.training.folder.RunFolder",  # a class, but nothing that a configuration describes
         "torch_geometric.io.fs.torch_load",
         "torch_geometric.nn.inspect.os.system",
         "gigp.groups.SO4",

@@ -16,7 +16,7 @@ import torch
 from omegaconf import OmegaConf
 
 from gigp.errors import InputError
-from gigp.training.records import RunFolder
+from gigp.training.folder import RunFolder
 from gigp.training.run import run
 from tests.programs import FORK
 

@@ -10,7 +10,7 @@ import pytest
 from gigp.datasets import cache
 from gigp.datasets.cache import load_or_build, read, write
 from gigp.errors import InputError
-from gigp.training.records import RunFolder
+from gigp.training.folder import RunFolder
 from gigp.training.run import load_trained, run
 from tests.faults.harness import assert_same_run, left
 

@@ -12,7 +12,7 @@ import pytest
 import gigp.training.run as running
 from gigp.config import instantiate as config
 from gigp.datasets import cache, loader, qm9
-from gigp.training import records
+from gigp.training import folder
 from gigp.training.run import run
 from tests.conftest import tiny
 
@@ -27,8 +27,8 @@ CAREFUL = [
     (os, "fsync"),
     (os, "replace"),
     (zipfile.ZipFile, "testzip"),  # checksums of a checkpoint
-    (records.RunFolder, "_recover"),
-    (records.fcntl, "flock"),
+    (folder.RunFolder, "_recover"),
+    (folder.fcntl, "flock"),
 ]
 
 

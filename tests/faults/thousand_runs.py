@@ -87,7 +87,7 @@ def work(root: Path, num: int, order: int) -> None:
     from gigp.config.compose import compose_config
     from gigp.errors import InputError
     from gigp.files import write_atomically
-    from gigp.training.records import RunFolder, run_name
+    from gigp.training.folder import RunFolder, run_name
 
     os.chdir(ROOT)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115

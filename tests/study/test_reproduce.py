@@ -47,7 +47,7 @@ def test_unknown_table_names_the_tables():
 @pytest.mark.parametrize("experiment", [name for name, e in EXPERIMENTS.items() if e.sweeps])
 def test_cells_are_named_as_their_runs(experiment):
     """What is told of a cell without composing its configuration is what the configuration says."""
-    from gigp.training.records import run_name
+    from gigp.training.folder import run_name
 
     cell = EXPERIMENTS[experiment].cells("small")[-1]
     cfg, base = compose_config(cell.overrides), base_of(cell.overrides)

@@ -14,7 +14,7 @@ import yaml
 
 import gigp.training.run
 from gigp.errors import InputError
-from gigp.training.records import RunFolder, run_name
+from gigp.training.folder import RunFolder, run_name
 from gigp.training.run import run
 from tests.conftest import DATA, tiny
 from tests.programs import Program, run_program

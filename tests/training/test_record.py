@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gigp.training import records
+from gigp.training import record
 
 
 @pytest.fixture
@@ -17,16 +17,16 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "results" / "summary.json").write_text("{}")
     for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b.c commit -q -m first"):
         subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
-    monkeypatch.setattr(records, "__file__", str(tmp_path / "gigp" / "records.py"))
+    monkeypatch.setattr(record, "__file__", str(tmp_path / "gigp" / "records.py"))
     return tmp_path
 
 
 def test_changed_code_is_told(checkout: Path) -> None:
-    assert records.environment()["git_dirty"] is False
+    assert record.environment()["git_dirty"] is False
     (checkout / "gigp" / "records.py").write_text("other code")
-    assert records.environment()["git_dirty"] is True
+    assert record.environment()["git_dirty"] is True
 
 
 def test_changed_records_are_no_changed_code(checkout: Path) -> None:
     (checkout / "results" / "summary.json").write_text("[]")
-    assert records.environment()["git_dirty"] is False
+    assert record.environment()["git_dirty"] is False
