@@ -18,9 +18,10 @@ test: .venv/ready lint  ## lint and the fast tests
 test-all: .venv/ready lint  ## the slow tests too
 	@$(BIN)/python -m pytest -q -m "not gpu and not network" $(ARGS)
 
-lint: .venv/ready  ## ruff: style and formatting
+lint: .venv/ready  ## ruff and mypy: style, formatting and types
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/python -m mypy --no-error-summary
 
 benchmark: .venv/ready  ## speed and memory; ARGS="--lieconv PATH --gigp PATH" runs the reference beside
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
@@ -33,7 +34,7 @@ tables: .venv/ready  ## tables and figures from the records in results/
 	@$(BIN)/python scripts/make_tables.py
 
 clean:  ## remove the environment and caches; data, runs and checkpoints stay
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 .venv/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
