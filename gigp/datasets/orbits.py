@@ -102,7 +102,7 @@ class OrbitClouds(PointCloudDataModule):
             "split": "seeded draw",
             "split_hash": hash_of(self.indices),
             "sizes": self.sizes,
-            "targets": {self.function: {"unit": "1", "kind": "intensive", "atom_reference": False}},
+            "targets": {self.function: {"unit": "1", "kind": "intensive"}},
             "limit": {"mean and sum": best_of_sums(self.x[test].sum(1), self.values[test, 0])},
         }
 

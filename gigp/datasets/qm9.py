@@ -13,6 +13,12 @@ from gigp.datasets.atoms import ELEMENTS, MASSES, atom_features
 from gigp.datasets.cache import digest_of, load_or_build
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of, take
 from gigp.datasets.qm9_sources import NUM_MOLECULES, read_qm9
+from gigp.datasets.references import (
+    Reference,
+    composition,
+    count_atoms,
+    free_atoms,
+)
 from gigp.datasets.targets import TARGETS, parse_targets
 from gigp.errors import InputError, check_choice
 from gigp.groups import SO3
@@ -33,8 +39,8 @@ class QM9(PointCloudDataModule):
     """Molecules as point clouds of atoms; one or several of twelve properties to predict.
 
     Features of an atom: its element, one of (H, C, N, O, F), times (1, z / 9, (z / 9)^2) for
-    nuclear charge z, 15 channels. Positions are in Angstrom. Targets of energies are in eV, free
-    atoms subtracted where `Target.referenced`.
+    nuclear charge z, 15 channels. Positions are in Angstrom. Targets of energies are in eV, less
+    the reference values of their atoms.
 
     Args:
         root: folder of downloads.
@@ -42,6 +48,9 @@ class QM9(PointCloudDataModule):
         source: `qm9pack`, from the package of that name, or `pyg`, a download.
         split: `cormorant` (100,000 / 17,748 / 13,083) or `dimenet` (110,000 / 10,000 / 10,831).
         target: one of the twelve names, a list of them, or `all`.
+        reference: what is subtracted from the targets, atom by atom: `composition`, the
+            least-squares fit of every target on the atom counts of the training set; `atoms`, the
+            free atoms where `Target.referenced` (as published); or `none`.
         train_size, val_size, test_size: take the first so many of the split's part; None takes all.
         batch_size: of training; eval_batch_size: of validation and test.
         augment: turn every training molecule by a random rotation and shift it by a normal draw of
@@ -66,6 +75,7 @@ class QM9(PointCloudDataModule):
         source: Source = "qm9pack",
         split: Split = "cormorant",
         target: str | list[str] = "homo",
+        reference: Reference = "atoms",
         train_size: int | None = None,
         val_size: int | None = None,
         test_size: int | None = None,
@@ -82,9 +92,11 @@ class QM9(PointCloudDataModule):
         super().__init__(batch_size, eval_batch_size, augment, seed)
         check_choice("source", source, Source)
         check_choice("split", split, Split)
+        check_choice("reference", reference, Reference)
         check_choice("center", center, Center)
         self.root, self.cache, self.source, self.split = Path(root), Path(cache), source, split
-        self.targets = parse_targets(target)
+        self.targets, self.reference = parse_targets(target), reference
+        self.references: Tensor | None = None  # from the training set, or a checkpoint
         self.out_dim = len(self.targets)
         self.sizes: dict[Part, int | None] = {
             "train": train_size,
@@ -117,8 +129,36 @@ class QM9(PointCloudDataModule):
         self.description = self._describe(digest_of(arrays))
 
     def train_targets(self) -> Tensor:
-        """Targets of the training set in internal units, atom references subtracted, (n, T)."""
+        """Targets of the training set in internal units, references subtracted, (n, T)."""
         return self.values[self.indices["train"]]
+
+    def atom_values(self) -> Tensor:
+        """Reference values by nuclear charge in internal units, (10, T) float64: what to add back,
+        atom by atom, to a prediction.
+
+        Raises:
+            InputError: the data set is not read, and no checkpoint brought them.
+        """
+        if self.references is None:
+            raise InputError(
+                "the checkpoint lacks the reference values of atoms, as those of earlier versions "
+                "do; train the run again with overwrite=true."
+            )
+        return self.references
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {
+            "reference": self.reference,
+            "references": self.references,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the references of a run along, and refuse other data than it was started with."""
+        state = dict(state)
+        method, references = state.pop("reference", "atoms"), state.pop("references", None)
+        if references is not None and method == self.reference and not hasattr(self, "indices"):
+            self.references = self._checked(references)
+        super().load_state_dict(state)
 
     def get_batch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
         mask = self.mask[indices]
@@ -160,14 +200,42 @@ class QM9(PointCloudDataModule):
         return load_or_build(path, version, lambda: read_qm9(self.source, self.root))
 
     def _targets(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        """The chosen targets in internal units, (M, T), less the sum over their free atoms."""
+        """The chosen targets in internal units less the references of their atoms, (M, T)."""
         columns = [list(TARGETS).index(target.name) for target in self.targets]
-        per_atom = arrays["references"][arrays["charges"]][:, columns]  # (A, T)
+        whole = arrays["targets"][:, columns]  # (M, T)
+        if self.references is None:
+            self.references = torch.from_numpy(self._references(whole, arrays["references"]))
+        per_atom = self.references.numpy()[arrays["charges"]]  # (A, T)
         starts = np.cumsum(arrays["sizes"], dtype=np.int64) - arrays["sizes"]
-        references = np.add.reduceat(per_atom, starts)  # (M, T)
-        return arrays["targets"][:, columns] - references * [
-            target.referenced for target in self.targets
-        ]
+        return whole - np.add.reduceat(per_atom, starts)
+
+    def _references(self, whole: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+        """Reference values by nuclear charge, (10, T), from whole targets (M, T) and those of free
+        atoms (10, 12).
+        """
+        free = free_atoms(self.targets, atoms)
+        if self.reference == "none":
+            return np.zeros_like(free)
+        if self.reference == "atoms":
+            return free
+        train = self.indices["train"]
+        counts = count_atoms(self.charges[train], len(free))
+        return composition(counts, whole[train.numpy()], free)
+
+    def _checked(self, references: Any) -> Tensor:
+        """Reference values from a checkpoint, which may come from anyone."""
+        shape = (len(atom_features()), len(self.targets))
+        if not (
+            isinstance(references, Tensor)
+            and references.shape == shape
+            and references.dtype == torch.float64
+            and bool(references.isfinite().all())
+        ):
+            raise InputError(
+                f"the reference values of atoms in the checkpoint are no finite {shape} table; it "
+                "is damaged. Start anew with overwrite=true."
+            )
+        return references
 
     def _describe(self, digest: str) -> dict[str, Any]:
         return {
@@ -178,9 +246,9 @@ class QM9(PointCloudDataModule):
             "split_hash": hash_of(self.indices),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
             "targets": {
-                t.name: {"unit": t.unit, "kind": t.kind, "atom_reference": t.referenced}
-                for t in self.targets
+                target.name: {"unit": target.unit, "kind": target.kind} for target in self.targets
             },
+            "reference": self.reference,
             "recenter": self.center if self.recenter else None,
             "heavy_atoms": {
                 "train at most": self.train_heavy_atoms,

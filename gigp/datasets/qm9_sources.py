@@ -14,11 +14,11 @@ from rich.progress import track
 from gigp.datasets.atoms import ELEMENTS
 from gigp.datasets.cache import Arrays, sha256_of
 from gigp.datasets.download import download
+from gigp.datasets.references import atom_references
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
 
 NUM_MOLECULES = 130_831  # 133,885 less the 3,054 that fail the geometry consistency check
-ATOM_HEAT_CAPACITY = 2.981  # cal/(mol K), 3/2 R
 PYG_MEMBER, PYG_SIZE = "qm9_v3.pt", 2_000_000_000  # of the archive; bytes, at most
 QM9PACK_SHA256 = {
     "qm9_part1.csv": "19f0a5d595462d52cd82eef3370f3e9eb55a1f52cb14985657200349568deff3",
@@ -159,18 +159,3 @@ def check_same(arrays: Arrays, others: Arrays) -> None:
                 f"source=pyg: the {name} of the molecules are not those of QM9; delete its folder "
                 "pyg-qm9 and try again, or use dataset.source=qm9pack."
             )
-
-
-def atom_references() -> np.ndarray:
-    """Targets of free atoms, (10, 12) by nuclear charge; 0 where none is defined.
-
-    Energies are those that PyTorch Geometric lists. It lists none for Cv: a free atom has 3/2 R, as
-    in QM9's own table.
-    """
-    from torch_geometric.datasets.qm9 import atomrefs
-
-    references = np.zeros((10, len(TARGETS)))
-    for index, values in atomrefs.items():
-        references[list(ELEMENTS.values()), index] = values
-    references[list(ELEMENTS.values()), list(TARGETS).index("Cv")] = ATOM_HEAT_CAPACITY
-    return references

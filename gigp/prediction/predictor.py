@@ -13,8 +13,6 @@ from torch import Tensor
 from gigp.datasets import QM9, RotMNIST
 from gigp.datasets.atoms import MASSES, atom_features
 from gigp.datasets.cache import sha256_of
-from gigp.datasets.qm9_sources import atom_references
-from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
 from gigp.pointcloud import Packing, PointCloud, center_points
 from gigp.prediction import images, molecules
@@ -79,8 +77,8 @@ class Predictor:
             inputs: molecules, or images (28, 28) of gray values from 0 to 255.
 
         Returns:
-            (M, T) float64 in the order and the units of `columns`: whole properties, the free atoms
-            included.
+            (M, T) float64 in the order and the units of `columns`: whole properties, the
+            references of their atoms added.
         """
         if not inputs:
             return torch.zeros(0, len(self.columns), dtype=torch.float64)
@@ -107,10 +105,7 @@ class Predictor:
             cloud = PointCloud(pos, feat.half().float(), mask)
         # (B, T), internal units
         bound = self.task(cloud).double().cpu()
-        columns = [list(TARGETS).index(target.name) for target in self.data.targets]
-        subtracted = torch.tensor([target.referenced for target in self.data.targets])
-        # (10, T) by nuclear charge
-        atoms = torch.from_numpy(atom_references())[:, columns] * subtracted
+        atoms = self.data.atom_values()  # (10, T) by nuclear charge
         free = torch.stack([atoms[molecule.charges].sum(0) for molecule in batch])
         return (bound + free) * torch.tensor(
             [target.factor for target in self.data.targets], dtype=torch.float64

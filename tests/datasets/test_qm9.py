@@ -10,7 +10,8 @@ from gigp.datasets import QM9
 from gigp.datasets.atoms import atom_features
 from gigp.datasets.loader import hash_of
 from gigp.datasets.qm9 import SPLITS, split_indices
-from gigp.datasets.qm9_sources import NUM_MOLECULES, atom_references
+from gigp.datasets.qm9_sources import NUM_MOLECULES
+from gigp.datasets.references import atom_references
 from gigp.datasets.targets import HARTREE
 from gigp.errors import InputError
 from gigp.pointcloud import PointCloud
