@@ -46,10 +46,11 @@ def shard_cloud(cloud: PointCloud) -> PointCloud:
     """Likewise without targets."""
     if world_size() == 1:
         return cloud
-    pos, feat, mask, _ = cloud
+    pos, feat, mask, *_ = cloud
     # all clouds may share their positions
     rows, rows_of_pos = _rows(), slice(None) if len(pos) == 1 else _rows()
-    return PointCloud(pos[rows_of_pos], feat[rows], mask[rows_of_pos])
+    mass = None if cloud.mass is None else cloud.mass[rows_of_pos]
+    return PointCloud(pos[rows_of_pos], feat[rows], mask[rows_of_pos], mass=mass)
 
 
 def _rows() -> slice:

@@ -46,10 +46,15 @@ class PointCloudModel(nn.Module):
 
     def forward(self, cloud: PointCloud) -> Tensor:
         """(B, N, ...) cloud -> (B, out_channels)."""
-        pos, feat, mask, _ = self.backbone(cloud)
+        points = self.backbone(cloud)
         if self.pool_on == "outputs":
-            return self.pool(self.head(feat), pos, mask)
-        return self.head(self.pool(feat, pos, mask))
+            return self._pool(points._replace(feat=self.head(points.feat)))
+        return self.head(self._pool(points))
+
+    def _pool(self, points: PointCloud) -> Tensor:
+        """Pool (B, N, c) features; the masses go to those pools that ask for them."""
+        masses = {"mass": points.mass} if self.pool.needs_mass else {}
+        return self.pool(points.feat, points.pos, points.mask, **masses)
 
     def calibrate(self, clouds: Iterable[PointCloud]) -> None:
         """Set what depends on the training set: the radii of the balls (first batch) and the orbit

@@ -20,12 +20,15 @@ class PointCloud(NamedTuple):
         mask: True for real points, which come first, (B, N); (1, N) where the positions are shared.
         packing: of the mask, where whoever made the batch knows it; saves a GPU from telling the
             host the sizes.
+        mass: masses of the points, (B, N), where the data has them: pools with `center="mass"` need
+            them.
     """
 
     pos: Tensor
     feat: Tensor
     mask: Tensor
     packing: "Packing | None" = None
+    mass: Tensor | None = None
 
     @classmethod
     def from_pyg(cls, data: Any) -> "PointCloud":

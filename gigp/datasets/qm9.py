@@ -118,9 +118,10 @@ class QM9(PointCloudDataModule):
         self.positions = torch.zeros(*self.mask.shape, 3)
         self.positions[self.mask] = torch.from_numpy(arrays["positions"])
         self.features = atom_features()  # (10, 15)
+        self.masses = torch.tensor(MASSES)  # (10,)
         self.values = torch.from_numpy(self._targets(arrays)).float()  # (M, T)
         if self.recenter:
-            masses = torch.tensor(MASSES)[self.charges.long()] if self.center == "mass" else None
+            masses = self.masses[self.charges.long()] if self.center == "mass" else None
             self.positions = center_points(self.positions, self.mask, masses)
         train = self.indices["train"]
         self.positions_std = self.positions[train][self.mask[train]].std().item()
@@ -163,11 +164,16 @@ class QM9(PointCloudDataModule):
     def get_batch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
         mask = self.mask[indices]
         num = int(mask.sum(1).max())
-        feat = self.features[self.charges[indices, :num].long()]  # (B, N, 15)
+        charges = self.charges[indices, :num].long()  # (B, N)
         mask = mask[:, :num]
-        return PointCloud(self.positions[indices, :num], feat, mask, Packing(mask)), self.values[
-            indices
-        ]
+        cloud = PointCloud(
+            self.positions[indices, :num],
+            self.features[charges],  # (B, N, 15)
+            mask,
+            Packing(mask),
+            self.masses[charges],
+        )
+        return cloud, self.values[indices]
 
     def prepare_batch(
         self, batch: tuple[PointCloud, Tensor], augment: bool

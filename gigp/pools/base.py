@@ -14,6 +14,8 @@ class Pool(nn.Module):
 
     # the group whose orbits the pool tells apart; None: it ignores positions
     group: Group | None = None
+    # `forward` takes the masses of the points, too: mass=(B, N)
+    needs_mass: bool = False
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -100,9 +100,9 @@ class Predictor:
         """B molecules -> (B, T)."""
         cloud = self._clouds(batch)
         for backbone in self.backbones:
-            pos, feat, mask, _ = backbone(cloud)
+            points = backbone(cloud)
             # as precise as the run saw them
-            cloud = PointCloud(pos, feat.half().float(), mask)
+            cloud = points._replace(feat=points.feat.half().float(), packing=None)
         # (B, T), internal units
         bound = self.task(cloud).double().cpu()
         atoms = self.data.atom_values()  # (10, T) by nuclear charge
@@ -118,10 +118,10 @@ class Predictor:
         pos, charges = torch.zeros(*mask.shape, 3), torch.zeros(mask.shape, dtype=torch.long)
         pos[mask] = torch.cat([molecule.positions for molecule in batch]).float()
         charges[mask] = torch.cat([molecule.charges for molecule in batch])
+        masses = torch.tensor(MASSES)[charges]
         if self.data.recenter:
-            masses = torch.tensor(MASSES)[charges] if self.data.center == "mass" else None
-            pos = center_points(pos, mask, masses)
-        cloud = PointCloud(pos / self.scale, atom_features()[charges], mask, Packing(mask))
+            pos = center_points(pos, mask, masses if self.data.center == "mass" else None)
+        cloud = PointCloud(pos / self.scale, atom_features()[charges], mask, Packing(mask), masses)
         return PointCloud(*(x.to(self.device) for x in cloud))
 
     def _batches(self, inputs: Sequence[Molecule]) -> Iterator[list[Molecule]]:

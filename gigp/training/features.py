@@ -16,7 +16,7 @@ from gigp.datasets.loader import Part, PointCloudDataModule, hash_of
 from gigp.errors import InputError
 from gigp.pointcloud import Packing, PointCloud
 
-FORMAT = 1  # of the cache; a higher number makes every cache be built again
+FORMAT = 2  # of the cache; a higher number makes every cache be built again
 
 
 class BackboneFeatures(PointCloudDataModule):
@@ -90,6 +90,7 @@ class BackboneFeatures(PointCloudDataModule):
             torch.from_numpy(arrays["pos"]),
             torch.from_numpy(arrays["feat"]),
         )
+        self.masses = torch.from_numpy(arrays["mass"]) if "mass" in arrays else None  # (R,)
         self.values = torch.from_numpy(arrays["targets"])  # (M, T)
         parts = torch.arange(len(sizes)).split([len(indices) for indices in data.indices.values()])
         self.indices = dict(zip(data.indices, parts, strict=True))
@@ -108,7 +109,8 @@ class BackboneFeatures(PointCloudDataModule):
             max=len(self.features) - 1
         )
         pos, feat = self.positions[rows], self.features[rows].float()
-        return PointCloud(pos, feat, mask, Packing(mask)), self.values[indices]
+        mass = None if self.masses is None else self.masses[rows]
+        return PointCloud(pos, feat, mask, Packing(mask), mass), self.values[indices]
 
     def prepare_batch(
         self, batch: tuple[PointCloud, Tensor], augment: bool
@@ -118,16 +120,20 @@ class BackboneFeatures(PointCloudDataModule):
 
 @torch.no_grad()
 def compute_features(data: PointCloudDataModule, backbone: torch.nn.Module) -> Arrays:
-    """Positions and features of the real points of all clouds, one after the other; their numbers;
-    targets.
+    """Positions, features and masses (where the data has them) of the real points of all clouds,
+    one after the other; sizes of the clouds; targets.
     """
-    pos, feat, sizes, targets = [], [], [], []
+    pos, feat, mass, sizes, targets = [], [], [], [], []
     for indices in torch.cat(list(data.indices.values())).split(data.eval_batch_size):
         cloud, target = data.prepare_batch(data.get_batch(indices), augment=False)
         kept = backbone(cloud)
         pos.append(kept.pos[kept.mask])
         feat.append(kept.feat[kept.mask].half())
+        if kept.mass is not None:
+            mass.append(kept.mass[kept.mask])
         sizes.append(kept.mask.sum(1))
         targets.append(target)
     arrays = {"pos": pos, "feat": feat, "sizes": sizes, "targets": targets}
+    if mass:
+        arrays["mass"] = mass
     return {name: np.ascontiguousarray(torch.cat(parts).numpy()) for name, parts in arrays.items()}

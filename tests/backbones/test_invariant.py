@@ -39,7 +39,7 @@ def net(kind, group: Group | None = None, in_channels: int = 15, **options):
 @pytest.fixture
 def cloud(qm9) -> PointCloud:
     """Real molecules of different sizes, one reduced to a single atom, and one to none."""
-    pos, feat, mask, _ = qm9.prepare_batch(
+    pos, feat, mask, *_ = qm9.prepare_batch(
         qm9.get_batch(torch.tensor([0, 7, 1000, 80_000, 5, 9])), augment=False
     )[0]
     mask = mask.clone()

@@ -55,14 +55,14 @@ def group(request):
 )
 @pytest.mark.parametrize("group", COMMUTING, ids=str)
 def test_commuting_groups_are_equivariant(group, options):
-    net, (pos, feat, mask, _) = backbone(group, **options), cloud(group.dim)
+    net, (pos, feat, mask, *_) = backbone(group, **options), cloud(group.dim)
     assert_invariant(lambda p: net(PointCloud(p, feat, mask)).feat, group, pos)
 
 
 @pytest.mark.parametrize("group", LIFTED, ids=str)
 @pytest.mark.parametrize("total_ds", [1.0, 0.3])
 def test_lifted_groups_are_equivariant_when_lifts_move_along(group, total_ds):
-    net, (pos, feat, mask, _) = backbone(group, total_ds=total_ds), cloud(group.dim)
+    net, (pos, feat, mask, *_) = backbone(group, total_ds=total_ds), cloud(group.dim)
     lifts = group.lift(pos, group.stabilizer(*pos.shape[:2], liftsamples=2, dtype=pos.dtype))
     out = net(PointCloud(pos, feat, mask), lifts).feat
     for g in random_element(group, 3, dtype=pos.dtype):
@@ -75,7 +75,7 @@ def test_lifted_groups_are_equivariant_in_distribution(group):
     """The mean over many lifts of a moved cloud is that of the cloud itself; so is not that of
     another cloud.
     """
-    net, (pos, feat, mask, _) = backbone(group, nbhd=99, fill=1.0), cloud(group.dim)
+    net, (pos, feat, mask, *_) = backbone(group, nbhd=99, fill=1.0), cloud(group.dim)
 
     def mean(p, lifts=300):
         many = group.stabilizer(lifts, p.shape[1], liftsamples=2, dtype=p.dtype)
@@ -92,13 +92,13 @@ def test_lifted_groups_are_equivariant_in_distribution(group):
 
 def test_wrong_symmetry_is_rejected():
     """Negative control: a net for translations is not a net for rotations."""
-    net, (pos, feat, mask, _) = backbone(T(3)), cloud(3)
+    net, (pos, feat, mask, *_) = backbone(T(3)), cloud(3)
     with pytest.raises(AssertionError):
         assert_invariant(lambda p: net(PointCloud(p, feat, mask)).feat, SO3(), pos)
 
 
 def test_order_of_points(group):
-    net, (pos, feat, mask, _) = backbone(group), cloud(group.dim, (9, 9))
+    net, (pos, feat, mask, *_) = backbone(group), cloud(group.dim, (9, 9))
     p = torch.randperm(9)
     lifts = (
         None
@@ -115,7 +115,7 @@ def test_order_of_points(group):
 @pytest.mark.parametrize("total_ds", [1.0, 0.3])
 def test_padding_and_batch(group, total_ds):
     """Padding, what it holds, and the rest of the batch change nothing."""
-    net, (pos, feat, mask, _) = backbone(group, total_ds=total_ds), cloud(group.dim)
+    net, (pos, feat, mask, *_) = backbone(group, total_ds=total_ds), cloud(group.dim)
     out = net(PointCloud(pos, feat.masked_fill(~mask.unsqueeze(-1), torch.nan), mask))
     for b, n in enumerate(mask.sum(1).tolist()):
         single = net(PointCloud(pos[b : b + 1, :n], feat[b : b + 1, :n], mask[b : b + 1, :n]))
@@ -164,7 +164,7 @@ def test_reload_equals_stored(group, total_ds):
 
 def test_gradients_are_finite(group):
     """Also at coincident points and at the origin."""
-    net, (pos, feat, mask, _) = backbone(group).train(), cloud(group.dim)
+    net, (pos, feat, mask, *_) = backbone(group).train(), cloud(group.dim)
     pos = pos.clone()
     pos[0, 0], pos[0, 1] = 0, pos[0, 2]
     net(
@@ -176,7 +176,7 @@ def test_gradients_are_finite(group):
 
 
 def test_masked_points_get_no_gradient(group):
-    net, (pos, feat, mask, _) = backbone(group), cloud(group.dim)
+    net, (pos, feat, mask, *_) = backbone(group), cloud(group.dim)
     net(PointCloud(pos, feat.requires_grad_(), mask)).feat.square().sum().backward()
     assert (feat.grad[~mask] == 0).all()
 
@@ -204,7 +204,7 @@ def grid_net(group, **options) -> LieResNet:
 @pytest.mark.parametrize("group", PLANAR, ids=str)
 def test_shared_grid_equals_single_clouds(group):
     """Geometry computed once for all images gives what every image gets when it brings its own."""
-    net, (pos, feat, mask, _) = grid_net(group), grid_cloud()
+    net, (pos, feat, mask, *_) = grid_net(group), grid_cloud()
     torch.manual_seed(0)
     net.train()(grid_cloud())
     net.eval()
@@ -345,7 +345,7 @@ def test_bad_clouds():
         backbone(T(3))(PointCloud(cloud(3).pos, cloud(3).feat[..., :4], cloud(3).mask))
     with pytest.raises(InputError, match="grid"):
         grid_net(SO2())(cloud(2))
-    pos, feat, mask, _ = cloud(3)
+    pos, feat, mask, *_ = cloud(3)
     reversed_mask = torch.stack([mask[0], mask[1], mask[2].flip(0)])
     with pytest.raises(InputError, match="cloud 2 of the batch has padding before a real point"):
         backbone(T(3))(PointCloud(pos, feat, reversed_mask))

@@ -32,7 +32,7 @@ def by_hand(function: str, pos, x) -> float:
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_targets(function):
     data = clouds(function)
-    (pos, feat, mask, _), target = data.get_batch(torch.arange(50))
+    (pos, feat, mask, *_), target = data.get_batch(torch.arange(50))
     assert mask.all()
     for p, f, y in zip(pos, feat, target, strict=True):
         assert float(y) == by_hand(function, p, f[:, 0])

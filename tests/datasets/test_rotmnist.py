@@ -82,7 +82,7 @@ def test_a_lit_pixel_is_at_its_position(digits, row, column):
 
 def test_batches(digits):
     raw = digits.get_batch(torch.arange(4))
-    (pos, feat, mask, _), labels = digits.prepare_batch(raw, augment=False)
+    (pos, feat, mask, *_), labels = digits.prepare_batch(raw, augment=False)
     assert pos.shape == (1, 648, 2)
     assert feat.shape == (4, 648, 1)
     assert mask.shape == (1, 648)

@@ -89,7 +89,7 @@ def test_equations_by_loops():
     """y = sum_k w_k s_k phi([sum_i m_ik f_i / s_k, c_k]) / n over occupied orbits, written out with
     Python loops.
     """
-    pool, (pos, feat, mask, _) = gigp(membership="hat"), cloud()
+    pool, (pos, feat, mask, *_) = gigp(membership="hat"), cloud()
     out = pool(feat, pos, mask)
     for b in range(len(pos)):
         x = pos[b][mask[b]] - pos[b][mask[b]].mean(0)
@@ -111,7 +111,7 @@ def test_equations_by_loops():
 @pytest.mark.parametrize("aggregation", ["weighted", "sum"])
 @pytest.mark.parametrize("sizes", [(5, 9, 1), (29,), (3, 29, 2, 7)])
 def test_starts_as_mean_pooling(membership, aggregation, sizes):
-    pos, feat, mask, _ = cloud(sizes)
+    pos, feat, mask, *_ = cloud(sizes)
     pool = gigp(membership=membership, aggregation=aggregation, trained=False)
     torch.testing.assert_close(
         pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12
@@ -121,7 +121,7 @@ def test_starts_as_mean_pooling(membership, aggregation, sizes):
 @pytest.mark.parametrize("hidden_layers", [0, 1, 2, 4])
 @pytest.mark.parametrize("activation", ["relu", "silu"])
 def test_starts_as_mean_pooling_with_any_mlp(activation, hidden_layers):
-    pos, feat, mask, _ = cloud()
+    pos, feat, mask, *_ = cloud()
     pool = gigp(activation=activation, hidden_layers=hidden_layers, trained=False)
     torch.testing.assert_close(
         pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12
@@ -137,7 +137,7 @@ def test_starts_as_mean_pooling_with_any_mlp(activation, hidden_layers):
     "control", [MeanMLP(4), RadialDeepSets(4, SO3())], ids=["mean_mlp", "radial_deepsets"]
 )
 def test_controls_start_as_mean_pooling_with_the_parameters_of_gigp(control):
-    pos, feat, mask, _ = cloud()
+    pos, feat, mask, *_ = cloud()
     torch.testing.assert_close(control.double()(feat, pos, mask), MeanPool(4)(feat, pos, mask))
     count = lambda pool: sum(p.numel() for p in pool.phi.parameters())  # noqa: E731
     assert count(control) in (
@@ -147,7 +147,7 @@ def test_controls_start_as_mean_pooling_with_the_parameters_of_gigp(control):
 
 
 def test_radial_deepsets_is_told_the_radius():
-    pos, feat, mask, _ = cloud()
+    pos, feat, mask, *_ = cloud()
     pool = trained(RadialDeepSets(4, SO3()))
     assert not torch.allclose(pool(feat, pos, mask), pool(feat, 2 * pos, mask))
     with pytest.raises(InputError, match="all of space is one orbit"):
@@ -155,7 +155,7 @@ def test_radial_deepsets_is_told_the_radius():
 
 
 def test_starts_as_sum_pooling():
-    pos, feat, mask, _ = cloud()
+    pos, feat, mask, *_ = cloud()
     torch.testing.assert_close(
         gigp(init="sum", trained=False)(feat, pos, mask),
         SumPool(4)(feat, pos, mask),
@@ -165,7 +165,7 @@ def test_starts_as_sum_pooling():
 
 
 def test_random_start_is_not_mean_pooling():
-    pos, feat, mask, _ = cloud()
+    pos, feat, mask, *_ = cloud()
     difference = gigp(init="random", trained=False)(feat, pos, mask) - MeanPool(4)(feat, pos, mask)
     assert difference.abs().max() > 1e-2
 
@@ -174,7 +174,7 @@ def test_overlapping_balls_without_normalization_are_not_mean_pooling():
     """The prototype's defect: a point in six or seven balls counts that often, fewer at the ends of
     the range.
     """
-    pos, feat, mask, _ = cloud((29, 20))
+    pos, feat, mask, *_ = cloud((29, 20))
     pool = gigp(orbits=50, normalize=False, trained=False)
     assert (pool(feat, pos, mask) - MeanPool(4)(feat, pos, mask)).abs().max() > 1e-3
 
@@ -197,13 +197,13 @@ print(float((pool(feat, pos, mask) - MeanPool(3)(feat, pos, mask)).abs().max()))
 
 
 def test_invariant_under_the_group(pool):
-    _, feat, mask, _ = cloud()
+    _, feat, mask, *_ = cloud()
     assert_invariant(lambda pos: pool(feat, pos, mask), SE3(), cloud().pos)
 
 
 @pytest.mark.parametrize("membership", MEMBERSHIPS)
 def test_planar_rotations_about_the_origin_only(membership):
-    pool, (pos, feat, mask, _) = (
+    pool, (pos, feat, mask, *_) = (
         gigp(group=SO2(), center="origin", membership=membership),
         cloud(dim=2),
     )
@@ -214,19 +214,19 @@ def test_planar_rotations_about_the_origin_only(membership):
 
 def test_tells_radii_apart():
     """Negative control: GIGP must see what mean pooling cannot."""
-    pool, (pos, feat, mask, _) = gigp(), cloud()
+    pool, (pos, feat, mask, *_) = gigp(), cloud()
     stretched = pos * torch.linspace(0.3, 1.7, pos.shape[1], dtype=pos.dtype)[:, None]
     assert (pool(feat, stretched, mask) - pool(feat, pos, mask)).abs().max() > 1e-3
 
 
 def test_order_of_points(pool):
-    pos, feat, mask, _ = cloud((9, 9))
+    pos, feat, mask, *_ = cloud((9, 9))
     p = torch.randperm(9)
     torch.testing.assert_close(pool(feat[:, p], pos[:, p], mask), pool(feat, pos, mask))
 
 
 def test_padding_and_its_content(pool):
-    pos, feat, mask, _ = cloud()
+    pos, feat, mask, *_ = cloud()
     garbage = [torch.cat([x, torch.full_like(x[:, :3], 7)], 1) for x in (feat, pos)]
     longer = torch.cat([mask, torch.zeros_like(mask[:, :3])], 1)
     holes = feat.masked_fill(~mask.unsqueeze(-1), torch.nan)
@@ -234,7 +234,7 @@ def test_padding_and_its_content(pool):
 
 
 def test_batch_equals_single(pool):
-    pos, feat, mask, _ = cloud()
+    pos, feat, mask, *_ = cloud()
     batched = pool(feat, pos, mask)
     for b, n in enumerate(mask.sum(1)):
         single = pool(feat[b : b + 1, :n], pos[b : b + 1, :n], mask[b : b + 1, :n])
@@ -242,13 +242,13 @@ def test_batch_equals_single(pool):
 
 
 def test_shared_positions(pool):
-    pos, feat, mask, _ = cloud((9, 9, 9))
+    pos, feat, mask, *_ = cloud((9, 9, 9))
     shared = pool(feat, pos[:1], mask[:1])
     torch.testing.assert_close(shared, pool(feat, pos[:1].expand_as(pos), mask))
 
 
 def test_empty_cloud_gives_zero(pool):
-    pos, feat, mask, _ = cloud()
+    pos, feat, mask, *_ = cloud()
     mask = mask & torch.tensor([[True], [True], [False]])
     out = pool(feat, pos, mask)
     assert out.isfinite().all()
@@ -256,7 +256,7 @@ def test_empty_cloud_gives_zero(pool):
 
 
 def test_reload_equals_stored():
-    pos, feat, mask, _ = cloud()
+    pos, feat, mask, *_ = cloud()
     pool, fresh = gigp(), GIGP(4, SO3(), orbits=12, hidden_channels=16).double()
     with pytest.raises(InputError, match="not set"):
         fresh(feat, pos, mask)
@@ -265,7 +265,7 @@ def test_reload_equals_stored():
 
 
 def test_centers_do_not_depend_on_the_batch():
-    pool, (pos, feat, mask, _) = gigp(), cloud()
+    pool, (pos, feat, mask, *_) = gigp(), cloud()
     before = pool.orbits.centers.clone()
     far = pool(torch.cat([feat, feat]), torch.cat([pos, 100 * pos]), torch.cat([mask, mask]))
     assert torch.equal(pool.orbits.centers, before)
@@ -303,12 +303,12 @@ def test_center_value_is_fed_once():
 
 
 def test_one_orbit_is_deepsets():
-    pool, (pos, feat, mask, _) = gigp(orbits=1), cloud()
+    pool, (pos, feat, mask, *_) = gigp(orbits=1), cloud()
     torch.testing.assert_close(pool(feat, 3 * pos, mask), pool(feat, pos, mask))
 
 
 def test_gradients_are_finite(pool):
-    pos, feat, mask, _ = cloud((5, 9, 1, 9))
+    pos, feat, mask, *_ = cloud((5, 9, 1, 9))
     mask[3] = False
     pos[2, 0] = 0  # a single point lies on its centroid, where the radius has no gradient
     leaves = [x.requires_grad_() for x in (pos, feat)]
@@ -319,7 +319,7 @@ def test_gradients_are_finite(pool):
 
 
 def test_hat_is_continuous_and_ball_jumps():
-    pos, feat, mask, _ = cloud((6,))
+    pos, feat, mask, *_ = cloud((6,))
     steps = torch.linspace(0.9, 1.1, 2001, dtype=pos.dtype)
 
     def largest_step(membership):
@@ -332,7 +332,7 @@ def test_hat_is_continuous_and_ball_jumps():
 
 def test_memory_is_not_points_times_orbits_times_channels():
     """Largest tensor that forward and backward make, by number of elements."""
-    pos, feat, mask, _ = cloud((128,) * 4, channels=64)
+    pos, feat, mask, *_ = cloud((128,) * 4, channels=64)
     pool = gigp(64, orbits=50, hidden_channels=128, clouds=cloud((128,) * 4, channels=64))
     largest = 0
 
@@ -369,7 +369,7 @@ def test_bad_options(options, message):
 
 
 def test_positions_of_another_dimension():
-    pos, feat, mask, _ = cloud(dim=2)
+    pos, feat, mask, *_ = cloud(dim=2)
     with pytest.raises(InputError, match="3-dimensional"):
         gigp()(feat, pos, mask)
 
@@ -404,7 +404,7 @@ def test_readouts_state_how_many_channels_they_return():
 
 
 def test_readouts_are_what_pyg_computes_on_each_cloud():
-    pos, feat, mask, _ = cloud()
+    pos, feat, mask, *_ = cloud()
     aggregation = Set2Set(4, processing_steps=2).double()
     pool = Readout(4, lambda channels: Set2Set(channels, processing_steps=2)).double()
     pool.aggregation.load_state_dict(aggregation.state_dict())

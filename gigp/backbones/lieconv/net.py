@@ -163,7 +163,10 @@ class LieResNet(nn.Module):
             feat = block(feat, neighborhood, level.query_rows())
         feat = self.final(feat.flatten(0, 1)).view(*feat.shape[:2], -1)  # (Q, S, out_channels)
         pos, mask, sizes = self._kept(packing, cloud.pos, levels)
-        return PointCloud(pos, packing.clouds_of(feat, sizes), mask)
+        mass = None
+        if cloud.mass is not None and self.geometry.keep == 1:
+            mass = cloud.mass.repeat_interleave(self.liftsamples, 1)[:, : mask.shape[1]]
+        return PointCloud(pos, packing.clouds_of(feat, sizes), mask, mass=mass)
 
     @torch.no_grad()
     def calibrate(self, cloud: PointCloud) -> None:
