@@ -11,6 +11,8 @@ from gigp.datasets.loader import PointCloudDataModule
 from gigp.model import PointCloudModel
 from gigp.training.module import Classification, LitModule, Regression
 
+POOL_SEED = 2**62  # larger than any seed of a run or of an epoch
+
 
 def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
     """Build the model that a composed config asks for, on the data of a set-up data module."""
@@ -18,7 +20,10 @@ def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
     grid = getattr(datamodule, "grid", None)
     backbone = instantiate(cfg.backbone, in_channels=datamodule.in_channels, group=group, grid=grid)
     channels = datamodule.out_dim if cfg.pool_on == "outputs" else backbone.out_channels
-    pool = instantiate(cfg.pool, channels=channels)
+    # drawn from a seed of its own, so that head and data order are the same for all pools
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(POOL_SEED + cfg.seed)
+        pool = instantiate(cfg.pool, channels=channels)
     return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on)
 
 

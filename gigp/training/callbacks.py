@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities import move_data_to_device, rank_zero_only
+from lightning.pytorch.callbacks import Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
@@ -69,14 +70,15 @@ class StopOnNaN(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self._check(trainer, float(trainer.callback_metrics["train/loss"]))
+        self._check(trainer, float(trainer.callback_metrics["val/loss"]), "validation loss")
 
-    def _check(self, trainer: L.Trainer, loss: float) -> None:
+    def _check(self, trainer: L.Trainer, loss: float, name: str = "loss") -> None:
         if not math.isfinite(loss):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             raise InputError(
-                f"the loss is {loss} at step {trainer.global_step} (learning rate {rate:.2e}). Try "
-                "a smaller lr, trainer.gradient_clip_val=1, or trainer.precision=32-true. The last "
-                "checkpoint is from before."
+                f"the {name} is {loss} at step {trainer.global_step} (learning rate {rate:.2e}). "
+                "Try a smaller lr, trainer.gradient_clip_val=1, or trainer.precision=32-true. The "
+                "last checkpoint is from before."
             )
 
 
@@ -125,13 +127,25 @@ class PreciseBatchNorm(L.Callback):
 
 
 class History(L.Callback):
-    """One row for every epoch, in metrics.csv and in the checkpoint, so that the two always
-    agree.
-    """
+    """One row for every epoch, kept in the checkpoints and written to metrics.csv."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row of the epoch with the lowest validation loss; the first of equal ones."""
+        return min(self.rows, key=lambda row: row["val/loss"])
+
+    @rank_zero_only
+    def write(self) -> None:
+        """Write metrics.csv."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, text.getvalue())
 
     def setup(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
         self._resumes = stage == "fit"
@@ -165,7 +179,6 @@ class History(L.Callback):
                 ),
             }
         )
-        self._write()
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -174,15 +187,32 @@ class History(L.Callback):
         # the test, too, loads a checkpoint: the best, which may know fewer epochs
         if self._resumes:
             self.rows = state["rows"]
-            self._write()
+            self.write()
 
-    @rank_zero_only
-    def _write(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_atomically(self.path, text.getvalue())
+
+class EpochCheckpoints(Checkpoint):
+    """After every epoch, write `last.ckpt`; before it `best.ckpt`, if the epoch is the best so far;
+    after it metrics.csv.
+
+    In this order a process that is killed in between repeats the epoch when it resumes, and writes
+    the same files again: no later file is newer than an earlier one. Which epoch is the best
+    follows from the history, so no path and no score is read from a checkpoint. (Lightning's
+    ModelCheckpoint writes `last.ckpt` only when the best one improves, and keeps absolute paths.)
+
+    Args:
+        last: file that training resumes from.
+        best: file that is tested.
+        history: rows of the epochs until now.
+    """
+
+    def __init__(self, last: Path, best: Path, history: History) -> None:
+        self.last, self.best, self.history = last, best, history
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if self.history.best is self.history.rows[-1]:
+            trainer.save_checkpoint(self.best)
+        trainer.save_checkpoint(self.last)
+        self.history.write()
 
 
 class ProgressLine(L.Callback):

@@ -49,7 +49,9 @@ class LitModule(L.LightningModule):
         if freeze_backbone:
             model.backbone.requires_grad_(False)
         self.metrics = nn.ModuleDict({part: self.make_metrics() for part in ("val", "test")})
-        self.losses = nn.ModuleDict({part: MeanMetric() for part in ("val", "test")})
+        self.losses = nn.ModuleDict(
+            {part: MeanMetric(nan_strategy="disable") for part in ("val", "test")}
+        )
         self.train()
 
     def make_metrics(self) -> Metric:

@@ -13,7 +13,6 @@ from typing import Any
 import lightning as L
 import yaml
 from hydra.errors import InstantiationException
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -26,6 +25,7 @@ from gigp.errors import InputError
 from gigp.nn.linear import cpu_supports_bf16
 from gigp.training.build import build_model, build_module
 from gigp.training.callbacks import (
+    EpochCheckpoints,
     EpochSeed,
     History,
     InterruptOnSigterm,
@@ -195,14 +195,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
     Raises:
         InputError: Lightning refuses its settings, or there is no such device.
     """
-    checkpoints = ModelCheckpoint(
-        dirpath=folder.checkpoints,
-        filename="best",
-        monitor="val/loss",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    checkpoints = EpochCheckpoints(folder.last, folder.best, history)
     first = [
         EpochSeed(cfg.seed),
         InterruptOnSigterm(),
@@ -245,7 +238,7 @@ def summarize(
     results: dict[str, float],
 ) -> dict[str, Any]:
     """The record of a finished run."""
-    best = min(history.rows, key=lambda row: row["val/loss"])
+    best = history.best
     train_seconds = sum(row["train_seconds"] for row in history.rows)
     pool = task.model.pool
     steps = history.rows[-1]["step"]
