@@ -50,26 +50,26 @@ def load(path: str, module: str) -> Any:
     return importlib.import_module(module)
 
 
-def check(paths: dict[str, str]) -> None:
+def check(lieconv: str | None, gigp: str | None) -> None:
     """Import all that is needed of the checkouts.
 
     Raises:
-        InputError: a path is no such checkout, or a package that the reference needs is not
+        InputError: a path is not such a checkout, or a package that the reference needs is not
             installed.
     """
-    for name, module in MODULES.items():
-        if name not in paths:
+    for name, path in (("lieconv", lieconv), ("gigp", gigp)):
+        if path is None:
             continue
         try:
-            load(paths[name], module)
+            load(path, MODULES[name])
         except ModuleNotFoundError as error:
-            if module.startswith(str(error.name)):
+            if MODULES[name].startswith(str(error.name)):
                 raise InputError(
-                    f"--{name} {paths[name]}: no such checkout; {module} is not there."
+                    f"--{name} {path}: not a checkout of the reference; {MODULES[name]} is missing."
                 ) from None
             raise InputError(
-                f"the reference in {paths[name]} needs the package {error.name}, which is not part "
-                f"of this environment: pip install {error.name}, or leave --{name} out."
+                f"the reference in {path} needs the package {error.name}, which is not part of "
+                f"this environment: pip install {error.name}, or leave --{name} out."
             ) from None
 
 

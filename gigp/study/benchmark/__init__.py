@@ -1,0 +1,1 @@
+"""Speed and memory of models and pools, beside the reference implementations."""
