@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all lint benchmark reproduce tables clean
+.PHONY: help train test test-all lint benchmark reproduce tables lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,13 +34,27 @@ tables: .venv/ready  ## tables and figures from the records in results/
 	@$(BIN)/python scripts/make_tables.py
 
 clean:  ## remove the environment and caches; data, runs and checkpoints stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv.unfinished .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 
+lock:  ## pin the environment anew in requirements.txt; ARGS=--upgrade takes the newest versions
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--annotation-style line --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --extra dev pyproject.toml -o requirements.txt $(ARGS)
+
+# An installation that was interrupted starts over: .venv.unfinished holds the process that began it.
 .venv/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "gigp needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing the environment into .venv (about 6 GB with CUDA libraries; some minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@touch $@
+	@if test -e .venv.unfinished; then \
+		if kill -0 "$$(cat .venv.unfinished)" 2>/dev/null; then \
+			echo "Process $$(cat .venv.unfinished) is installing .venv; wait for it."; exit 1; \
+		fi; \
+		rm -rf .venv; \
+	fi
+	@set -e; echo $$$$ > .venv.unfinished; \
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv; \
+	echo "Installing the environment into .venv (about 6 GB with CUDA libraries; some minutes)"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	rm .venv.unfinished; touch $@

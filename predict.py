@@ -61,9 +61,10 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments else 2
     from gigp.errors import InputError
     from gigp.files import write_atomically
-    from gigp.prediction import predict
 
     try:
+        from gigp.prediction import predict
+
         options = parse(arguments)
         table, entries = predict(
             options["run"], options["input"], int(options.get("batch_size", 250))

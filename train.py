@@ -3,11 +3,18 @@
 import os
 import sys
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, OverrideParseException
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from gigp.errors import InputError, MissingExtraError, needs_extra
+
+try:
+    with needs_extra("train"):
+        import hydra
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.errors import ConfigCompositionException, OverrideParseException
+        from hydra.types import RunMode
+        from omegaconf import DictConfig
+except MissingExtraError as error:
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 @hydra.main(config_path="configs", config_name="config", version_base="1.3")
@@ -17,7 +24,6 @@ def main(cfg: DictConfig) -> str:
     Returns:
         What became of the run, which in a sweep may be a failure.
     """
-    from gigp.errors import InputError
     from gigp.training.run import run
 
     overrides = list(HydraConfig.get().overrides.task)
@@ -46,7 +52,6 @@ def main(cfg: DictConfig) -> str:
 
 if __name__ == "__main__":
     from gigp.config.validate import format_hydra_error, options_first
-    from gigp.errors import InputError
     from gigp.training.sweep import report
 
     # or Hydra would print its errors in its own words, and cut tracebacks short

@@ -1,5 +1,7 @@
 """The one exception that means: the input is wrong, and the message says how to mend it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 
@@ -17,3 +19,30 @@ def check_choice(name: str, value: object, choice: Any) -> None:
         raise InputError(
             f"{name}={value!r} is unknown; choose one of {', '.join(map(str, get_args(choice)))}."
         )
+
+
+class MissingExtraError(InputError, ImportError):
+    """A package is missing that `pip install` brings only when asked for."""
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Imports inside the block need an extra of pyproject.toml.
+
+    Args:
+        extra: `pyg`, `train` or `study`.
+
+    Raises:
+        MissingExtraError: one of the imported packages is not installed; the message says how to
+            install it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "gigp":
+            raise
+        raise MissingExtraError(
+            f"the package {package} is missing; install gigp with its extra {extra!r}: "
+            f"`pip install '.[{extra}]'` in a checkout."
+        ) from error

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gigp.errors import InputError
+from gigp.errors import InputError, needs_extra
 
 
 class PointCloud(NamedTuple):
@@ -38,7 +38,8 @@ class PointCloud(NamedTuple):
         Raises:
             InputError: it has no positions.
         """
-        from torch_geometric.utils import to_dense_batch  # only here: it takes a second to import
+        with needs_extra("pyg"):  # only here: it takes a second to import
+            from torch_geometric.utils import to_dense_batch
 
         if data.pos is None:
             raise InputError(f"{data} has no positions; a point cloud needs data.pos, (N, d).")

@@ -1,17 +1,17 @@
-"""What is pinned is what the project needs, no less and no more, and who asks for it stands
-beside.
-"""
+"""requirements.txt pins, with hashes, whatever pyproject.toml asks for, and that is what runs."""
 
 import re
 import tomllib
-from importlib.metadata import distributions, requires, version
+from importlib.metadata import requires, version
 
 from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
 
-# it brings its own CUDA libraries, and pins them itself
-OF_TORCH = ("nvidia-", "cuda-", "triton", "setuptools")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ENTRIES = re.split(r"\n(?=\w)", (ROOT / "requirements.txt").read_text())[1:]
+PINS = [Requirement(re.split(r" ?\\\n", entry)[0]) for entry in ENTRIES]
+HERE = [pin for pin in PINS if pin.marker is None or pin.marker.evaluate()]
 
 
 def name_of(text: str) -> str:
@@ -19,54 +19,38 @@ def name_of(text: str) -> str:
     return re.sub(r"[-_.]+", "-", text).lower()
 
 
-def pinned() -> dict[str, tuple[str, set[str]]]:
-    """Versions in requirements.txt, and who asks for them."""
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    found = [
-        re.fullmatch(r"(\S+)==(\S+) +# (.+)", line).groups()
-        for line in lines
-        if not line.startswith("#")
-    ]
-    return {name_of(name): (number, set(askers.split(", "))) for name, number, askers in found}
-
-
-def asked_for(anywhere: bool) -> dict[str, set[str]]:
-    """Every package that pyproject.toml asks for, directly or through others: here, or on any
-    Python and system.
-    """
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    todo = [(Requirement(line), "gigp") for line in project["dependencies"]]
-    todo += [(Requirement(line), "tests") for line in project["optional-dependencies"]["dev"]]
-    found, seen = {}, set()
+def asked_for() -> set[str]:
+    """Every package that pyproject.toml asks for on this machine, directly or through others."""
+    extras = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    todo = [Requirement(line) for line in [*PROJECT["dependencies"], *extras]]
+    found, seen = set(), set()
     while todo:
-        it, by = todo.pop()
-        found.setdefault(name_of(it.name), set()).add(by)
-        if (it.name, *sorted(it.extras)) in seen or not any(distributions(name=it.name)):
+        it = todo.pop()
+        if it.name == "gigp" or str(it) in seen:
             continue
-        seen.add((it.name, *sorted(it.extras)))
+        seen.add(str(it))
+        found.add(name_of(it.name))
         for further in map(Requirement, requires(it.name) or ()):
-            here = not further.marker or any(
-                further.marker.evaluate({"extra": e}) for e in ("", *it.extras)
-            )
-            if here or (anywhere and "extra" not in str(further.marker)):
-                todo.append((further, name_of(it.name)))
+            marker = further.marker
+            if not marker or any(marker.evaluate({"extra": e}) for e in ("", *it.extras)):
+                todo.append(further)
     return found
 
 
-def test_all_that_is_asked_for_is_pinned():
-    needed = {name for name in asked_for(anywhere=False) if not name.startswith(OF_TORCH)}
-    # the last one by others alone
-    assert {"torch", "submitit", "hydra-joblib-launcher", "cloudpickle"} <= needed
-    assert needed <= set(pinned())
+def test_all_that_is_asked_for_is_pinned_and_nothing_else():
+    assert asked_for() == {name_of(pin.name) for pin in HERE}
 
 
-def test_every_pin_is_asked_for_by_those_beside_it():
-    anywhere = asked_for(anywhere=True)
-    unfounded = {name: by - anywhere.get(name, set()) for name, (_, by) in pinned().items()}
-    assert {name: by for name, by in unfounded.items() if by} == {}
+def test_every_pin_is_one_version_with_hashes():
+    for pin, entry in zip(PINS, ENTRIES, strict=True):
+        assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), pin
 
 
 def test_versions_installed_are_those_pinned():
-    assert {name: version(name) for name in pinned()} == {
-        name: number for name, (number, _) in pinned().items()
-    }
+    pinned = {pin.name: str(pin.specifier).removeprefix("==") for pin in HERE}
+    assert {name: version(name) for name in pinned} == pinned
+
+
+def test_the_layer_needs_torch_and_numpy_alone():
+    assert {Requirement(line).name for line in PROJECT["dependencies"]} == {"torch", "numpy"}

@@ -7,10 +7,13 @@ blocks need neither.
 
 import torch
 from torch import Tensor
-from torch_geometric.nn.models import DimeNetPlusPlus as PyGDimeNetPlusPlus
 
 from gigp.backbones.invariant import InvariantNet, RadiusGraph
+from gigp.errors import needs_extra
 from gigp.groups.series import norm
+
+with needs_extra("pyg"):
+    from torch_geometric.nn.models import DimeNetPlusPlus as PyGDimeNetPlusPlus
 
 
 class DimeNetPlusPlus(InvariantNet):

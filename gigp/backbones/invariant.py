@@ -9,15 +9,17 @@ has to be compiled, and stop at 32 neighbors. DimeNet++, which needs triplets, t
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn.models import SchNet as PyGSchNet
-from torch_geometric.nn.models import ViSNet as PyGViSNet
-from torch_geometric.utils import to_dense_batch
 
 from gigp.datasets.atoms import charges_of
-from gigp.errors import InputError
+from gigp.errors import InputError, needs_extra
 from gigp.groups import SE3, Group
 from gigp.groups.series import norm
 from gigp.pointcloud import PointCloud
+
+with needs_extra("pyg"):
+    from torch_geometric.nn.models import SchNet as PyGSchNet
+    from torch_geometric.nn.models import ViSNet as PyGViSNet
+    from torch_geometric.utils import to_dense_batch
 
 
 class RadiusGraph(nn.Module):

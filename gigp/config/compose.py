@@ -10,7 +10,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+PACKAGE = Path(__file__).resolve().parents[1]
+# in a wheel configs lies within the package, in a checkout beside it
+CONFIGS = next(
+    folder
+    for folder in (PACKAGE / "configs", PACKAGE.parent / "configs")
+    if (folder / "config.yaml").is_file()
+)
 
 
 @cache

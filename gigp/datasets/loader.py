@@ -7,13 +7,15 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from gigp.errors import InputError
+from gigp.errors import InputError, needs_extra
 from gigp.pointcloud import PointCloud
+
+with needs_extra("train"):
+    import lightning as L
 
 Part = Literal["train", "val", "test"]
 # of the data, within their description

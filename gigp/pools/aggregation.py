@@ -7,13 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
-from torch_geometric.nn.aggr import Aggregation
 
-from gigp.errors import InputError
+from gigp.errors import InputError, needs_extra
 from gigp.groups import Group
 from gigp.pointcloud import PointCloud
 from gigp.pools.gigp import GIGP, coordinate
+
+with needs_extra("pyg"):
+    from torch_geometric.data import Data
+    from torch_geometric.nn.aggr import Aggregation
 
 
 class GIGPAggregation(Aggregation):

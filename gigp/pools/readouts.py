@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch_geometric.nn.aggr import Aggregation, AttentionalAggregation, DeepSetsAggregation
 
-from gigp.errors import InputError
+from gigp.errors import InputError, needs_extra
 from gigp.nn.mlp import mlp
 from gigp.pools.base import Pool
+
+with needs_extra("pyg"):
+    from torch_geometric.nn.aggr import Aggregation, AttentionalAggregation, DeepSetsAggregation
 
 
 class Readout(Pool):

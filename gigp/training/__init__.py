@@ -1,0 +1,6 @@
+"""One run from its configuration to its record."""
+
+from gigp.errors import needs_extra
+
+with needs_extra("train"):
+    import hydra  # noqa: F401

@@ -1,0 +1,171 @@
+"""The wheel: what it brings, what works without the extras, and training outside a checkout.
+
+Nothing is downloaded. The bare environment gets links to torch, numpy and what they require, taken
+from the environment of the tests; the full one has the whole of that environment on its path.
+"""
+
+import re
+import subprocess
+import sys
+import venv
+from importlib.metadata import distribution, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def execute(python: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Python with these arguments, without the checkout on its path."""
+    return subprocess.run([python, *arguments], cwd=cwd, capture_output=True, text=True, env={})
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    command = "pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir"
+    subprocess.run([sys.executable, "-m", *command.split(), str(out), str(ROOT)], check=True)
+    (found,) = out.glob("*.whl")
+    return found
+
+
+def install(wheel: Path, folder: Path, packages: list[Path]) -> Path:
+    """A virtual environment with links to these files and folders, and the wheel installed by pip,
+    which refuses if a requirement is missing.
+    """
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    show = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(execute(python, "-c", show, cwd=folder).stdout.strip())
+    for path in packages:
+        (site / path.name).symlink_to(path)
+    command = [sys.executable, "-m", "pip", "--quiet", "--python", str(python)]
+    subprocess.run([*command, "install", "--no-index", str(wheel)], check=True)
+    return python
+
+
+def closure(*names: str) -> set[str]:
+    """These packages and all that they require here."""
+    todo, found = list(names), set()
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            needed = [Requirement(line) for line in requires(name) or ()]
+            for it in needed:
+                if not it.marker or any(it.marker.evaluate({"extra": e}) for e in ("", *it.extras)):
+                    todo += [it.name, *extras_of(it)]
+    return found
+
+
+def extras_of(requirement: Requirement) -> list[str]:
+    """What the extras of a requirement bring."""
+    lines = [Requirement(line) for line in requires(requirement.name) or ()]
+    return [
+        line.name
+        for line in lines
+        for extra in requirement.extras
+        if line.marker and line.marker.evaluate({"extra": extra})
+    ]
+
+
+@pytest.fixture(scope="module")
+def bare(wheel, tmp_path_factory) -> Path:
+    """Python of an environment with the wheel, torch and numpy."""
+    packages = set()
+    for name in closure("torch", "numpy"):
+        found = distribution(name)
+        tops = {
+            file.parts[0]
+            for file in found.files or ()
+            if file.parts[0] not in ("..", "__pycache__")
+        }
+        packages |= {Path(str(found.locate_file(top))) for top in tops}
+    return install(wheel, tmp_path_factory.mktemp("bare"), sorted(packages))
+
+
+@pytest.fixture(scope="module")
+def full(wheel, tmp_path_factory) -> Path:
+    """Python of an environment with the wheel and every package of this one."""
+    folder = tmp_path_factory.mktemp("full")
+    path = folder / "packages.pth"
+    path.write_text(str(distribution("torch").locate_file("")))
+    return install(wheel, folder, [path])
+
+
+LAYER = """
+import sys, torch, gigp.testing
+from gigp import GIGP, PointCloud
+from gigp.groups import SO3, T
+from gigp.backbones.lieconv.net import LieResNet
+from gigp.model import PointCloudModel
+
+pos, mask = torch.randn(2, 9, 3), torch.ones(2, 9, dtype=torch.bool)
+pool = GIGP(channels=4, group=SO3(), orbits=5)
+net = LieResNet(4, T(3), width=8, blocks=1)
+cloud = PointCloud(pos, torch.randn(2, 9, 4), mask)
+model = PointCloudModel(net, pool, out_channels=4)
+model.calibrate([cloud])
+assert model(cloud).shape == (2, 4)
+feat = torch.randn(2, 9, 4).double()
+gigp.testing.assert_invariant(lambda pos: pool.double()(feat, pos, mask), SO3(), pos)
+third = {"torch_geometric", "lightning", "hydra", "pandas", "scipy"} & set(sys.modules)
+assert not third, third
+"""
+
+
+def test_the_layer_works_with_torch_and_numpy(bare, tmp_path):
+    done = execute(bare, "-W", "error", "-c", LAYER, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "package", "extra"),
+    [
+        ("from gigp import GIGPAggregation", "torch_geometric", "pyg"),
+        ("import gigp.pools.readouts", "torch_geometric", "pyg"),
+        ("import gigp.backbones.invariant", "torch_geometric", "pyg"),
+        ("import gigp.backbones.dimenet", "torch_geometric", "pyg"),
+        ("from gigp import PointCloud; PointCloud.from_pyg(None)", "torch_geometric", "pyg"),
+        ("from gigp.datasets import QM9", "lightning", "train"),
+        ("import gigp.config.compose", "hydra", "train"),
+        ("import gigp.training.run", "hydra", "train"),
+        ("import gigp.prediction", "lightning", "train"),
+        ("import gigp.study.tables", "pandas", "study"),
+    ],
+)
+def test_a_missing_extra_is_named(bare, tmp_path, line, package, extra):
+    done = execute(bare, "-c", line, cwd=tmp_path)
+    said = rf"the package {package} is missing; install gigp with its extra '{extra}': `pip install"
+    assert re.search(said, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("script", ["train.py", "predict.py"])
+def test_a_missing_extra_ends_the_programs_in_one_sentence(bare, script):
+    done = execute(bare, script, "run=nowhere", "input=nowhere", cwd=ROOT)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("Error: the package ")
+
+
+TRAIN = """
+import gigp
+from gigp.config.compose import compose_config
+from gigp.study.experiments import read_experiments
+from gigp.study.figures import style
+from gigp.training.run import run
+
+assert "site-packages" in gigp.__file__
+assert "orbits_pools" in read_experiments()
+summary = run(compose_config(["dataset=orbits", "scale=debug", "logger=csv"]))
+assert summary["metrics"]["orbit_sums"]["test"] > 0
+"""
+
+
+def test_a_wheel_trains_outside_the_checkout(full, tmp_path):
+    done = execute(full, "-c", TRAIN, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("results/runs/*/seed0/checkpoints/best.ckpt"))) == 1
