@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> str:
     overrides = list(HydraConfig.get().overrides.task)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        summary = run(cfg, overrides)
+        record = run(cfg, overrides)
     except InputError as error:
         print(f"\nError: {error}", file=sys.stderr)
         if not sweep:
@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> str:
         sys.excepthook(type(error), error, error.__traceback__)
         return f"FAILED: {type(error).__name__}: {error}"
     return ", ".join(
-        f"{name} {m['test']:.4g} {m['unit']}" for name, m in summary["metrics"].items()
+        f"{name} {metric.test:.4g} {metric.unit}" for name, metric in record.metrics.items()
     )
 
 

@@ -53,6 +53,24 @@ def shard_cloud(cloud: PointCloud) -> PointCloud:
     return PointCloud(pos[rows_of_pos], feat[rows], mask[rows_of_pos], mass=mass)
 
 
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows of a global batch, on the CPU, from the rows that each process has of it.
+
+    Args:
+        rows: this process's, as `shard_batch` shares them; (b, ...).
+    """
+    rows = rows.cpu()
+    world = world_size()
+    if world == 1:
+        return rows
+    parts: list[Tensor] = [rows] * world
+    dist.all_gather_object(parts, rows)
+    whole = rows.new_empty(sum(map(len, parts)), *rows.shape[1:])
+    for rank, part in enumerate(parts):
+        whole[rank::world] = part
+    return whole
+
+
 def _rows() -> slice:
     return slice(dist.get_rank() if world_size() > 1 else 0, None, world_size())
 

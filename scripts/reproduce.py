@@ -55,7 +55,7 @@ def main() -> None:
     tables = table_members(experiments)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", choices=[*tables, "all"], default="all")
-    parser.add_argument("--scale", choices=["debug", "small", "paper"], default="small")
+    parser.add_argument("--scale", choices=["debug", "small", "medium", "paper"], default="small")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     parser.add_argument(
         "--only",

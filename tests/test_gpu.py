@@ -47,4 +47,4 @@ def test_run(configure, precision):
     summary = run(
         configure("scale=debug", "trainer.accelerator=gpu", f"trainer.precision={precision}")
     )
-    assert summary["metrics"]["homo"]["test"] > 0
+    assert summary.metrics["homo"].test > 0

@@ -145,7 +145,7 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
 
 def settings_of(cfg: DictConfig) -> list[str]:
     """What a user may write before the first dot of an override."""
-    own = {"choices", "recenter", "hydra"}
+    own = {"choices", "recenter", "hydra", "study"}
     return sorted(
         ({str(key) for key in cfg} | {"experiment", "launcher", *cfg.get("choices", ())}) - own
     )

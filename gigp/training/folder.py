@@ -1,14 +1,14 @@
 """A run's folder: its identity, its configuration, and what came of it.
 
     <results_dir>/<name>/seed<k>/
-        config.yaml  metrics.csv  summary.json  checkpoints/{last,best}.ckpt  replaced/
+        config.yaml  metrics.csv  summary.json  test_samples.npz
+        checkpoints/{last,best}.ckpt  replaced/
 
 The folder is a function of the configuration, without a timestamp: the same command finds the same
 folder again.
 """
 
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -21,10 +21,10 @@ import yaml
 
 from gigp.errors import InputError
 from gigp.files import _writing, write_atomically
+from gigp.training.record import Record, read_record
 
 # what may differ between two commands that mean the same run
-NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale")
-RECORD_KEYS = {"name", "seed", "metrics", "data"}
+NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale", "study")
 # on how many devices, started how, and where files lie: the same run may go on elsewhere
 LOCATION_KEYS = (
     "trainer.devices",
@@ -98,8 +98,9 @@ class RunFolder:
     def __init__(self, root: str | Path, name: str, seed: int) -> None:
         self.name, self.seed = name, seed
         self.path = Path(root) / name / f"seed{seed}"
-        self.config, self.metrics, self.record = (
-            self.path / f for f in ("config.yaml", "metrics.csv", "summary.json")
+        self.config, self.metrics, self.record, self.samples = (
+            self.path / f
+            for f in ("config.yaml", "metrics.csv", "summary.json", "test_samples.npz")
         )
         self.checkpoints = self.path / "checkpoints"
         self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
@@ -133,21 +134,16 @@ class RunFolder:
                 self._recover()
             yield
 
-    def summary(self) -> dict[str, Any] | None:
+    def summary(self) -> Record | None:
         """The record of a finished run, else None."""
         if not self.record.exists():
             return None
         try:
-            record = json.loads(self.record.read_text())
-            if not isinstance(record, dict) or not record.keys() >= RECORD_KEYS:
-                raise ValueError("it is no record of a run")
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self.record} is damaged ({error}); delete it or run with overwrite=true."
-            ) from error
-        return record
+            return read_record(self.record)
+        except InputError as error:
+            raise InputError(f"{error} Delete it, or run with overwrite=true.") from error
 
-    def finished(self) -> dict[str, Any] | None:
+    def finished(self) -> Record | None:
         """The record of a run that finished on this machine, so that its checkpoints are here too,
         else None.
         """
@@ -176,9 +172,9 @@ class RunFolder:
         else:
             write_atomically(self.config, yaml.safe_dump(config, sort_keys=False))
 
-    def finish(self, summary: dict[str, Any]) -> None:
+    def finish(self, record: Record) -> None:
         """Write the record; from now on the run counts as finished."""
-        write_atomically(self.record, json.dumps(summary, indent=2) + "\n")
+        write_atomically(self.record, record.to_json(indent=2) + "\n")
         with _writing(self.done):
             self.done.touch()
             self._recover()
@@ -200,7 +196,14 @@ class RunFolder:
         """All that one run writes here; without checkpoints the rest is unfinished, so they go
         first and come last.
         """
-        return [self.checkpoints, self.path / "wandb", self.metrics, self.config, self.record]
+        return [
+            self.checkpoints,
+            self.path / "wandb",
+            self.metrics,
+            self.samples,
+            self.config,
+            self.record,
+        ]
 
     def _set_aside(self) -> None:
         """Make room for a new run: a finished one moves to `replaced`, an unfinished one is

@@ -5,12 +5,13 @@ modules.
 import math
 
 import lightning as L
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Accuracy, MeanAbsoluteError, MeanMetric, Metric
 
-from gigp.distributed import shard_batch, world_size
+from gigp.distributed import gather_rows, shard_batch, world_size
 from gigp.errors import InputError
 from gigp.model import PointCloudModel
 from gigp.pointcloud import PointCloud
@@ -29,6 +30,10 @@ class LitModule(L.LightningModule):
         warmup: fraction of the run over which the rate grows linearly; a cosine takes it to 0 at
             the end.
         freeze_backbone: leave the backbone as it is, its batch norm included.
+
+    Attributes:
+        samples: results of every test sample after a test, in the order of the test set; see
+            `sample_results`.
     """
 
     def __init__(
@@ -52,6 +57,8 @@ class LitModule(L.LightningModule):
         self.losses = nn.ModuleDict(
             {part: MeanMetric(nan_strategy="disable") for part in ("val", "test")}
         )
+        self.samples: dict[str, np.ndarray] = {}
+        self._test_batches: list[dict[str, Tensor]] = []
         self.train()
 
     def make_metrics(self) -> Metric:
@@ -68,6 +75,15 @@ class LitModule(L.LightningModule):
 
     def metric_dict(self, value: Tensor) -> dict[str, Tensor]:
         """What a computed metric says, by name, in the units of tables."""
+        raise NotImplementedError
+
+    def sample_results(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """What is kept of every test sample, one row each.
+
+        Args:
+            output: raw outputs of the model, (B, C).
+            target: (B, T), or classes (B,).
+        """
         raise NotImplementedError
 
     def forward(self, cloud: PointCloud) -> Tensor:
@@ -95,13 +111,22 @@ class LitModule(L.LightningModule):
         self._evaluate("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate("test", batch)
+        output, target = self._evaluate("test", batch)
+        results = self.sample_results(output, target)
+        self._test_batches.append({name: gather_rows(rows) for name, rows in results.items()})
+
+    def on_test_start(self) -> None:
+        self._test_batches = []
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")
+        batches, self._test_batches = self._test_batches, []
+        self.samples = {
+            name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]
+        }
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.Adam(
@@ -113,13 +138,15 @@ class LitModule(L.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _evaluate(self, part: str, batch: Batch) -> None:
+    def _evaluate(self, part: str, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Update loss and metric of a part; outputs and targets of this process's samples."""
         cloud, target = shard_batch(batch)
         if not len(target):
-            return
+            return torch.empty(0, self.model.head.out_features, device=target.device), target
         output = self.model(cloud)
         self.losses[part].update(self.loss(output, target), len(target))
         self.metrics[part].update(self.denormalize(output), target)
+        return output, target
 
     def _log_metrics(self, part: str) -> None:
         self.log(f"{part}/loss", self.losses[part].compute())
@@ -167,6 +194,11 @@ class Regression(LitModule):
     def metric_dict(self, value: Tensor) -> dict[str, Tensor]:
         return {n: v * f for n, v, f in zip(self.units, value.view(-1), self.factors, strict=True)}
 
+    def sample_results(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """`error`: prediction minus target in the units of tables, (B, T)."""
+        factors = torch.tensor(self.factors, device=output.device)
+        return {"error": (self.denormalize(output).float() - target.float()) * factors}
+
 
 class Classification(LitModule):
     """Cross-entropy; error rate in percent."""
@@ -182,6 +214,10 @@ class Classification(LitModule):
 
     def metric_dict(self, value: Tensor) -> dict[str, Tensor]:
         return {"error": 100 * (1 - value)}
+
+    def sample_results(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """`predicted` and `label`: the most probable class and the true one, (B,)."""
+        return {"predicted": output.argmax(-1), "label": target}
 
 
 def cosine(progress: float, warmup: float) -> float:

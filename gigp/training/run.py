@@ -39,14 +39,14 @@ from gigp.training.launch import choose_environment, choose_strategy, launch_wor
 from gigp.training.loggers import build_logger
 from gigp.training.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
 from gigp.training.module import LitModule
-from gigp.training.record import environment
+from gigp.training.record import Record, environment, make_record, write_samples
 
 # of several processes the first one speaks
 console = Console(soft_wrap=True, quiet=rank_zero_only.rank > 0)
 
 
-def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Do what a configuration says, unless it is done already, and return its summary.
+def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
+    """Do what a configuration says, unless it is done already, and return its record.
 
     Args:
         cfg: composed configuration.
@@ -61,21 +61,19 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     folder = RunFolder(cfg.results_dir, run_name(config, list(overrides)), cfg.seed)
     if rank_zero_only.rank > 0:  # of several processes; the first one has the folder
         return (None if cfg.overwrite else folder.finished()) or _train_and_test(
-            cfg, config, folder
+            cfg, config, folder, overrides
         )
     with folder.lock():
-        summary = None if cfg.overwrite else folder.finished()
-        if summary is not None:
+        record = None if cfg.overwrite else folder.finished()
+        if record is not None:
             folder.open(config)
             console.print(f"{folder.path} is finished; skipped (overwrite=true runs it again).")
         else:
             folder.open(config, cfg.overwrite)
-            summary = _train_and_test(cfg, config, folder) | {
-                "overrides": further_overrides(list(overrides))
-            }
-            folder.finish(summary)
-    _report(summary, folder)
-    return summary
+            record = _train_and_test(cfg, config, folder, overrides)
+            folder.finish(record)
+    _report(record, folder)
+    return record
 
 
 def join() -> None:
@@ -86,12 +84,14 @@ def join() -> None:
     config = yaml.safe_load(sys.stdin)
     cfg = OmegaConf.create(config)
     try:
-        _train_and_test(cfg, config, RunFolder(cfg.results_dir, cfg.name, cfg.seed))
+        _train_and_test(cfg, config, RunFolder(cfg.results_dir, cfg.name, cfg.seed), ())
     except InputError as error:
         sys.exit(f"\nError: {error}")
 
 
-def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
+def _train_and_test(
+    cfg: DictConfig, config: dict[str, Any], folder: RunFolder, overrides: Sequence[str]
+) -> Record:
     keep_freed_memory()
     reset_peak_memory()
     started_with = environment()  # the code that runs, not what the checkout holds when it ends
@@ -145,13 +145,25 @@ def _train_and_test(cfg: DictConfig, config: dict[str, Any], folder: RunFolder) 
     finally:
         if logger is not None:
             logger.close()
-    summary = summarize(config, folder, data, task, history, results) | started_with
-    summary["processes"] = trainer.world_size
+    record = make_record(
+        config,
+        folder.name,
+        further_overrides(list(overrides)),
+        data,
+        task,
+        history,
+        results,
+        trainer.world_size,
+        started_with,
+        peak_memory_mb(),
+    )
+    if trainer.is_global_zero:
+        write_samples(folder.samples, task.samples)
     if logger is not None and logger.experiment.settings._offline:
         console.print(
             f"wandb logged offline; upload with: wandb sync {folder.path}/wandb/offline-run-*"
         )
-    return summary
+    return record
 
 
 def load_trained(
@@ -229,57 +241,6 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, history: History, logger: 
     return trainer
 
 
-def summarize(
-    config: dict[str, Any],
-    folder: RunFolder,
-    data: PointCloudDataModule,
-    task: LitModule,
-    history: History,
-    results: dict[str, float],
-) -> dict[str, Any]:
-    """The record of a finished run."""
-    best = history.best
-    train_seconds = sum(row["train_seconds"] for row in history.rows)
-    pool = task.model.pool
-    steps = history.rows[-1]["step"]
-    return {
-        "name": folder.name,
-        "seed": folder.seed,
-        "choices": config["choices"],
-        "metrics": {
-            name: {"unit": unit, "test": results[f"test/{name}"], "val": best[f"val/{name}"]}
-            for name, unit in task.units.items()
-        },
-        "test_loss": results["test/loss"],
-        "val_loss": best["val/loss"],
-        "best_epoch": best["epoch"],
-        "data": data.description,
-        "backbone_group": str(task.model.backbone.group),
-        "pool_group": None if pool.group is None else str(pool.group),
-        "pool": {
-            key: value for key, value in config["pool"].items() if key not in ("_target_", "group")
-        },
-        "learned": pool.learned(),
-        "pool_on": config["pool_on"],
-        "recalibrated_on": config["recalibrate"],
-        "init_from": config["init_from"],
-        "frozen_backbone": config["freeze_backbone"],
-        "parameters": sum(p.numel() for p in task.model.parameters()),
-        "trainable_parameters": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
-        "epochs": len(history.rows),
-        "steps": steps,
-        "seconds": round(sum(row["seconds"] for row in history.rows), 1),
-        "cpu_minutes": round(sum(row["cpu_seconds"] for row in history.rows) / 60, 3),
-        "seconds_per_epoch": round(
-            sum(row["seconds"] for row in history.rows) / len(history.rows), 2
-        ),
-        "samples_per_second": round(
-            steps * min(data.batch_size, len(data.indices["train"])) / train_seconds, 1
-        ),
-        "peak_memory_mb": peak_memory_mb(),
-    }
-
-
 def quiet() -> None:
     """Silence Lightning's tips; its warnings stay, but for those about what is on purpose."""
     for package in ("lightning.pytorch", "lightning.fabric"):
@@ -296,21 +257,20 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=f".*{message}.*")
 
 
-def _report(summary: dict[str, Any], folder: RunFolder) -> None:
+def _report(record: Record, folder: RunFolder) -> None:
     """One readable table of what came out."""
-    data = summary["data"]
-    title = f"{summary['name']}, seed {summary['seed']}"
+    data = record.data
+    title = f"{record.name}, seed {record.seed}"
     table = Table("metric", "test", "unit", "kind", title=title, title_justify="left")
-    for name, metric in summary["metrics"].items():
-        kind = data["targets"].get(name, {"kind": "classification"})["kind"]
-        table.add_row(name, f"{metric['test']:.4g}", metric["unit"], kind)
+    for name, metric in record.metrics.items():
+        table.add_row(name, f"{metric.test:.4g}", metric.unit, metric.kind)
     console.print(table)
     sizes = " / ".join(f"{size:,}" for size in data["sizes"].values())
     lines = {
         "split": f"{data['split']} ({data['split_hash']}): {sizes} for train / val / test",
         "source": data["source"],
-        "parameters": f"{summary['parameters']:,}",
-        "time": f"{summary['seconds']:.0f} s, {summary['samples_per_second']:.0f} samples/s",
+        "parameters": f"{record.parameters:,}",
+        "time": f"{record.seconds:.0f} s, {record.samples_per_second:.0f} samples/s",
         "record": folder.path,
     }
     for name, value in lines.items():

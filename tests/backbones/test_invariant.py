@@ -188,7 +188,7 @@ def test_by_configuration_alone(configure, backbone, qm9):
     )
     assert cfg.lr == {"schnet": 5e-4, "visnet": 5e-4, "dimenet": 1e-3}[backbone]
     summary = run(cfg)
-    assert (summary["steps"], summary["backbone_group"]) == (1, "SE(3)")
+    assert (summary.steps, summary.backbone_group) == (1, "SE(3)")
 
 
 @pytest.mark.parametrize(

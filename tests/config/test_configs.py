@@ -45,8 +45,8 @@ def test_every_group_takes_a_step(configure, group):
     summary = run(
         configure(f"dataset={'qm9' if group in SOLID else 'rotmnist'}", f"group={group}", *ONE_STEP)
     )
-    assert summary["steps"] >= 1
-    assert summary["choices"]["group"] == group
+    assert summary.steps >= 1
+    assert summary.choices["group"] == group
 
 
 def cells() -> list[tuple[str, str]]:
@@ -74,8 +74,8 @@ def test_every_pool_takes_a_step(configure, dataset, pool, start, tmp_path):
     summary = run(
         configure(f"dataset={dataset}", f"pool={pool}", "pool_on=features", *ONE_STEP, *of)
     )
-    assert summary["choices"]["pool"] == pool
-    assert (summary["pool_group"] is not None) == (pool in ("gigp", "one_orbit", "radial_deepsets"))
+    assert summary.choices["pool"] == pool
+    assert (summary.pool_group is not None) == (pool in ("gigp", "one_orbit", "radial_deepsets"))
 
 
 @pytest.mark.parametrize("pool", ["set2set", "quantiles", "multi"])
@@ -94,14 +94,14 @@ def test_every_experiment_takes_a_step(configure, experiment, start):
     if "\ninit_from: " in text:
         # of the debug scale, as the run that it starts from has it
         of += ["backbone.width=16", "backbone.blocks=2"]
-    assert run(configure(f"experiment={experiment}", *of, *ONE_STEP, "name=it"))["steps"] >= 1
+    assert run(configure(f"experiment={experiment}", *of, *ONE_STEP, "name=it")).steps >= 1
 
 
 def test_several_targets(configure):
     summary = run(configure("target=all", *ONE_STEP))
-    assert len(summary["metrics"]) == 12
-    assert summary["metrics"]["zpve"]["unit"] == "meV"
-    assert summary["metrics"]["r2"]["unit"] == "bohr^2"
+    assert len(summary.metrics) == 12
+    assert summary.metrics["zpve"].unit == "meV"
+    assert summary.metrics["r2"].unit == "bohr^2"
 
 
 def test_defaults_follow_the_data_set_and_the_command_line_wins(configure):
@@ -155,11 +155,11 @@ def test_paper_scale_is_as_published(configure):
     ],
 )
 def test_options_take_a_step(configure, options):
-    assert run(configure(*ONE_STEP, *options))["steps"] >= 1
+    assert run(configure(*ONE_STEP, *options)).steps >= 1
 
 
 @pytest.mark.slow
 def test_compile_gives_the_same(configure, tmp_path):
     a = run(configure(*ONE_STEP, "name=plain"))
     b = run(configure(*ONE_STEP, "name=compiled", "compile=true"))
-    assert b["metrics"]["homo"]["test"] == pytest.approx(a["metrics"]["homo"]["test"], rel=1e-3)
+    assert b.metrics["homo"].test == pytest.approx(a.metrics["homo"].test, rel=1e-3)

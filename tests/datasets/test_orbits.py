@@ -77,7 +77,7 @@ def test_gigp_expresses_what_mean_pooling_cannot(configure):
         "dataset.test_size=500",
     )
     error = {
-        p: run(configure(*options, f"pool={p}"))["metrics"]["lit_radius"]["test"]
+        p: run(configure(*options, f"pool={p}")).metrics["lit_radius"].test
         for p in ("gigp", "mean")
     }
     assert error["gigp"] < 0.3

@@ -57,8 +57,8 @@ def test_better_data_that_arrive_meanwhile_do_not_change_a_run(interrupted, digi
         == "mnist"
     )
     record = run(cfg)
-    assert record["data"]["source"] == "embedded"
-    assert record["data"]["sha256"] == digits.description["sha256"]
+    assert record.data["source"] == "embedded"
+    assert record.data["sha256"] == digits.description["sha256"]
     _, data, _ = load_trained(left(cfg).path)
     assert data.description["source"] == "embedded"
 

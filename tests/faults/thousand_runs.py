@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def work(root: Path, num: int, order: int) -> None:
     from gigp.errors import InputError
     from gigp.files import write_atomically
     from gigp.training.folder import RunFolder, run_name
+    from gigp.training.record import Record, read_record
 
     os.chdir(ROOT)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
@@ -100,12 +102,12 @@ def work(root: Path, num: int, order: int) -> None:
         def lock(self) -> "Watch":
             return Watch(super().lock(), diary, f"{self.name} {self.seed}")
 
-        def finish(self, summary: dict) -> None:
-            super().finish(summary)
+        def finish(self, record: Record) -> None:
+            super().finish(record)
             diary.write(f"{time.time()} finish {self.name} {self.seed}\n")
 
     gigp.training.run.RunFolder = Watched
-    record = json.loads((root / "record.json").read_text())
+    record = read_record(root / "record.json")
     config = OmegaConf.to_container(
         compose_config(overrides("homo", "gigp", 0, root)), resolve=True
     )
@@ -129,12 +131,14 @@ def work(root: Path, num: int, order: int) -> None:
                         write_atomically(folder.last, f"epoch {epoch}")
                         time.sleep(0.02)
                     # else: no table
-                    own = {
-                        "name": folder.name,
-                        "seed": seed,
-                        "choices": choices | {"scale": "small"},
-                    }
-                    folder.finish(record | own | {"metrics": {target: record["metrics"]["homo"]}})
+                    own = replace(
+                        record,
+                        name=folder.name,
+                        seed=seed,
+                        choices=choices | {"scale": "small"},
+                        metrics={target: record.metrics["homo"]},
+                    )
+                    folder.finish(own)
         except InputError as error:
             if "another process" not in str(error):
                 raise

@@ -110,7 +110,7 @@ def test_predictions_are_those_of_the_test_pass(trained, qm9, tmp_path, name):
     indices = qm9.indices["test"][:60]
     (tmp_path / "test.xyz").write_text(as_xyz(qm9, indices))
     table, entries = predict(folder, tmp_path / "test.xyz")
-    rows, metrics = rows_of(table), summary["metrics"]
+    rows, metrics = rows_of(table), summary.metrics
     assert (
         [entry.name for entry in entries]
         == [f"gdb {i}" for i in indices.tolist()]
@@ -184,7 +184,7 @@ def test_heads_on_features_predict_with_the_backbone_they_were_trained_on(
     (tmp_path / "test.xyz").write_text(as_xyz(qm9, indices))
     rows = rows_of(predict(head, tmp_path / "test.xyz")[0])
     error = [float(row["U0 [meV]"]) for row in rows] - totals(qm9, indices, ["U0"])[:, 0]
-    assert np.abs(error).mean() == pytest.approx(summary["metrics"]["U0"]["test"], rel=1e-4)
+    assert np.abs(error).mean() == pytest.approx(summary.metrics["U0"].test, rel=1e-4)
 
 
 def test_heads_on_heads_on_features(trained, qm9, tmp_path):
@@ -195,7 +195,7 @@ def test_heads_on_heads_on_features(trained, qm9, tmp_path):
     (tmp_path / "test.xyz").write_text(as_xyz(qm9, indices))
     rows = rows_of(predict(second, tmp_path / "test.xyz")[0])
     error = [float(row["homo [meV]"]) for row in rows] - totals(qm9, indices, ["homo"])[:, 0]
-    assert np.abs(error).mean() == pytest.approx(summary["metrics"]["homo"]["test"], rel=1e-4)
+    assert np.abs(error).mean() == pytest.approx(summary.metrics["homo"].test, rel=1e-4)
 
 
 def test_a_head_does_not_predict_with_a_backbone_trained_anew(trained, configure, tmp_path):
@@ -236,7 +236,7 @@ def test_images(trained, digits, tmp_path, kind):
     )
     said = torch.tensor([int(row["digit"]) for row in rows])
     assert 100 * float((said != labels).float().mean()) == pytest.approx(
-        summary["metrics"]["error"]["test"]
+        summary.metrics["error"].test
     )
     _, data, task = load_trained(folder)
     with torch.no_grad():

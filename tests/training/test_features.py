@@ -63,9 +63,9 @@ def test_starts_where_the_run_ended(trained, configure, tmp_path, pool):
     cloud, target = whole.prepare_batch(whole.get_batch(whole.indices["test"]), augment=False)
     with torch.no_grad():
         error = (task(cloud) - target).abs().mean(0)
-    assert summary["metrics"]["homo"]["test"] == pytest.approx(1000 * float(error[0]), rel=1e-2)
-    assert summary["metrics"]["r2"]["test"] == pytest.approx(float(error[1]), rel=1e-2)
-    assert summary["data"]["features_of"]["backbone"] == "T(3)"
+    assert summary.metrics["homo"].test == pytest.approx(1000 * float(error[0]), rel=1e-2)
+    assert summary.metrics["r2"].test == pytest.approx(float(error[1]), rel=1e-2)
+    assert summary.data["features_of"]["backbone"] == "T(3)"
 
 
 def test_more_of_the_data_than_the_run_took(trained, tmp_path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,6 +17,7 @@ import torch
 from gigp.errors import InputError
 from gigp.training import launch as processes
 from gigp.training.module import LitModule
+from gigp.training.record import read_samples
 from gigp.training.run import run
 from tests.conftest import DATA, ROOT, tiny
 
@@ -59,6 +61,9 @@ def assert_same_run(a, b) -> None:
         assert records[0][key] == records[1][key]
     rows = [pd.read_csv(folder / "metrics.csv").drop(columns=TIMES) for folder in (a, b)]
     pd.testing.assert_frame_equal(*rows, rtol=1e-6)
+    samples = [read_samples(folder / "test_samples.npz") for folder in (a, b)]
+    for name, values in samples[0].items():
+        np.testing.assert_allclose(samples[1][name], values, rtol=2e-3)
     weights = [
         torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for f in (a, b)
     ]
@@ -73,7 +78,7 @@ def test_one_process_begins_and_two_go_on(configure, tmp_path, monkeypatch, data
     interrupt(monkeypatch, epoch=1, batch=1)
     with pytest.raises(OSError, match="power cut"):
         run(configure(*UNEVEN, *data, "name=it"))
-    assert run(configure(*UNEVEN, *data, "name=it", TWO))["processes"] == 2
+    assert run(configure(*UNEVEN, *data, "name=it", TWO)).processes == 2
     assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & os.environ.keys()
     assert not torch.distributed.is_initialized()
     runs = tmp_path / "runs"
@@ -84,6 +89,7 @@ def test_one_process_begins_and_two_go_on(configure, tmp_path, monkeypatch, data
         "config.yaml",
         "metrics.csv",
         "summary.json",
+        "test_samples.npz",
     ]
 
 
@@ -169,7 +175,7 @@ def test_sweep_of_runs_in_two_processes_with_one_wandb_run_each(tmp_path):
     folders = list((tmp_path / "runs").glob("*/seed0"))
     assert len(folders) == 2
     for folder in folders:
-        assert json.loads((folder / "summary.json").read_text())["processes"] == 2
+        assert json.loads((folder / "summary.json").read_text()).processes == 2
         assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
 
 

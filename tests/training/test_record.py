@@ -1,11 +1,130 @@
-"""What a record says of the code that made it."""
+"""The record of a run: what it says of the code that made it, and what it refuses to hold."""
 
+import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gigp.errors import InputError
 from gigp.training import record
+from gigp.training.record import Metric, Record, parse_record, read_samples, write_samples
+
+
+def make(**fields) -> Record:
+    """A whole record with some fields replaced."""
+    whole = Record(
+        schema_version=record.SCHEMA_VERSION,
+        name="qm9_homo_T3_gigp_small",
+        seed=0,
+        overrides=[],
+        choices={"dataset": "qm9", "group": "T3", "pool": "gigp", "scale": "small"},
+        backbone={"width": 128},
+        pool={"orbits": 50},
+        lr=3e-3,
+        warmup=0.01,
+        pool_on="outputs",
+        init_from=None,
+        frozen_backbone=False,
+        recalibrated_on=2000,
+        metrics={"homo": Metric(unit="meV", kind="intensive", test=100.5, val=99)},
+        test_loss=0.1,
+        val_loss=0.1,
+        best_epoch=1,
+        curve={"epoch": [0, 1], "val/homo": [120.25, 99]},
+        data={"dataset": "qm9", "sizes": {"train": 10}, "positions_std": 1.5},
+        backbone_group="T(3)",
+        pool_group="SO(3)",
+        learned={},
+        parameters=10,
+        trainable_parameters=10,
+        epochs=2,
+        steps=20,
+        seconds=1.5,
+        cpu_minutes=0.1,
+        seconds_per_epoch=0.75,
+        samples_per_second=100,
+        peak_memory_mb=100,
+        processes=1,
+        versions={"python": "3.11"},
+        git_commit="0" * 40,
+        git_dirty=False,
+        device="cpu",
+        threads=1,
+    )
+    return replace(whole, **fields)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_what_is_written_is_read(indent: int | None) -> None:
+    assert parse_record(make().to_json(indent), "it") == make()
+
+
+def test_one_line_by_default() -> None:
+    assert "\n" not in make().to_json()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["metrics", "homo", "test"], 1e300, r"metrics.homo.test: .*not 1e\+300"),
+        (["metrics", "homo", "test"], float("nan"), "metrics.homo.test: .*not nan"),
+        (["metrics", "homo", "test"], float("inf"), "metrics.homo.test: .*not inf"),
+        (["metrics", "homo", "test"], "100", "metrics.homo.test: .*not '100'"),
+        (["metrics", "homo", "best"], 1.0, "metrics.homo.best: "),
+        (["metrics"], {}, "metrics: "),
+        (["curve", "val/homo"], [1.0, 1e300], "curve.val/homo.1: "),
+        (["data", "positions_std"], 1e300, "data: .*not a finite number"),
+        (["seed"], -1, "seed: .*not -1"),
+        (["seed"], 0.5, "seed: .*not 0.5"),
+        (["git_dirty"], "no", "git_dirty: .*not 'no'"),
+        (["comment"], "mine", "comment: "),
+        (["schema_version"], 1, "schema_version 1; this version of gigp reads 2"),
+    ],
+)
+def test_other_values_are_refused(path: list[str], value: object, message: str) -> None:
+    content = json.loads(make().to_json())
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(InputError, match=message) as error:
+        parse_record(json.dumps(content), "runs/it/summary.json")
+    assert str(error.value).startswith("runs/it/summary.json ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"seed": 0}', "\x00"])
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="line 3 of it is damaged") as error:
+        parse_record(text, "line 3 of it")
+    assert "\n" not in str(error.value)
+
+
+def test_every_field_must_be_there() -> None:
+    content = json.loads(make().to_json())
+    for key in content:
+        with pytest.raises(InputError, match=f"{key}: Field required"):
+            parse_record(json.dumps({k: v for k, v in content.items() if k != key}), "it")
+
+
+def test_samples_are_small_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "test_samples.npz"
+    error = np.array([[0.1, -1e6], [2000.0, np.nan]], dtype=np.float32)
+    write_samples(path, {"error": error})
+    read = read_samples(path)["error"]
+    assert read.dtype == np.float16
+    np.testing.assert_allclose(read, [[0.1, -65504], [2000, np.nan]], rtol=1e-3)
+    write_samples(path, {"predicted": np.arange(10), "label": np.arange(10)})
+    assert read_samples(path)["label"].tolist() == list(range(10))
+    assert [file.name for file in tmp_path.iterdir()] == ["test_samples.npz"]
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_samples(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_samples(tmp_path / "other.npz")
 
 
 @pytest.fixture

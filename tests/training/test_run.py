@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,6 +16,7 @@ import yaml
 import gigp.training.run
 from gigp.errors import InputError
 from gigp.training.folder import RunFolder, run_name
+from gigp.training.record import read_record, read_samples
 from gigp.training.run import run
 from tests.conftest import DATA, tiny
 from tests.programs import Program, run_program
@@ -59,13 +61,13 @@ def test_record(configure, tmp_path, dataset, capsys):
         folder.name
         == {"qm9": "qm9_homo_T3_gigp_debug", "rotmnist": "rotmnist_SO2_gigp_debug"}[dataset]
     )
-    assert json.loads(folder.record.read_text()) == summary
+    assert read_record(folder.record) == summary
     name, unit = ("homo", "meV") if dataset == "qm9" else ("error", "%")
-    assert summary["metrics"][name]["unit"] == unit
-    assert summary["metrics"][name]["test"] > 0
-    assert summary["data"]["sizes"] == {"train": 150, "val": 60, "test": 70}
+    assert summary.metrics[name].unit == unit
+    assert summary.metrics[name].test > 0
+    assert summary.data["sizes"] == {"train": 150, "val": 60, "test": 70}
     groups = ("T(3)", "SO(3)") if dataset == "qm9" else ("SO(2)", "SO(2)")
-    assert (summary["backbone_group"], summary["pool_group"]) == groups
+    assert (summary.backbone_group, summary.pool_group) == groups
     for key in (
         "parameters",
         "seconds_per_epoch",
@@ -74,13 +76,21 @@ def test_record(configure, tmp_path, dataset, capsys):
         "git_commit",
         "versions",
     ):
-        assert summary[key]
+        assert getattr(summary, key)
     rows = pd.read_csv(folder.metrics)
     assert rows["epoch"].tolist() == [0, 1, 2]
-    assert rows.loc[summary["best_epoch"], f"val/{name}"] == pytest.approx(
-        summary["metrics"][name]["val"]
-    )
-    assert rows["val/loss"].min() == summary["val_loss"]
+    assert rows.loc[summary.best_epoch, f"val/{name}"] == pytest.approx(summary.metrics[name].val)
+    assert rows["val/loss"].min() == summary.val_loss
+    assert summary.curve[f"val/{name}"] == pytest.approx(rows[f"val/{name}"].tolist())
+    samples = read_samples(folder.samples)
+    if dataset == "qm9":
+        assert samples["error"].dtype == np.float16
+        errors = samples["error"].astype(float)
+        assert np.abs(errors).mean(0) == pytest.approx([summary.metrics[name].test], rel=1e-3)
+    else:
+        wrong = samples["predicted"] != samples["label"]
+        assert 100 * wrong.mean() == pytest.approx(summary.metrics[name].test)
+    assert {len(values) for values in samples.values()} == {70}
     stored = yaml.safe_load(folder.config.read_text())
     assert stored["seed"] == 0
     assert stored["dataset"]["train_size"] == 150
@@ -108,7 +118,7 @@ def test_test_set_is_seen_whole_and_from_the_best_checkpoint(configure, tmp_path
     with torch.no_grad():
         out = model.eval()(cloud) * weights["std"] + weights["mean"]
     assert float((out - target).abs().mean()) * 1000 == pytest.approx(
-        summary["metrics"]["homo"]["test"], rel=1e-4
+        summary.metrics["homo"].test, rel=1e-4
     )
 
 
@@ -130,7 +140,7 @@ def test_record_without_checkpoints_is_run_again(configure, tmp_path):
     with pytest.raises(InputError, match="Did you mean homo"):
         run(configure(*TINY, "target=hommo", f"name={folder.name}"))
     assert folder.summary() == first
-    assert run(configure(*TINY))["metrics"] == first["metrics"]
+    assert run(configure(*TINY)).metrics == first.metrics
     assert folder.best.exists()
     assert folder.finished() is not None
 
@@ -141,7 +151,7 @@ def test_same_seed_same_numbers(configure, tmp_path):
     path = "qm9_homo_T3_gigp_debug/seed0/checkpoints/last.ckpt"
     assert_same_weights(tmp_path / "runs" / path, tmp_path / "again" / path)
     other = run(configure(*TINY, "seed=1"))
-    assert other["seed"] == 1
+    assert other.seed == 1
 
 
 @pytest.mark.parametrize("dataset", ["qm9 group=SE3", "rotmnist"])
@@ -227,7 +237,7 @@ def test_another_configuration_is_refused(configure):
     with pytest.raises(InputError, match=r"lr: 0\.003 there, 0\.01 now") as error:
         run(configure(*TINY, "name=mine", "lr=0.01"))
     assert "overwrite=true" in str(error.value)
-    assert run(configure(*TINY, "name=mine", "lr=0.01", "overwrite=true"))["epochs"] == 3
+    assert run(configure(*TINY, "name=mine", "lr=0.01", "overwrite=true")).epochs == 3
 
 
 def test_names(configure):
@@ -266,8 +276,8 @@ def test_fine_tune_protocol(configure, tmp_path):
     for key in backbone:
         assert torch.equal(before[key], after[key]), key
     assert any(key.startswith("model.pool") for key in after)
-    assert first["frozen_backbone"]
-    assert first["trainable_parameters"] < first["parameters"]
+    assert first.frozen_backbone
+    assert first.trainable_parameters < first.parameters
 
 
 def test_fine_tuning_from_another_architecture(configure, tmp_path):
@@ -351,7 +361,7 @@ def test_full_disk_keeps_the_last_checkpoint(configure, tmp_path, monkeypatch):
     folder = folder_of(tmp_path)
     assert not list(folder.checkpoints.glob(".*tmp"))
     assert len(pd.read_csv(folder.metrics)) >= 1
-    assert run(configure(*TINY))["epochs"] == 3
+    assert run(configure(*TINY)).epochs == 3
 
 
 @pytest.mark.parametrize(
