@@ -34,7 +34,7 @@ def whole(configure, runs):
     """The run that was never interrupted; the first test that needs it makes it."""
     cfg = configure(*DIVERGING, f"results_dir={runs}", "name=whole")
     summary = run(cfg)
-    assert summary["best_epoch"] < EPOCHS - 2, "the best epoch must be early"
+    assert summary.best_epoch < EPOCHS - 2, "the best epoch must be early"
     return cfg
 
 

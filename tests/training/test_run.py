@@ -108,7 +108,8 @@ def test_test_set_is_seen_whole_and_from_the_best_checkpoint(configure, tmp_path
     cfg = configure(*TINY, "dataset.eval_batch_size=32")
     summary = run(cfg)
     weights = state(folder_of(tmp_path).best)["state_dict"]
-    data = QM9(root=DATA, cache=DATA, train_size=150, val_size=60, test_size=70)
+    sizes = {"train_size": 150, "val_size": 60, "test_size": 70}
+    data = QM9(root=DATA, cache=DATA, reference="composition", **sizes)
     data.setup()
     model = build_model(cfg, data)
     model.load_state_dict(
@@ -184,8 +185,8 @@ def test_resume_equals_uninterrupted(configure, tmp_path, dataset, monkeypatch):
     pd.testing.assert_frame_equal(
         *(pd.read_csv(f.metrics).drop(columns=list(TIMES)) for f in (folder, other))
     )
-    assert resumed["metrics"] == whole["metrics"]
-    assert resumed["best_epoch"] == whole["best_epoch"]
+    assert resumed.metrics == whole.metrics
+    assert resumed.best_epoch == whole.best_epoch
 
 
 @pytest.fixture(scope="module")
