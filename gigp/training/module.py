@@ -54,8 +54,9 @@ class LitModule(L.LightningModule):
         if freeze_backbone:
             model.backbone.requires_grad_(False)
         self.metrics = nn.ModuleDict({part: self.make_metrics() for part in ("val", "test")})
+        # a NaN stays one; "disable" would forget the weights (torchmetrics 1.9)
         self.losses = nn.ModuleDict(
-            {part: MeanMetric(nan_strategy="disable") for part in ("val", "test")}
+            {part: MeanMetric(nan_strategy=math.nan) for part in ("val", "test")}
         )
         self.samples: dict[str, np.ndarray] = {}
         self._test_batches: list[dict[str, Tensor]] = []

@@ -39,6 +39,15 @@ def test_predictions_and_errors_are_physical():
     assert float(scores["r2"]) == pytest.approx(float(errors[1]), rel=1e-5)
 
 
+def test_loss_is_the_mean_over_samples_and_keeps_nan():
+    loss = Classification(model(4), {"error": "%"}).losses["val"]
+    loss.update(torch.tensor(1.0), 3)
+    loss.update(torch.tensor(2.0), 1)
+    assert float(loss.compute()) == pytest.approx(1.25)
+    loss.update(torch.tensor(torch.nan), 1)
+    assert loss.compute().isnan()
+
+
 def test_error_rate_is_in_percent():
     task = Classification(model(4), {"error": "%"})
     metric = task.metrics["test"]
