@@ -1,4 +1,4 @@
-"""Several processes that work on one run: how many, which rows of a batch, sums over all."""
+"""One run in several processes: their number, the rows of a batch for each, sums over all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,17 +15,14 @@ _single_process = False
 
 
 def world_size() -> int:
-    """Processes that work on this run together: 1 unless Lightning has connected several."""
-    return (
-        dist.get_world_size()
-        if dist.is_available() and dist.is_initialized() and not _single_process
-        else 1
-    )
+    """Number of processes that work on this run; 1 unless Lightning has connected several."""
+    connected = dist.is_available() and dist.is_initialized() and not _single_process
+    return dist.get_world_size() if connected else 1
 
 
 @contextmanager
 def single_process() -> Iterator[None]:
-    """Within, every process does the same on its own, as if there were no others."""
+    """Make `world_size` return 1 inside the block, so that every process computes all rows."""
     global _single_process
     _single_process = True
     try:
@@ -35,15 +32,16 @@ def single_process() -> Iterator[None]:
 
 
 def shard_batch(batch: tuple[PointCloud, Tensor]) -> tuple[PointCloud, Tensor]:
-    """The rows of a global batch that are this process's; none where there are fewer clouds than
-    processes.
+    """Every W-th row of a global batch, beginning with this process's rank, for W processes.
+
+    The shard is empty where the batch has too few clouds.
     """
     cloud, target = batch
     return shard_cloud(cloud), target[_rows()]
 
 
 def shard_cloud(cloud: PointCloud) -> PointCloud:
-    """Likewise without targets."""
+    """Every W-th cloud of a global batch; see `shard_batch`."""
     if world_size() == 1:
         return cloud
     pos, feat, mask, *_ = cloud
@@ -75,7 +73,11 @@ def _rows() -> slice:
     return slice(dist.get_rank() if world_size() > 1 else 0, None, world_size())
 
 
-class _Sum(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
+    """`torch.distributed.nn.functional.all_reduce`, which PyTorch 2.15 deprecates in favor of a
+    private module.
+    """
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         total = x.clone()
@@ -94,4 +96,4 @@ def sum_over_processes(x: Tensor) -> Tensor:
     """Sum of a tensor of equal shape over all processes. Its gradient is that of the sum of all
     their losses.
     """
-    return _Sum.apply(x)
+    return _AllReduceSum.apply(x)

@@ -1,6 +1,5 @@
 """Checkpoints on disk: written whole or not at all, read as tensors and plain data only."""
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gigp.errors import InputError
+from gigp.files import open_atomically
 from gigp.model import PointCloudModel
 
 # what Lightning needs to go on
@@ -30,14 +30,10 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
+            with open_atomically(path) as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
         except (OSError, RuntimeError) as error:
             # torch closes its archive after a failed write, and complains of that
             hidden = error.__context__
@@ -45,8 +41,6 @@ class AtomicCheckpoints(TorchCheckpointIO):
             raise InputError(
                 f"cannot write {path}: {reason}. The checkpoint before it is whole."
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from gigp.errors import InputError
-from gigp.files import _writing, write_atomically
+from gigp.files import delete_abandoned, disk_errors, write_atomically
 from gigp.training.record import Record, read_record
 
 # what may differ between two commands that mean the same run
@@ -130,7 +130,7 @@ class RunFolder:
                 raise InputError(
                     f"another process is at work on {self.path}; wait for it or change name=."
                 ) from None
-            with _writing(self.path):
+            with disk_errors(self.path):
                 self._recover()
             yield
 
@@ -157,7 +157,7 @@ class RunFolder:
         """
         wanted = identity(config)
         if overwrite:
-            with _writing(self.path):
+            with disk_errors(self.path):
                 self._set_aside()
         if self.config.exists() and self.checkpoints.exists():
             held = identity(self._held())
@@ -175,7 +175,7 @@ class RunFolder:
     def finish(self, record: Record) -> None:
         """Write the record; from now on the run counts as finished."""
         write_atomically(self.record, record.to_json(indent=2) + "\n")
-        with _writing(self.done):
+        with disk_errors(self.done):
             self.done.touch()
             self._recover()
 
@@ -222,8 +222,8 @@ class RunFolder:
 
         Where the successor of a finished run ended without a checkpoint, the old run is put back.
         """
-        for temporary in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):
-            temporary.unlink()
+        delete_abandoned(self.path)
+        delete_abandoned(self.checkpoints)
         if self.replaced.exists() and not self.last.exists():
             for file in reversed(self._files()):
                 if (self.replaced / file.name).exists():

@@ -6,7 +6,6 @@ JSON.
 """
 
 import math
-import os
 import platform
 import subprocess
 import zipfile
@@ -21,7 +20,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 
 from gigp.errors import InputError
-from gigp.files import _writing
+from gigp.files import disk_errors, open_atomically
 
 if TYPE_CHECKING:
     from gigp.datasets.loader import PointCloudDataModule
@@ -337,16 +336,8 @@ def write_samples(path: Path, samples: Mapping[str, np.ndarray]) -> None:
         else values.astype(np.uint8)
         for name, values in samples.items()
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _writing(path):
-        try:
-            with open(temporary, "wb") as file:
-                np.savez_compressed(file, **compact)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with disk_errors(path), open_atomically(path) as file:
+        np.savez_compressed(file, **compact)
 
 
 def read_samples(path: Path) -> dict[str, np.ndarray]:
