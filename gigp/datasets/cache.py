@@ -10,17 +10,16 @@ import hashlib
 import json
 import logging
 import math
-import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-from uuid import uuid4
 
 import numpy as np
 
 from gigp.errors import InputError
+from gigp.files import open_atomically
 
 log = logging.getLogger(__name__)
 
@@ -128,25 +127,18 @@ def write(path: Path, version: str, arrays: Arrays) -> None:
 
 @contextmanager
 def _writing(path: Path, version: str) -> Iterator[CacheWriter]:
-    """A new cache, which takes its name when the block ends without an exception."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    """A new cache, which takes its name when the block ends without an error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
+        with open_atomically(path) as file:
             cache = CacheWriter(file)
             yield cache
             cache.finish(version)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise InputError(
             f"cannot write the cache {path} ({error.strerror}); free some space, or set "
             "dataset.cache=FOLDER."
         ) from error
-    finally:
-        if os.path.lexists(temporary):
-            temporary.unlink()
 
 
 def read(path: Path, version: str) -> Arrays:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gigp.datasets import RotMNIST, cache, rotmnist
+from gigp.datasets import RotMNIST, rotmnist
 from gigp.datasets import qm9 as qm9_module
 from gigp.datasets.cache import CacheError, load_or_build, load_or_fill, read, write
 from gigp.errors import InputError
@@ -124,7 +124,7 @@ def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match="No space left"):
         write(path, "v2", ARRAYS)
     assert same(read(path, "v1"), ARRAYS)
@@ -148,7 +148,7 @@ def test_failed_build_leaves_nothing(tmp_path):
 
 
 def _killed_while_writing(path):
-    cache.os.fsync = lambda _: os._exit(9)
+    os.fsync = lambda _: os._exit(9)
     write(path, "v2", ARRAYS)
 
 

@@ -148,8 +148,8 @@ def test_pools_on_outputs_start_where_the_run_ended(outputs_of, configure, tmp_p
     options = (f"dataset.run={folder}", f"dataset.cache={tmp_path}", "pool=gigp", "name=outputs")
     cfg = configure("dataset=outputs", *options, "lr=1e-12", "scale=debug", *CPU)
     record = run(cfg)
-    for name, metric in record["metrics"].items():
-        assert metric["test"] == pytest.approx(start[name]["test"], rel=1e-5)
+    for name, metric in record.metrics.items():
+        assert metric.test == pytest.approx(start[name]["test"], rel=1e-5)
     _, data, task = load_trained(tmp_path / "runs" / "outputs" / "seed0")
     assert data.features.dtype == torch.float32
     assert data.features.shape[1] == 2
@@ -171,7 +171,7 @@ def test_pixels_of_images(outputs_of, configure, tmp_path, digits, dataset):
     options = [f"dataset.run={folder}", f"dataset.cache={tmp_path}", "pool=gigp", "lr=1e-12"]
     options += ["orbits.group._target_=gigp.groups.SO2", "orbits.center=origin", "group=SO2"]
     record = run(configure(f"dataset={dataset}", *options, "name=on", "scale=debug", *CPU))
-    assert record["metrics"]["error"]["test"] == pytest.approx(start, abs=2.6)  # one digit of 40
+    assert record.metrics["error"].test == pytest.approx(start, abs=2.6)  # one digit of 40
     _, data, _ = load_trained(tmp_path / "runs" / "on" / "seed0")
     cloud, labels = data.get_batch(data.indices["test"])
     _, whole, task = load_trained(folder)
