@@ -1,93 +1,119 @@
 """Predict with a trained model.
 
-    python predict.py run=results/runs/NAME/seed0 input=molecules.xyz [output=predictions.csv]
+    python predict.py input=molecules.xyz [run=FOLDER] [output=predictions.csv]
 
-run         folder of a finished run on qm9 or rotmnist, with its checkpoints
 input       molecules: .xyz, .sdf, or .csv with the columns molecule, element, x, y, z;
             images: .png, .npy, idx; or a folder of such files
+run         folder of a finished run on qm9 or rotmnist, as results/runs/NAME/seed0
 output      CSV file to write; standard output without it
 batch_size  how many at a time; predictions do not depend on it
 
 Exit status: 0, everything was predicted; 1, some of it, the rest is listed on standard error and in
-the column `error`; 2, nothing. docs/using_models.md has the formats and units.
+the column `error`; 2, nothing, or the table could not be written, and the message says where it is
+kept. docs/using_models.md has the formats and units.
 """
 
 import os
+import re
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-OPTIONS = ("run", "input", "output", "batch_size")
+if TYPE_CHECKING:
+    from gigp.prediction.readers.entries import Entry
+
+OPTIONS = ("input", "run", "output", "batch_size")
 USAGE = "write python predict.py run=FOLDER input=FILE [output=FILE]."
 
 
 def parse(arguments: list[str]) -> dict[str, str]:
-    """Options by name, checked as far as that goes without work."""
+    """Options by name. Values are taken as they are, whatever signs they hold."""
     from gigp.errors import InputError
 
+    options: dict[str, str] = {}
     for argument in arguments:
-        if "=" not in argument:
+        key, equals, value = argument.partition("=")
+        if not equals:
             raise InputError(f"{argument!r} is not of the form option=value; {USAGE}")
-    options = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
-    for key, value in options.items():
         if key not in OPTIONS:
             close = get_close_matches(key, OPTIONS, n=1)
             hint = f" Did you mean {close[0]}=?" if close else ""
-            raise InputError(
-                f"{key!r} is no option.{hint} Options: {', '.join(f'{name}=' for name in OPTIONS)}."
-            )
+            names = ", ".join(f"{name}=" for name in OPTIONS)
+            raise InputError(f"{key!r} is not an option.{hint} Options: {names}.")
+        if key in options:
+            raise InputError(f"{key}= is given twice; give it once.")
         if not value:
             raise InputError(f"{key}= has no value.")
+        options[key] = value
     for key in ("run", "input"):
         if key not in options:
             raise InputError(f"{key}= is missing; {USAGE}")
-    if not options.get("batch_size", "1").isdecimal():
-        raise InputError(f"batch_size={options['batch_size']}: it must be a positive integer.")
-    if "output" in options:
-        output = Path(options["output"])
-        if output.is_dir() or not output.parent.is_dir():
-            raise InputError(
-                f"output={output} cannot be written: name a file in a folder that exists."
-            )
-        if output.exists() and output.samefile(options["input"]):
-            raise InputError(f"output={output} is the input; name another file.")
+    if not re.fullmatch(r"0*[1-9]\d{0,6}", options.get("batch_size", "1"), re.ASCII):
+        raise InputError(f"batch_size={options['batch_size'][:40]}: it must be a positive integer.")
     return options
 
 
+def to_path(text: str) -> Path:
+    """A path as it is given, or below the home folder where ~ begins it, which shells leave alone
+    after a `=`."""
+    return Path(text if Path(text).exists() else os.path.expanduser(text))
+
+
+def tell(message: str) -> None:
+    """Print on standard error, if it can be printed on; control characters are escaped."""
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in message
+    )
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(shown, file=sys.stderr)
+
+
+def predict_and_write(arguments: list[str]) -> list["Entry"]:
+    """Predict as the command line says, write the table, and return the entries of the input.
+
+    Raises:
+        InputError: nothing could be predicted, or the table not be written.
+    """
+    from gigp.errors import InputError
+    from gigp.prediction import predict
+    from gigp.prediction.output import check_output, print_output, write_output
+
+    options = parse(arguments)
+    run, source = to_path(options["run"]), to_path(options["input"])
+    output = to_path(options["output"]) if "output" in options else None
+    if output is not None:
+        check_output(output, source)
+    elif sys.stdout is None:
+        raise InputError("standard output is closed; name a file with output=.")
+    table, entries = predict(run, source, int(options.get("batch_size", 250)))
+    if output is not None:
+        write_output(output, table)
+    else:
+        print_output(table)
+    return entries
+
+
 def main(arguments: list[str]) -> int:
-    """Predict as the command line says, and return the exit status."""
+    """Run the command line, and return the exit status."""
     if not arguments or {"-h", "--help", "help"} & set(arguments):
         print(__doc__)
         return 0 if arguments else 2
     from gigp.errors import InputError
-    from gigp.files import write_atomically
 
     try:
-        from gigp.prediction import predict
-
-        options = parse(arguments)
-        table, entries = predict(
-            options["run"], options["input"], int(options.get("batch_size", 250))
-        )
-        if "output" in options:
-            write_atomically(Path(options["output"]), table)
-        else:
-            sys.stdout.write(table)
-            sys.stdout.flush()
+        entries = predict_and_write(arguments)
     except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        tell(f"Error: {error}")
         return 2
-    except BrokenPipeError:  # whoever read the table, as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     bad = [entry for entry in entries if entry.error]
     for entry in bad:
-        where = (
-            f"{entry.file}, {entry.number}{f' ({entry.name})' * bool(entry.name)}: "
-            if entry.number
-            else ""
-        )
-        print(f"{where}{entry.error}", file=sys.stderr)
-    print(f"Predicted {len(entries) - len(bad):,} of {len(entries):,}.", file=sys.stderr)
+        name = f" ({entry.name})" if entry.name else ""
+        where = f"{entry.file}, {entry.number}{name}: " if entry.number else ""
+        tell(where + entry.error)
+    tell(f"Predicted {len(entries) - len(bad):,} of {len(entries):,}.")
     return 0 if not bad else 1 if len(bad) < len(entries) else 2
 
 

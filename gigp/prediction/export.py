@@ -8,7 +8,7 @@ from torch.export import Dim, ExportedProgram, export
 
 from gigp.datasets import RotMNIST
 from gigp.errors import InputError
-from gigp.prediction.images import SIDE
+from gigp.prediction.readers.images import SIDE
 from gigp.training.module import LitModule
 from gigp.training.run import load_trained
 

@@ -1,25 +1,23 @@
 """A trained model, ready for inputs from files: from a run's folder to a table with units."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gigp.datasets import QM9, RotMNIST
-from gigp.datasets.atoms import MASSES, atom_features
+from gigp.datasets.atoms import ELEMENTS, MASSES, atom_features
 from gigp.datasets.cache import sha256_of
 from gigp.errors import InputError
+from gigp.model import PointCloudModel
 from gigp.pointcloud import Packing, PointCloud, center_points
-from gigp.prediction import images, molecules
-from gigp.prediction.entries import Entry, read_entries
-from gigp.prediction.molecules import Molecule
+from gigp.prediction.readers import IMAGE_READERS, MOLECULE_READERS
+from gigp.prediction.readers.molecule import Molecule, check_elements
 from gigp.training.features import BackboneFeatures
-from gigp.training.run import load_trained, quiet
+from gigp.training.run import load_trained
 
 PAIRS = 200_000  # of atoms in a batch: bounds the memory, whatever the sizes of the molecules
 
@@ -47,30 +45,41 @@ class Predictor:
     ) -> None:
         run = Path(run)
         _, self.data, task = load_trained(run, setup=False)
-        self.task, self.device, on = task.to(device), torch.device(device), run
-        self.frozen: list[BackboneFeatures] = []  # in the order in which they compute
+        self.task, self.device, self.backbones, on = task.to(device), torch.device(device), [], run
         while isinstance(self.data, BackboneFeatures):  # the run's own model is a pool and a head
             _check_backbone(on, self.data.run)
-            self.data.trained.to(device)
-            self.frozen.insert(0, self.data)
+            self.backbones.insert(0, self.data.trained.model.backbone.to(device))
             on, self.data = self.data.run, self.data.source
         self.batch_size = self.data.eval_batch_size if batch_size is None else batch_size
         if self.batch_size < 1:
             raise InputError(f"batch_size={batch_size}: it must be positive.")
         if isinstance(self.data, QM9):
             self.columns = [f"{target.name} [{target.unit}]" for target in self.data.targets]
-            self.readers = molecules.READERS
+            self.readers = MOLECULE_READERS
             self.scale = _positions_std(run) if self.data.scale_positions else 1.0
+            self.ignores_shifts = _ignores_shifts(self.backbones, self.task.model)
         elif isinstance(self.data, RotMNIST):
             self.columns = [
                 "digit",
                 *(f"probability of {digit}" for digit in range(self.data.out_dim)),
             ]
-            self.readers = images.READERS
+            self.readers = IMAGE_READERS
         else:
             raise InputError(
                 f"{on} is a run on {type(self.data).__name__}; give a run on qm9 or rotmnist."
             )
+
+    def check(self, content: Any) -> None:
+        """Refuse what the model has never seen.
+
+        Args:
+            content: molecule or image.
+
+        Raises:
+            InputError: a molecule has elements that are unknown to the model.
+        """
+        if isinstance(content, Molecule):
+            check_elements(content, list(ELEMENTS.values()), "QM9")
 
     def __call__(self, inputs: Sequence[Molecule] | Sequence[Tensor]) -> Tensor:
         """Predict.
@@ -94,8 +103,6 @@ class Predictor:
     def _digits(self, batch: Tensor) -> Tensor:
         """Images (B, 28, 28) -> the most probable digit and the probabilities, (B, 11)."""
         cloud, _ = self.data.prepare_batch((batch.to(self.device), None), augment=False)
-        for frozen in self.frozen:
-            cloud = frozen.points(cloud)
         probabilities = self.task(cloud).double().cpu()  # (B, 10)
         return torch.cat([probabilities.argmax(1, keepdim=True), probabilities], 1)
 
@@ -103,8 +110,10 @@ class Predictor:
     def _properties(self, batch: list[Molecule]) -> Tensor:
         """B molecules -> (B, T)."""
         cloud = self._clouds(batch)
-        for frozen in self.frozen:
-            cloud = frozen.points(cloud)
+        for backbone in self.backbones:
+            points = backbone(cloud)
+            # as precise as the run saw them
+            cloud = points._replace(feat=points.feat.half().float(), packing=None)
         # (B, T), internal units
         bound = self.task(cloud).double().cpu()
         atoms = self.data.atom_values()  # (10, T) by nuclear charge
@@ -117,13 +126,16 @@ class Predictor:
         """Molecules as the run saw them: centered and scaled where it says so."""
         sizes = torch.tensor([len(molecule.charges) for molecule in batch])
         mask = torch.arange(int(sizes.max())) < sizes[:, None]  # (B, N)
-        pos, charges = torch.zeros(*mask.shape, 3), torch.zeros(mask.shape, dtype=torch.long)
-        pos[mask] = torch.cat([molecule.positions for molecule in batch]).float()
+        pos = torch.zeros(*mask.shape, 3, dtype=torch.float64)  # (B, N, 3)
+        charges = torch.zeros(mask.shape, dtype=torch.long)
+        pos[mask] = torch.cat([molecule.positions for molecule in batch])
         charges[mask] = torch.cat([molecule.charges for molecule in batch])
         masses = torch.tensor(MASSES)[charges]
-        if self.data.recenter:
-            pos = center_points(pos, mask, masses if self.data.center == "mass" else None)
-        cloud = PointCloud(pos / self.scale, atom_features()[charges], mask, Packing(mask), masses)
+        if self.data.recenter or self.ignores_shifts:  # before rounding to single precision
+            by_mass = self.data.recenter and self.data.center == "mass"
+            pos = center_points(pos, mask, masses.double() if by_mass else None)
+        pos = (pos / self.scale).float()
+        cloud = PointCloud(pos, atom_features()[charges], mask, Packing(mask), masses)
         return PointCloud(*(x.to(self.device) for x in cloud))
 
     def _batches(self, inputs: Sequence[Molecule]) -> Iterator[list[Molecule]]:
@@ -141,48 +153,12 @@ class Predictor:
             yield batch
 
 
-def predict(
-    run: str | Path, path: str | Path, batch_size: int | None = None
-) -> tuple[str, list[Entry]]:
-    """Predict for everything in a file or folder.
-
-    Args:
-        run: folder of a run on molecules or images.
-        path: of the input, see docs/using_models.md for the formats.
-        batch_size: see `Predictor`.
-
-    Returns:
-        A CSV table with one row for each molecule or image, wrong ones included, which have an
-        error in place of numbers; and the entries of the input, in the same order.
-
-    Raises:
-        InputError: the run or the input as a whole is wrong.
+def _ignores_shifts(backbones: Sequence[nn.Module], model: PointCloudModel) -> bool:
+    """Whether outputs do not change when a molecule is moved: elements of the backbone's group
+    include all translations, and the pool does not measure from the origin.
     """
-    quiet()
-    predictor = Predictor(run, batch_size, "cuda" if torch.cuda.is_available() else "cpu")
-    entries = read_entries(Path(path), predictor.readers)
-    values = iter(predictor([entry.content for entry in entries if not entry.error]))
-    table, checked = io.StringIO(), []
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["file", "number", "name", *predictor.columns, "error"])
-    for entry in entries:
-        row = [] if entry.error else [f"{value:.10g}" for value in next(values).tolist()]
-        if {"nan", "inf", "-inf"} & set(row):
-            entry, row = (
-                entry._replace(error="the model gives no finite number; check the positions."),
-                [],
-            )
-        writer.writerow(
-            [
-                entry.file,
-                entry.number,
-                entry.name,
-                *(row or [""] * len(predictor.columns)),
-                entry.error,
-            ]
-        )
-        checked.append(entry)
-    return table.getvalue(), checked
+    group = [*backbones, model.backbone][0].group
+    return group.rep_dim > group.dim and getattr(model.pool, "center", None) != "origin"
 
 
 def _positions_std(run: Path) -> float:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import nn
 
 from gigp.errors import InputError
 from gigp.files import open_atomically
@@ -95,9 +94,7 @@ def load_backbone(model: PointCloudModel, source: Path) -> None:
     path = source / "checkpoints" / "best.ckpt" if source.is_dir() else source
     state = load_checkpoint(path)["state_dict"]
     names = ["backbone"] if list(model.backbone.parameters()) else []
-    head = model.head
-    if isinstance(head, nn.Linear) and head.in_features == model.backbone.out_channels:
-        names.append("head")
+    names += ["head"] if model.head.in_features == model.backbone.out_channels else []
     for name in names:
         prefix = f"model.{name}."
         part = {

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from gigp.errors import InputError
-from gigp.prediction import images, molecules
-from gigp.prediction.entries import read_entries
-from tests.prediction.test_molecules import TEXTS
+from gigp.prediction.readers import IMAGE_READERS, MOLECULE_READERS
+from gigp.prediction.readers.entries import read_entries
+from tests.prediction.readers.molecules import TEXTS
 
 # what a hand, a spreadsheet or another program may leave in a table of numbers
 PIECES = [
@@ -64,9 +64,11 @@ def damaged_bytes(content: bytes, chance: random.Random) -> bytes:
 
 def pictures() -> dict[str, bytes]:
     """One whole file of every format."""
-    np.save(npy := io.BytesIO(), np.zeros((2, 28, 28), np.uint8))
-    Image.new("L", (28, 28)).save(png := io.BytesIO(), "PNG")
-    idx = struct.pack(">4B3I", 0, 0, 8, 3, 2, 28, 28) + bytes(2 * 28 * 28)
+    stroke = np.zeros((28, 28), np.uint8)
+    stroke[5:20, 12:15] = 255
+    np.save(npy := io.BytesIO(), np.stack([stroke, stroke]))
+    Image.fromarray(stroke).save(png := io.BytesIO(), "PNG")
+    idx = struct.pack(">4B3I", 0, 0, 8, 3, 2, 28, 28) + 2 * stroke.tobytes()
     return {"a.npy": npy.getvalue(), "a.png": png.getvalue(), "a.idx": idx}
 
 
@@ -84,7 +86,7 @@ def test_damaged_molecules(tmp_path, name):
     said = []
     for _ in range(150):
         path.write_text(damaged_text(TEXTS[name], chance))
-        said.append(outcome(path, molecules.READERS))
+        said.append(outcome(path, MOLECULE_READERS))
     assert "" in said  # some damage is none, as within a comment
     assert sum(map(bool, said)) > 50
 
@@ -93,9 +95,9 @@ def test_damaged_molecules(tmp_path, name):
 def test_damaged_images(tmp_path, name):
     chance, path, whole = random.Random(name), tmp_path / name, pictures()[name]
     path.write_bytes(whole)
-    assert outcome(path, images.READERS) == ""
+    assert outcome(path, IMAGE_READERS) == ""
     said = []
     for _ in range(150):
         path.write_bytes(damaged_bytes(whole, chance))
-        said.append(outcome(path, images.READERS))
+        said.append(outcome(path, IMAGE_READERS))
     assert sum(map(bool, said)) > 50

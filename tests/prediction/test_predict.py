@@ -16,7 +16,7 @@ from gigp.datasets.atoms import ELEMENTS
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
 from gigp.prediction import Predictor, predict
-from gigp.prediction.molecules import Molecule
+from gigp.prediction.readers.molecule import Molecule, make_molecule
 from gigp.training.run import load_trained, run
 from predict import main
 from tests.conftest import ROOT, tiny
@@ -256,8 +256,10 @@ def test_needs_no_data_set(trained, tmp_path, monkeypatch):
     (tmp_path / "methane.xyz").write_text(METHANE)
     (row,) = rows_of(predict(folder, tmp_path / "methane.xyz")[0])
     assert -1.2e6 < float(row["U0 [meV]"]) < -0.9e6
-    Image.new("L", (28, 28)).save(tmp_path / "black.png")
-    assert len(predict(images, tmp_path / "black.png")[1]) == 1
+    image = Image.new("L", (28, 28))
+    image.paste(255, (10, 10, 12, 20))
+    image.save(tmp_path / "one.png")
+    assert len(predict(images, tmp_path / "one.png")[1]) == 1
 
 
 def test_good_ones_are_predicted_and_bad_ones_listed(trained, tmp_path, capsys):
@@ -291,10 +293,33 @@ def test_good_ones_are_predicted_and_bad_ones_listed(trained, tmp_path, capsys):
     assert "element Si" in rows_of(capsys.readouterr().out)[0]["error"]
 
 
-def test_numbers_that_are_not_finite_are_an_error(trained, tmp_path):
+@pytest.mark.parametrize("name", MOLECULES)
+@pytest.mark.parametrize("shift", [1e4, 1e7])
+def test_molecules_far_from_the_origin(trained, name, shift):
+    """Predicted as near it, by models that do not know the origin or center first."""
+    folder, _ = trained(name)
+    atoms = torch.tensor(
+        [[float(word) for word in line.split()[1:]] for line in METHANE.splitlines()[2:]]
+    )
+    near, far = (
+        Predictor(folder)([make_molecule(["C", *"HHHH"], (atoms.double() + by).tolist())])
+        for by in (0.0, shift)
+    )
+    torch.testing.assert_close(far, near, rtol=2e-7, atol=1e-4)
+
+
+def test_numbers_that_are_not_finite_are_an_error(trained, tmp_path, monkeypatch):
     folder, _ = trained("T3")
-    (tmp_path / "far.xyz").write_text(METHANE + METHANE.replace(".63", "1e38"))
-    table, entries = predict(folder, tmp_path / "far.xyz")
+    predictions = Predictor.__call__
+
+    def spoiled(self, inputs):
+        values = predictions(self, inputs)
+        values[1, 3] = np.nan
+        return values
+
+    monkeypatch.setattr(Predictor, "__call__", spoiled)
+    (tmp_path / "two.xyz").write_text(METHANE * 2)
+    table, entries = predict(folder, tmp_path / "two.xyz")
     assert [bool(entry.error) for entry in entries] == [False, True]
     assert "no finite number" in rows_of(table)[1]["error"]
 
@@ -302,7 +327,7 @@ def test_numbers_that_are_not_finite_are_an_error(trained, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run={run}", "imput=x.xyz"], "'imput' is no option. Did you mean input=?"),
+        (["run={run}", "imput=x.xyz"], "'imput' is not an option. Did you mean input=?"),
         (["run={run}"], "input= is missing"),
         (
             ["run={run}", "x.xyz"],
@@ -321,10 +346,11 @@ def test_numbers_that_are_not_finite_are_an_error(trained, tmp_path):
             ["run={run}", "input={tmp}/empty.xyz", "batch_size=many"],
             "batch_size=many: it must be a positive integer",
         ),
-        (
-            ["run={run}", "input={tmp}/empty.xyz", "batch_size=0"],
-            "batch_size=0: it must be positive",
+        *(
+            (["run={run}", "input={tmp}/empty.xyz", f"batch_size={size}"], "a positive integer")
+            for size in ("0", "-1", "٣", "9" * 5000)
         ),
+        (["run={run}", "input=a.xyz", "input=b.xyz"], "input= is given twice"),
         (
             ["run={run}", "input={tmp}/empty.xyz", "output={tmp}/no/out.csv"],
             "name a file in a folder that exists",

@@ -1,7 +1,6 @@
-"""What an input file holds, one entry after the other: what is right is read, what is wrong is
-named.
-"""
+"""Everything that an input file or folder holds, what is wrong included."""
 
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +12,11 @@ class Entry(NamedTuple):
     """One molecule or image.
 
     Attributes:
-        file: that it comes from.
+        file: path of its file.
         number: its place in the file, from 1; 0 where the file as a whole is wrong.
-        name: what the file calls it.
+        name: its name in the file.
         content: the molecule or image; None where there is an error.
-        error: what is wrong with it, or nothing.
+        error: what is wrong with it; empty where nothing is.
     """
 
     file: str
@@ -32,8 +31,52 @@ Found = tuple[str, Any]
 Reader = Callable[[Path], Iterator[Found]]
 
 
+def find_files(path: Path, readers: dict[str, Reader]) -> list[Path]:
+    """The file, or the files in a folder that have a reader, in alphabetical order; hidden ones and
+    folders are left out.
+
+    Args:
+        path: file or folder.
+        readers: by the ending of the file's name.
+
+    Raises:
+        InputError: there is no such file, or no reader for it.
+    """
+    endings = ", ".join(readers)
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+        within = sorted(path.iterdir()) if is_folder else []
+    except OSError as error:
+        raise InputError(f"cannot read input={path}: {error.strerror or error}.") from error
+    if is_folder:
+        files = [
+            file
+            for file in within
+            if _ending(file, readers) and not file.name.startswith(".") and not file.is_dir()
+        ]
+        if not files:
+            raise InputError(
+                f"input={path} holds no file that ends in {endings}; these are what this run can "
+                "read."
+            )
+        return files
+    if not exists:
+        raise InputError(
+            f"there is no input={path}; give a file that ends in {endings}, or a folder of such "
+            "files."
+        )
+    if not _ending(path, readers):
+        raise InputError(
+            f"input={path} cannot be read for this run: give a file that ends in {endings}, or a "
+            "folder."
+        )
+    return [path]
+
+
 def read_entries(path: Path, readers: dict[str, Reader]) -> list[Entry]:
-    """All entries of a file, or of all files in a folder that have a reader, in alphabetical order.
+    """All entries of a file, or of all files in a folder that have a reader.
+
+    A file of a folder that is wrong as a whole becomes one entry with number 0.
 
     Args:
         path: file or folder.
@@ -42,28 +85,7 @@ def read_entries(path: Path, readers: dict[str, Reader]) -> list[Entry]:
     Raises:
         InputError: there is no such file, nothing reads it, or it holds nothing.
     """
-    endings = ", ".join(readers)
-    if path.is_dir():
-        files = [
-            file for file in sorted(path.iterdir()) if file.is_file() and _ending(file, readers)
-        ]
-        if not files:
-            raise InputError(
-                f"input={path} holds no file that ends in {endings}; these are what this run can "
-                "read."
-            )
-    elif not path.exists():
-        raise InputError(
-            f"there is no input={path}; give a file that ends in {endings}, or a folder of such "
-            "files."
-        )
-    elif not _ending(path, readers):
-        raise InputError(
-            f"input={path} cannot be read for this run: give a file that ends in {endings}, or a "
-            "folder."
-        )
-    else:
-        files = [path]
+    files = find_files(path, readers)
     if len(files) == 1:
         return list(_entries(files[0], readers))
     entries: list[Entry] = []
@@ -78,6 +100,8 @@ def read_entries(path: Path, readers: dict[str, Reader]) -> list[Entry]:
 def _entries(file: Path, readers: dict[str, Reader]) -> Iterator[Entry]:
     number = 0
     try:
+        if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe could wait forever
+            raise InputError(f"{file} is a pipe or device; copy what it gives into a file first.")
         for number, (name, content) in enumerate(readers[_ending(file, readers)](file), 1):
             if isinstance(content, InputError):
                 yield Entry(str(file), number, name, None, str(content))

@@ -1,0 +1,167 @@
+"""Images of digits from .png files, from .npy arrays, and from idx files as MNIST's."""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from gigp.errors import InputError
+from gigp.prediction.readers.entries import Found
+
+SIDE = 28
+WHITE = 255
+DIM = 15  # a file whose pixels are all this dark or darker, of 255, is in another range
+
+
+def make_image(pixels: np.ndarray) -> Tensor:
+    """One gray image (28, 28) float32, black 0 to white 255, from integers in that range or floats
+    in [0, 1].
+
+    Raises:
+        InputError: another shape or range, a single gray value, or a light background, as on paper:
+            the digits of MNIST are light on dark.
+    """
+    if pixels.shape != (SIDE, SIDE):
+        raise InputError(
+            f"{' x '.join(map(str, pixels.shape))} pixels; the model takes {SIDE} x {SIDE}, resize "
+            "it."
+        )
+    top = _white_of(pixels)
+    values = pixels.astype(np.float32)
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= top):
+        raise InputError(
+            f"values outside 0 to {top:g}, which is the range of pixels of type {pixels.dtype}."
+        )
+    values *= WHITE / top
+    if values.min() == values.max():
+        raise InputError(f"all pixels are {values.max():g} of {WHITE}: there is no digit.")
+    frame = np.concatenate([values[0], values[-1], values[1:-1, 0], values[1:-1, -1]])
+    if frame.mean() > WHITE / 2:
+        raise InputError(
+            "the background is light; digits must be light on dark, as MNIST's: invert the image."
+        )
+    return torch.from_numpy(values)
+
+
+def read_png(path: Path) -> Iterator[Found]:
+    """The one image of a .png file; colors become gray."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            pixels = _decode(image)
+        _check_brightness(pixels[None])
+        yield path.stem, make_image(pixels)
+    except InputError as error:
+        yield path.stem, error
+    except FileNotFoundError:
+        raise
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
+        yield path.stem, InputError(f"no whole png file ({_reason(error)}).")
+
+
+def read_npy(path: Path) -> Iterator[Found]:
+    """The images of an .npy array, (n, 28, 28) or (28, 28)."""
+    try:
+        stack = np.load(path, allow_pickle=False)
+        if not isinstance(stack, np.ndarray):
+            raise ValueError("an archive of arrays")
+    except OSError:
+        raise
+    # numpy has no error class for a broken file: those of tokens, zip, memory, values
+    except Exception as error:
+        raise InputError(f"{path} is no whole .npy array of numbers ({_reason(error)}).") from error
+    yield from _read_stack(path, stack[None] if stack.ndim == 2 else stack)
+
+
+def read_idx(path: Path) -> Iterator[Found]:
+    """The images of an idx file: 0, 0, 8, the number of dimensions, their sizes, and the pixels."""
+    content = path.read_bytes()
+    if content and not content.startswith(b"\0\0\x08\x03"):
+        raise InputError(
+            f"{path} is no idx file of images: it should start with the bytes 0, 0, 8, 3."
+        )
+    shape = struct.unpack(">3I", content[4:16]) if len(content) >= 16 else (0, SIDE, SIDE)
+    if len(content) != 16 + shape[0] * shape[1] * shape[2]:
+        raise InputError(f"{path} is cut short: {len(content):,} bytes for the shape {shape}.")
+    yield from _read_stack(path, np.frombuffer(content, np.uint8, offset=16).reshape(shape))
+
+
+def _decode(image: Image.Image) -> np.ndarray:
+    """Gray values (28, 28) uint8 of an opened file.
+
+    Raises:
+        InputError: another size, several images, transparent pixels, or more than 8 bits.
+    """
+    if image.size != (SIDE, SIDE):  # before anything is decoded
+        raise InputError(
+            f"{image.width} x {image.height} pixels; the model takes {SIDE} x {SIDE}, resize it."
+        )
+    if getattr(image, "n_frames", 1) > 1:
+        raise InputError("an animation; write the one image that is meant.")
+    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        raise InputError(f"a png of mode {image.mode}; write it as 8-bit gray or RGB.")
+    colors = image.convert("RGBA")  # a palette or a single color can be transparent, too
+    if colors.getchannel("A").getextrema()[0] < WHITE:
+        raise InputError(
+            "transparent pixels, which have no gray value; place the digit on a black background."
+        )
+    return np.asarray(image.convert("L"))
+
+
+def _white_of(pixels: np.ndarray) -> float:
+    """Value of white for pixels of a type: 255 for integers, 1 for floats and booleans."""
+    if pixels.dtype.kind not in "buif":
+        raise InputError(
+            f"pixels of type {pixels.dtype}; give integers from 0 to 255 or floats from 0 to 1."
+        )
+    return WHITE if pixels.dtype.kind in "ui" else 1.0
+
+
+def _check_brightness(stack: np.ndarray) -> None:
+    """Refuse a file whose brightest pixel is far from white, such as integers from 0 to 1: the
+    model would see black images.
+
+    Args:
+        stack: all images of the file, (n, 28, 28).
+    """
+    white = _white_of(stack)
+    brightest = stack.max(initial=0, where=np.isfinite(stack))
+    if 0 < brightest <= DIM * white / WHITE:
+        raise InputError(
+            f"no pixel of the file is above {brightest:g}, where white is {white:g} for type "
+            f"{stack.dtype}; multiply by {white / brightest:.4g}, or give integers from 0 to 255 "
+            "or floats from 0 to 1."
+        )
+
+
+def _read_stack(path: Path, stack: np.ndarray) -> Iterator[Found]:
+    """The images of a stack one by one.
+
+    Raises:
+        InputError: it is none, or in another range.
+    """
+    if stack.ndim != 3 or stack.shape[1:] != (SIDE, SIDE):
+        raise InputError(f"{path} has the shape {stack.shape}; it should be (n, {SIDE}, {SIDE}).")
+    try:
+        _check_brightness(stack)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    for pixels in stack:
+        try:
+            yield "", make_image(pixels)
+        except InputError as error:
+            yield "", error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a library says."""
+    return (str(error) or type(error).__name__).splitlines()[0][:80]

@@ -1,0 +1,151 @@
+"""Molecules from .sdf and .mol files, V2000 and V3000 (CTfile formats, BIOVIA)."""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from gigp.errors import InputError
+from gigp.prediction.readers.entries import Found
+from gigp.prediction.readers.molecule import Molecule, attempt, make_molecule
+from gigp.prediction.readers.text import parse_numbers, read_lines, shorten
+
+COUNTS = re.compile(r".{3,}V[23]000\s*", re.ASCII)  # the fourth line of a record
+DATA_NAME = re.compile(r">.*<(.+)>")
+HEADER = 3  # lines before the counts line: name, program with the flag 2D or 3D, comment
+V3000 = "M  V30 "
+Atoms = tuple[list[str], list[list[float]]]  # elements and positions
+
+
+def read_sdf(path: Path) -> Iterator[Found]:
+    """Records of an .sdf file; the first line of a record is its name.
+
+    A line $$$$ ends a record. Where it is missing, whatever follows `M  END` and is no data begins
+    the next record, so that nothing is lost.
+    """
+    lines = read_lines(path)
+    ends = [i for i, line in enumerate(lines) if line.startswith("$$$$")]
+    for before, end in pairwise([-1, *ends, len(lines)]):
+        start = _find_header(lines, before + 1, end)
+        while start < end:
+            table_end = _find_table_end(lines, start, end)
+            fields, after = _read_data(lines, table_end, end)
+            table = lines[start:table_end]
+            yield lines[start].strip(), attempt(_parse_record, table, start, fields)
+            start = _find_header(lines, after, end)
+
+
+def _find_header(lines: list[str], start: int, end: int) -> int:
+    """Index where the next record begins, or `end`. Its first lines may be empty: the counts line
+    tells.
+    """
+    first = next((i for i in range(start, end) if lines[i].strip()), end)
+    near = range(first, min(first + HEADER + 1, end))
+    counts = next((i for i in near if COUNTS.fullmatch(lines[i])), first + HEADER)
+    return max(start, counts - HEADER) if first < end else end
+
+
+def _find_table_end(lines: list[str], start: int, end: int) -> int:
+    """Index after the atoms and bonds of the record that begins at `start`."""
+    for i in range(start + HEADER + 1, end):
+        if lines[i].split() == ["M", "END"]:
+            return i + 1
+        if lines[i].startswith(">"):
+            return i
+        if COUNTS.fullmatch(lines[i]):  # of a record after one without M  END
+            return i - HEADER
+    return end
+
+
+def _read_data(lines: list[str], start: int, end: int) -> tuple[dict[str, str], int]:
+    """Data fields from `start` on, and the index after the last of them."""
+    fields: dict[str, str] = {}
+    i = after = start
+    while i < end and (lines[i].startswith(">") or not lines[i].strip()):
+        if lines[i].startswith(">"):
+            name = DATA_NAME.match(lines[i])
+            values = []
+            while i + 1 < end and lines[i + 1].strip():
+                i += 1
+                values.append(lines[i])
+            fields[name[1] if name else ""] = "\n".join(values)
+            after = i + 1
+        i += 1
+    return fields, after
+
+
+def _parse_record(lines: list[str], before: int, fields: dict[str, str]) -> Molecule:
+    """A molecule from the header and the table of a record, after `before` lines of the file."""
+    if len(lines) <= HEADER:
+        raise InputError(
+            f"line {before + 1}: {shorten(lines[0])} begins no record: three lines of header and a "
+            "counts line."
+        )
+    counts = lines[HEADER]
+    parse = _parse_v3000 if "V3000" in counts else _parse_v2000
+    elements, positions = parse(lines, before)
+    flat = all(z == 0 for _, _, z in positions)
+    if flat and len(positions) > 1 and lines[1][20:22] != "3D":
+        raise InputError(
+            f"line {before + 2}: a 2D drawing has no positions in space (no 3D in columns 21 and "
+            "22, and every z is 0); write 3D coordinates."
+        )
+    return make_molecule(elements, positions, fields)
+
+
+def _parse_v2000(lines: list[str], before: int) -> Atoms:
+    counts = lines[HEADER]
+    if not (counts[:3].isascii() and counts[:3].strip().isdecimal()):
+        raise InputError(
+            f"line {before + HEADER + 1}: {shorten(counts, 40)} should be a V2000 counts line."
+        )
+    count = int(counts[:3])
+    elements, positions = [], []
+    rows = lines[HEADER + 1 : HEADER + 1 + count]
+    for number, line in enumerate(rows, before + HEADER + 2):
+        xyz = parse_numbers([line[:10], line[10:20], line[20:30]])
+        if xyz is None or not line[31:34].strip():
+            raise InputError(
+                f"line {number}: {shorten(line)} should be x, y, z and an element, as V2000 places "
+                "them."
+            )
+        elements.append(line[31:34].strip())
+        positions.append(xyz)
+    _check_count(count, len(elements), before)
+    return elements, positions
+
+
+def _parse_v3000(lines: list[str], before: int) -> Atoms:
+    """Rows `index element x y z ...` between BEGIN ATOM and END ATOM; a hyphen at the end of a line
+    continues it."""
+    count, inside, joined = 0, False, ""
+    elements, positions = [], []
+    for number, line in enumerate(lines[HEADER + 1 :], before + HEADER + 2):
+        if not line.startswith(V3000):
+            continue
+        joined += line.removeprefix(V3000).rstrip()
+        if joined.endswith("-"):
+            joined = joined.removesuffix("-")
+            continue
+        words, joined = joined.split(), ""
+        if words[:1] == ["COUNTS"] and len(words) > 1 and words[1].isdecimal():
+            count = int(words[1][:9])
+        elif words[1:2] == ["ATOM"]:
+            inside = words[0] == "BEGIN"
+        elif inside:
+            xyz = parse_numbers(words[2:5])
+            if xyz is None or len(xyz) < 3:
+                raise InputError(
+                    f"line {number}: {shorten(line)} should be a number, an element, and x y z."
+                )
+            elements.append(words[1])
+            positions.append(xyz)
+    _check_count(count, len(elements), before)
+    return elements, positions
+
+
+def _check_count(stated: int, found: int, before: int) -> None:
+    if found != stated:
+        raise InputError(
+            f"line {before + HEADER + 1}: the record says {stated} atoms, but has {found}."
+        )

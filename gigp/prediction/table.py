@@ -1,0 +1,76 @@
+"""From an input file to a table of predictions."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from gigp.errors import InputError
+from gigp.prediction.predictor import Predictor
+from gigp.prediction.readers.entries import Entry, read_entries
+from gigp.prediction.readers.text import printable
+from gigp.training.run import quiet
+
+Values = list[float] | None  # predictions of one entry; None where it is wrong
+
+
+def predict(
+    run: str | Path, path: str | Path, batch_size: int | None = None
+) -> tuple[str, list[Entry]]:
+    """Predict for everything in a file or folder.
+
+    Args:
+        run: folder of a run on molecules or images.
+        path: input, see docs/using_models.md for the formats.
+        batch_size: see `Predictor`.
+
+    Returns:
+        A CSV table with one row for each molecule or image, wrong ones included, which have an
+        error in place of numbers; and the entries of the input, in the same order.
+
+    Raises:
+        InputError: the run or the input as a whole is wrong.
+    """
+    quiet()
+    predictor = Predictor(run, batch_size, "cuda" if torch.cuda.is_available() else "cpu")
+    entries = [_check(predictor, entry) for entry in read_entries(Path(path), predictor.readers)]
+    values = iter(predictor([entry.content for entry in entries if not entry.error]).tolist())
+    rows: list[Values] = []
+    for i, entry in enumerate(entries):
+        row = None if entry.error else next(values)
+        if row is not None and not all(map(math.isfinite, row)):
+            error = "the model gives no finite number; check the positions."
+            entries[i], row = entry._replace(error=error), None
+        rows.append(row)
+    return format_table(predictor.columns, entries, rows), entries
+
+
+def format_table(columns: Sequence[str], entries: Sequence[Entry], rows: Sequence[Values]) -> str:
+    """A CSV table of entries and their predictions; control characters of names are escaped.
+
+    Args:
+        columns: names of the predictions.
+        entries: molecules or images.
+        rows: predictions of each entry.
+    """
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["file", "number", "name", *columns, "error"])
+    for entry, row in zip(entries, rows, strict=True):
+        cells = [""] * len(columns) if row is None else [f"{value:.10g}" for value in row]
+        names = [printable(entry.file), entry.number, printable(entry.name)]
+        writer.writerow([*names, *cells, printable(entry.error)])
+    return table.getvalue()
+
+
+def _check(predictor: Predictor, entry: Entry) -> Entry:
+    """The entry, with an error where the model cannot take it."""
+    if not entry.error:
+        try:
+            predictor.check(entry.content)
+        except InputError as error:
+            return entry._replace(content=None, error=str(error))
+    return entry

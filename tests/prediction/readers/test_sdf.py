@@ -1,0 +1,94 @@
+"""Records of .sdf files: V2000, V3000, data, and what the delimiter or flag leaves out."""
+
+import re
+
+import pytest
+
+from tests.prediction.readers.molecules import SDF, V3000, assert_water, errors, read
+
+DATA = "> 25 <energy> (id 7)\n-76.4\neV\n\n>  <name with spaces>\nx\n\n"
+FLAT = SDF.replace("0.1173", "0.0000").replace("-0.4692", " 0.4692").replace(" 0.4692", " 0.0000")
+UNFLAGGED = "  ACD/Labs"
+
+
+def flag(record: str, text: str) -> str:
+    """The record with another second line."""
+    return record.replace("  program 01010000003D", text)
+
+
+@pytest.mark.parametrize("first", [SDF, V3000])
+@pytest.mark.parametrize("between", ["", "\n", "\n\n", DATA, "$$$$\n", f"{DATA}$$$$\n\n"])
+def test_no_record_is_lost(tmp_path, first, between):
+    """With and without delimiters, data and names."""
+    for second in (SDF, SDF.replace("water", ""), flag(SDF, "").replace("water", ""), V3000):
+        entries = read(tmp_path, "in.sdf", first + between + second)
+        assert_water(entries, 2)
+        assert entries[1].name == second.partition("\n")[0]
+
+
+def test_a_record_without_end_does_not_swallow_the_next(tmp_path):
+    assert_water(read(tmp_path, "in.sdf", SDF.replace("M  END\n", "") + SDF), 2)
+
+
+def test_data_come_with_the_molecule(tmp_path):
+    (entry,) = read(tmp_path, "in.sdf", f"{SDF}{DATA}$$$$\n")
+    assert entry.content.fields == {"energy": "-76.4\neV", "name with spaces": "x"}
+
+
+@pytest.mark.parametrize("junk", ["junk\n", "a\nb\nc\nd\ne\n", "value\n\n"])
+def test_what_is_no_record_is_listed(tmp_path, junk):
+    entries = read(tmp_path, "in.sdf", f"{SDF}{DATA}{junk}$$$$\n{SDF}")
+    assert_water([entries[0], entries[-1]], 2)
+    assert len(entries) == 3
+    assert re.match("line (18|21): ", entries[1].error)
+
+
+@pytest.mark.parametrize(
+    ("second_line", "record", "good"),
+    [
+        (UNFLAGGED, FLAT, False),  # no flag means 2D
+        ("", FLAT, False),
+        ("  program 01010000002D", FLAT, False),
+        ("  program 01010000003D", FLAT, True),  # a planar molecule
+        ("  program 01010000002D", SDF, True),  # z is not 0: the flag is wrong
+        (UNFLAGGED, SDF, True),
+        (UNFLAGGED, V3000, True),
+    ],
+)
+def test_drawings_are_told_from_positions(tmp_path, second_line, record, good):
+    (entry,) = read(tmp_path, "in.sdf", flag(record, second_line))
+    if good:
+        assert entry.error == ""
+    else:
+        assert "line 2: a 2D drawing has no positions in space" in entry.error
+
+
+def test_a_single_atom_lies_anywhere(tmp_path):
+    atom = "atom\n\n\n  1  0  0  0  0  0            999 V2000\n"
+    atom += f"{0:10.4f}{0:10.4f}{0:10.4f} N   0  0\nM  END\n"
+    (entry,) = read(tmp_path, "in.sdf", atom)
+    assert entry.content.charges.tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (SDF.replace(" O ", " Xx"), "element Xx is unknown"),
+        (SDF.replace("  3  2", " 30  2"), "should be x, y, z and an element"),
+        (SDF.replace("  3  2", "    2"), "should be a V2000 counts line"),
+        (SDF.replace("  3  2", " \u0663  2"), "should be a V2000 counts line"),
+        (SDF.replace("0.1173", "0.1.73"), "line 16: '0.0000    0.0000    0.1.73 O"),
+        ("\n".join([*SDF.splitlines()[:5], ""]), "the record says 3 atoms, but has 1."),
+        ("water\n", "three lines of header and a counts line"),
+        (V3000.replace("COUNTS 3", "COUNTS 4"), "the record says 4 atoms, but has 3."),
+        (V3000.replace("0.7572", "0.7.572"), "should be a number, an element, and x y z."),
+        (
+            SDF.replace("0.7572", "0.0000").replace("0.4692", "0.0000").replace("0.1173", "0.0000"),
+            "0 Angstrom apart",
+        ),
+    ],
+)
+def test_a_broken_record_costs_no_other(tmp_path, record, message):
+    entries = read(tmp_path, "in.sdf", f"{SDF}$$$$\n{record}$$$$\n{SDF}$$$$\n")
+    assert [bool(error) for error in errors(entries)] == [False, True, False]
+    assert message in entries[1].error
