@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from gigp.backbones.lieconv.net import LieResNet
+from gigp.backbones.base import Backbone
 from gigp.errors import InputError, check_choice
 from gigp.pointcloud import PointCloud
 from gigp.pools.base import Pool
@@ -29,7 +29,7 @@ class PointCloudModel(nn.Module):
     """
 
     def __init__(
-        self, backbone: LieResNet, pool: Pool, out_channels: int, pool_on: PoolOn = "outputs"
+        self, backbone: Backbone, pool: Pool, out_channels: int, pool_on: PoolOn = "outputs"
     ) -> None:
         super().__init__()
         check_choice("pool_on", pool_on, PoolOn)

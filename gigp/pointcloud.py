@@ -1,9 +1,8 @@
 """The batch format of the whole package: dense tensors and a mask."""
 
-from collections.abc import Iterator
-from copy import copy
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,8 +17,7 @@ class PointCloud(NamedTuple):
             pixel grid.
         feat: features, (B, N, c).
         mask: True for real points, which come first, (B, N); (1, N) where the positions are shared.
-        packing: of the mask, where whoever made the batch knows it; saves a GPU from telling the
-            host the sizes.
+        sizes: how many points the clouds have, where whoever made the batch knows it.
         mass: masses of the points, (B, N), where the data has them: pools with `center="mass"` need
             them.
     """
@@ -27,7 +25,7 @@ class PointCloud(NamedTuple):
     pos: Tensor
     feat: Tensor
     mask: Tensor
-    packing: "Packing | None" = None
+    sizes: "Sizes | None" = None
     mass: Tensor | None = None
 
     @classmethod
@@ -75,70 +73,64 @@ def center_points(pos: Tensor, mask: Tensor, weight: Tensor | None = None) -> Te
     return pos - masked(weight * pos, mask).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True)
 
 
-class Packing:
-    """The real points of a padded batch as rows, with clouds of equal size side by side.
+class Sizes:
+    """How many points the clouds of a batch have, known on the host.
+
+    Whoever makes a batch knows this; without it a GPU would have to be asked, and waited for.
 
     Args:
-        mask: True for real points, (G, N); they come first in every cloud.
+        counts: number of points of every cloud, (B,).
 
     Attributes:
-        rows: position of every real point in the flattened (G * N,) batch, (R,).
-        groups: for each distinct size n > 0 the pair (n, clouds), where clouds (g,) index into the
-            batch.
-
-    Raises:
-        InputError: a cloud has padding before a real point.
+        counts: the same; None where only totals are known (`Sizes.at_most`).
+        points: number of real points in the batch.
+        pairs: number of ordered pairs of points of the same cloud.
+        exact: False where `points` and `pairs` are upper bounds.
     """
 
-    def __init__(self, mask: Tensor) -> None:
-        self.shape = mask.shape
+    counts: np.ndarray | None
+
+    def __init__(self, counts: np.ndarray) -> None:
+        self.counts, self.exact = counts, True
+        self.points, self.pairs = int(counts.sum()), int((counts * counts).sum())
+
+    @classmethod
+    def of(cls, mask: Tensor) -> "Sizes":
+        """Count the points of a mask (B, N); the host waits where it is on a GPU.
+
+        Raises:
+            InputError: a cloud has padding before a real point.
+        """
         gap = (mask[:, 1:] & ~mask[:, :-1]).any(1)
         if gap.any():
             raise InputError(
                 f"cloud {int(gap.nonzero()[0])} of the batch has padding before a real point; sort "
                 "its points so that those with mask=True come first."
             )
-        sizes, order = mask.sum(1).cpu().sort(stable=True)
-        values, counts = sizes.unique_consecutive(return_counts=True)
-        clouds = order.to(mask.device).split(counts.tolist())
-        self.groups = [(n, c) for n, c in zip(values.tolist(), clouds, strict=True) if n > 0]
-        self.rows = self._slots([n for n, _ in self.groups], mask.shape[1])
+        return cls(mask.sum(1).cpu().numpy())
 
-    def to(self, *args: Any, **kwargs: Any) -> "Packing":
-        """A copy on another device, as `Tensor.to`; the host keeps knowing the sizes."""
-        moved = copy(self)
-        moved.rows = self.rows.to(*args, **kwargs)
-        moved.groups = [(n, clouds.to(*args, **kwargs)) for n, clouds in self.groups]
-        return moved
+    @classmethod
+    def at_most(cls, points: int, pairs: int) -> "Sizes":
+        """Upper bounds that serve many batches, so that all of them have one shape."""
+        sizes = cls.__new__(cls)
+        sizes.counts, sizes.points, sizes.pairs, sizes.exact = None, points, pairs, False
+        return sizes
 
-    def dense(self, x: Tensor) -> Iterator[Tensor]:
-        """(G, N, ...) -> (g, n, ...) without padding, for every group of g clouds of n points."""
-        return (x[clouds, :n] for n, clouds in self.groups)
+    def times(self, num: int) -> "Sizes":
+        """The sizes where every point stands for `num`."""
+        if self.counts is not None:
+            return Sizes(num * self.counts)
+        return Sizes.at_most(num * self.points, num * num * self.pairs)
 
-    def rows_of(self, x: Tensor) -> Tensor:
-        """Values of S signals on each of G clouds, (G * S, N, c), where G or S is 1 -> (R, S,
-        c).
-        """
-        signals = x.shape[0] // self.shape[0] if self.shape[0] else 1
-        x = x.unflatten(0, (self.shape[0], signals)).transpose(1, 2)  # (G, N, S, c)
-        return x.flatten(0, 1)[self.rows]
+    def kept(self, fraction: float) -> "Sizes":
+        """The sizes where a fraction of the points of each cloud is kept, one point at least."""
+        if self.counts is None:
+            return Sizes.at_most(self.points, self.pairs)
+        kept = np.maximum(np.rint(fraction * self.counts).astype(np.int64), 1)
+        return Sizes(np.where(self.counts > 0, kept, 0))
 
-    def clouds_of(self, x: Tensor, sizes: list[int]) -> Tensor:
-        """Rows (Q, S, ...), with `sizes[i]` of them for each cloud of group i -> (G * S,
-        max(sizes), ...), 0-padded.
-        """
-        num = max(sizes, default=0)
-        out = x.new_zeros(self.shape[0] * num, *x.shape[1:]).index_copy(
-            0, self._slots(sizes, num), x
-        )
-        return out.unflatten(0, (self.shape[0], num)).transpose(1, 2).flatten(0, 1)
-
-    def _slots(self, sizes: list[int], num: int) -> Tensor:
-        """Positions in the flattened (G * num,) batch of the first `sizes[i]` points of the clouds
-        of group i.
-        """
-        slots = [
-            (clouds[:, None] * num + torch.arange(n, device=clouds.device)).flatten()
-            for n, (_, clouds) in zip(sizes, self.groups, strict=True)
-        ]
-        return torch.cat(slots) if slots else torch.zeros(0, dtype=torch.long)
+    def pairs_with(self, other: "Sizes") -> int:
+        """Number of pairs of a point and a kept point of the same cloud."""
+        if self.counts is None or other.counts is None:
+            return min(self.pairs, other.pairs)
+        return int((self.counts * other.counts).sum())

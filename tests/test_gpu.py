@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning.fabric.utilities import move_data_to_device
 
-from gigp.backbones.lieconv.net import LieResNet
+from gigp.backbones.lieconv import LieResNet
 from gigp.groups import SE3, SO2, SO3, T
 from gigp.model import PointCloudModel
 from gigp.pools.gigp import GIGP

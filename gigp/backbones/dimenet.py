@@ -1,8 +1,7 @@
-"""DimeNet++ of PyTorch Geometric as a backbone for molecules, with triplets made here, in plain
-PyTorch.
+"""DimeNet++ of PyTorch Geometric as a backbone for molecules.
 
-The library's own forward pass asks torch_sparse for the triplets and stops at 32 neighbors; its
-blocks need neither.
+The triplets are made here, in plain PyTorch: the library's own forward pass asks torch_sparse for
+them and stops at 32 neighbors; its blocks need neither.
 """
 
 import torch
@@ -25,7 +24,7 @@ class DimeNetPlusPlus(InvariantNet):
     Args:
         channels, layers: width and interaction blocks.
         spherical, radial: basis functions of angles and distances.
-        cutoff: of neighborhoods, Angstrom.
+        cutoff: radius of neighborhoods, Angstrom.
         setting: see `gigp.backbones.invariant.InvariantNet`.
     """
 
@@ -81,14 +80,11 @@ def triplets(pairs: Tensor, num: int) -> tuple[Tensor, Tensor]:
     """
     j, i = pairs
     degree = j.bincount(minlength=num)  # (num,)
-    # where the pairs from an atom begin
-    first = degree.cumsum(0) - degree
-    # (E,), of (j, i) the pair (i, j)
-    mirror = (i * num + j).argsort()
+    first = degree.cumsum(0) - degree  # where the pairs from an atom begin
+    mirror = (i * num + j).argsort()  # number of the pair (i, j) for each pair (j, i), (E,)
     ji = torch.arange(len(j), device=j.device).repeat_interleave(degree[j])
     rank = torch.arange(len(ji), device=j.device) - (degree[j].cumsum(0) - degree[j])[ji]
-    # pairs that end where (j, i) begins
-    kj = mirror[first[j[ji]] + rank]
+    kj = mirror[first[j[ji]] + rank]  # pairs that end where (j, i) begins
     other = j[kj] != i[ji]
     return kj[other], ji[other]
 

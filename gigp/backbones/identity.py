@@ -1,17 +1,16 @@
-"""No backbone: features that are invariant already."""
+"""No backbone, for data whose features are invariant already."""
 
-from torch import nn
-
+from gigp.backbones.base import Backbone
 from gigp.groups import Group
 from gigp.pointcloud import PointCloud
 
 
-class Identity(nn.Module):
-    """No backbone: the input features as they are, for features that are invariant already.
+class Identity(Backbone):
+    """Return the input features as they are.
 
     Args:
-        in_channels: of the input features.
-        group: the symmetry that the features have.
+        in_channels: number of channels of the input features.
+        group: the group that the features are invariant under.
         unused: settings of other backbones, which groups bring along.
     """
 
@@ -21,11 +20,4 @@ class Identity(nn.Module):
 
     def forward(self, cloud: PointCloud) -> PointCloud:
         """The same cloud."""
-        return cloud
-
-    def calibrate(self, cloud: PointCloud) -> None:
-        """Takes nothing from the training set."""
-
-    def kept(self, cloud: PointCloud) -> PointCloud:
-        """All points."""
         return cloud

@@ -1,16 +1,17 @@
-"""Invariant networks for molecules from PyTorch Geometric as backbones: does orbit pooling help
-them, too?
+"""Invariant networks for molecules from PyTorch Geometric as backbones.
 
 The networks are the library's own, up to the features of the atoms; the pool and the head of this
 project follow. Neighbor lists are made here, in plain PyTorch: the library's need an extension that
-has to be compiled, and stop at 32 neighbors. DimeNet++, which needs triplets, too, is in
+has to be compiled, and stop at 32 neighbors. DimeNet++, which also needs triplets, is in
 `gigp.backbones.dimenet`.
 """
+
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
-from gigp.datasets.atoms import charges_of
+from gigp.backbones.base import Atoms, Backbone
 from gigp.errors import InputError, needs_extra
 from gigp.groups import SE3, Group
 from gigp.groups.series import norm
@@ -42,82 +43,85 @@ class RadiusGraph(nn.Module):
             pos: positions, (R, 3).
             batch: molecule of every atom, ascending, (R,).
         """
-        # (B, N, 3), (B, N)
-        dense, mask = to_dense_batch(pos.detach(), batch)
-        # (B, N, N)
-        near = torch.cdist(dense, dense, compute_mode="donot_use_mm_for_euclid_dist") <= self.cutoff
-        same = torch.eye(mask.shape[1], dtype=torch.bool, device=pos.device)
-        near = near & mask.unsqueeze(1) & mask.unsqueeze(2) & (~same if not self.loops else True)
+        dense, mask = to_dense_batch(pos.detach(), batch)  # (B, N, 3), (B, N)
+        distance = torch.cdist(dense, dense, compute_mode="donot_use_mm_for_euclid_dist")
+        near = (distance <= self.cutoff) & mask.unsqueeze(1) & mask.unsqueeze(2)  # (B, N, N)
+        if not self.loops:
+            near = near & ~torch.eye(mask.shape[1], dtype=torch.bool, device=pos.device)
         molecule, neighbor, atom = near.nonzero(as_tuple=True)
-        # of an atom among all, (B, N)
-        row = (mask.flatten().cumsum(0) - 1).view_as(mask)
+        row = (mask.flatten().cumsum(0) - 1).view_as(mask)  # (B, N), of an atom among all
         pairs = torch.stack([row[molecule, neighbor], row[molecule, atom]])  # (2, E)
         vector = pos[pairs[0]] - pos[pairs[1]]
-        # ViSNet writes into the vectors
-        return pairs, norm(vector), vector.clone()
+        return pairs, norm(vector), vector.clone()  # ViSNet writes into the vectors
 
 
-class InvariantNet(nn.Module):
+class InvariantNet(Backbone):
     """Base of the adapters: a padded batch of molecules in, invariant features of every atom out.
 
     Args:
-        in_channels: of the input features, which must be those of `gigp.datasets.QM9`; charges are
-            read from them.
-        group: what the configuration asks for; the network is invariant under SE(3) whatever it
-            says.
-        grid: of images, which these networks do not take.
+        in_channels: number of channels of the input features.
+        group: what the configuration asks for; the network is invariant under SE(3) in any case.
+        atoms: which elements the features stand for.
+        grid: positions that all clouds share, which these networks do not take.
         unused: settings of other backbones, which data sets and groups bring along.
 
     Raises:
-        InputError: other features than those of molecules, or a group whose configuration rescales
-            positions, so that the cutoff would not be in Angstrom.
+        InputError: data that are not molecules in space, or positions that are not in Angstrom, the
+            unit of the cutoff.
 
     Attributes:
-        group: under which the network is invariant, whatever the configuration says.
+        group: SE(3), under which the network is invariant.
     """
 
     name: str
-    out_channels: int
-    group: Group = SE3()
+    charges: Tensor
 
     def __init__(
-        self, in_channels: int, group: Group, grid: Tensor | None = None, **unused: object
+        self,
+        in_channels: int,
+        group: Group,
+        atoms: Atoms | None = None,
+        grid: Tensor | None = None,
+        **unused: object,
     ) -> None:
         super().__init__()
-        if in_channels != 15 or group.dim != 3 or grid is not None:
+        self.group = SE3()
+        fits = atoms is not None and in_channels % len(atoms.charges) == 0
+        if atoms is None or not fits or group.dim != 3 or grid is not None:
             raise InputError(
-                f"backbone={self.name} is for molecules: dataset=qm9, three dimensions and 15 "
-                f"channels; not {in_channels} channels in {group.dim} dimensions."
+                f"backbone={self.name} is for molecules in three dimensions, with one block of "
+                f"channels for each element; not for {in_channels} channels in {group.dim} "
+                "dimensions. Use dataset=qm9, or backbone=lieconv."
             )
-        if not group.free:
+        if not atoms.angstrom:
             raise InputError(
-                f"backbone={self.name} is invariant under SE(3) by itself and takes positions in "
-                f"Angstrom; {group} is a setting of LieConv that rescales them. Use group=T3."
+                f"backbone={self.name} takes positions in Angstrom; "
+                "dataset.scale_positions=true rescales them, as group=SO3 and group=SE3 ask for. "
+                f"Use group=T3: {self.name} is invariant under SE(3) by itself."
             )
+        self.register_buffer("charges", torch.tensor(atoms.charges), persistent=False)
 
+    @abstractmethod
     def features(self, charges: Tensor, pos: Tensor, batch: Tensor) -> Tensor:
         """Features (R, out_channels) of R atoms: charges (R,), positions (R, 3), molecule (R,)."""
-        raise NotImplementedError
+
+    def charges_of(self, feat: Tensor) -> Tensor:
+        """Nuclear charges of atoms, (R, in_channels) -> (R,): those of the element whose block
+        begins with the largest number.
+        """
+        first = feat.unflatten(-1, (len(self.charges), -1))[..., 0]  # (R, elements), one-hot
+        return self.charges[first.argmax(-1)]
 
     def forward(self, cloud: PointCloud) -> PointCloud:
-        """(B, N, 15) features -> (B, N, out_channels)."""
+        """(B, N, in_channels) features -> (B, N, out_channels)."""
         mask = cloud.mask
         batch = torch.arange(len(mask), device=mask.device).unsqueeze(-1).expand_as(mask)[mask]
         if len(batch) == 0:
             return cloud._replace(feat=cloud.feat.new_zeros(*mask.shape, self.out_channels))
-        # (R, out_channels)
-        atoms = self.features(charges_of(cloud.feat[mask]), cloud.pos[mask], batch)
-        feat = atoms.new_zeros(*mask.shape, atoms.shape[-1]).masked_scatter(
-            mask.unsqueeze(-1), atoms
-        )
-        return cloud._replace(feat=feat)
-
-    def calibrate(self, cloud: PointCloud) -> None:
-        """Takes nothing from the training set."""
-
-    def kept(self, cloud: PointCloud) -> PointCloud:
-        """All points."""
-        return cloud
+        charges = self.charges_of(cloud.feat[mask])
+        atoms = self.features(charges, cloud.pos[mask], batch)  # (R, out_channels)
+        feat = atoms.new_zeros(*mask.shape, atoms.shape[-1])
+        return cloud._replace(feat=feat.masked_scatter(mask.unsqueeze(-1), atoms))
 
 
 class SchNet(InvariantNet):
@@ -128,7 +132,7 @@ class SchNet(InvariantNet):
 
     Args:
         channels, layers, gaussians: width, interaction blocks, and radial basis functions.
-        cutoff: of neighborhoods, Angstrom.
+        cutoff: radius of neighborhoods, Angstrom.
         setting: see `InvariantNet`.
     """
 
@@ -159,7 +163,7 @@ class SchNet(InvariantNet):
 
 
 class PerAtom(nn.Module):
-    """Stands where a network of the library sums over atoms, and leaves them."""
+    """Takes the place of a sum over atoms in a network of the library, and returns the atoms."""
 
     def forward(self, x: Tensor, index: Tensor, dim: int = 0) -> Tensor:
         return x
@@ -174,7 +178,7 @@ class ViSNet(InvariantNet):
 
     Args:
         channels, layers, heads, radial: width, layers, attention heads, and radial basis functions.
-        cutoff: of neighborhoods, Angstrom.
+        cutoff: radius of neighborhoods, Angstrom.
         setting: see `InvariantNet`.
     """
 

@@ -14,10 +14,3 @@ def atom_features() -> Tensor:
         z = charge / 9
         table[charge, i] = torch.tensor([1.0, z, z * z])
     return table.flatten(1)
-
-
-def charges_of(feat: Tensor) -> Tensor:
-    """Nuclear charges that features say, (..., 15) -> (...,): the second of an element's three
-    channels is z / 9.
-    """
-    return (9 * feat[..., 1::3].sum(-1)).round().long()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from gigp.backbones.base import Atoms
 from gigp.errors import InputError, needs_extra
 from gigp.pointcloud import PointCloud
 
@@ -111,6 +112,7 @@ class PointCloudDataModule(L.LightningDataModule):
         out_dim: numbers to predict for each cloud.
         dim: of the positions.
         grid: positions that all clouds share, (N, d), or None.
+        atoms: what the points are, where they are atoms, or None.
         indices: of the samples of each part in the order of the source, (n,).
         description: what a record says about the data, their `source` and the `sha256` of their
             arrays included.
@@ -121,6 +123,7 @@ class PointCloudDataModule(L.LightningDataModule):
     out_dim: int
     dim: int
     grid: Tensor | None = None
+    atoms: Atoms | None = None
     indices: dict[Part, Tensor]
     description: dict[str, Any]
 

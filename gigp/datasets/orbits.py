@@ -17,7 +17,7 @@ from gigp.datasets.cache import digest_of
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of
 from gigp.datasets.targets import Target
 from gigp.errors import InputError, check_choice
-from gigp.pointcloud import Packing, PointCloud
+from gigp.pointcloud import PointCloud, Sizes
 
 Function = Literal["lit_radius", "orbit_sums", "parity", "one_orbit"]
 FUNCTIONS: dict[str, str] = {
@@ -114,7 +114,7 @@ class OrbitClouds(PointCloudDataModule):
         x = self.x[indices]
         mask = torch.ones_like(x, dtype=torch.bool)
         feat = torch.stack([x, torch.ones_like(x)], -1)  # (B, n, 2)
-        return PointCloud(self.positions[indices], feat, mask, Packing(mask)), self.values[indices]
+        return PointCloud(self.positions[indices], feat, mask, Sizes.of(mask)), self.values[indices]
 
     def prepare_batch(
         self, batch: tuple[PointCloud, Tensor], augment: bool

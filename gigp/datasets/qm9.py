@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gigp.backbones.base import Atoms
 from gigp.datasets.atoms import ELEMENTS, MASSES, atom_features
 from gigp.datasets.cache import digest_of, load_or_build
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of, take
@@ -22,7 +23,7 @@ from gigp.datasets.references import (
 from gigp.datasets.targets import TARGETS, parse_targets
 from gigp.errors import InputError, check_choice
 from gigp.groups import SO3
-from gigp.pointcloud import Packing, PointCloud, center_points
+from gigp.pointcloud import PointCloud, Sizes, center_points
 
 Source = Literal["qm9pack", "pyg"]
 Split = Literal["cormorant", "dimenet"]
@@ -105,6 +106,7 @@ class QM9(PointCloudDataModule):
         }
         self.train_heavy_atoms, self.test_heavy_atoms = train_heavy_atoms, test_heavy_atoms
         self.recenter, self.center, self.scale_positions = recenter, center, scale_positions
+        self.atoms = Atoms(tuple(ELEMENTS.values()), angstrom=not scale_positions)
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
@@ -170,7 +172,7 @@ class QM9(PointCloudDataModule):
             self.positions[indices, :num],
             self.features[charges],  # (B, N, 15)
             mask,
-            Packing(mask),
+            Sizes.of(mask),
             self.masses[charges],
         )
         return cloud, self.values[indices]

@@ -1,46 +1,113 @@
-"""Batch norm over the rows of all processes of a run."""
+"""Batch norm over the real rows of all processes of a run."""
+
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gigp.distributed import sum_over_processes, world_size
 
 
-class BatchNorm(nn.BatchNorm1d):
-    """`nn.BatchNorm1d`; where several processes share a batch, its statistics are those of the
-    whole batch.
-
-    Works on every device and in double precision (torch's SyncBatchNorm needs a GPU). With one
-    process, and in evaluation, it is `nn.BatchNorm1d` to the bit.
+class RowWeights(NamedTuple):
+    """Which rows count in the statistics of batch norm.
 
     Attributes:
+        share: 1 / `num` for rows that count, 0 for others, (rows, 1).
+        num: how many rows count, ().
+    """
+
+    share: Tensor
+    num: Tensor
+
+    @classmethod
+    def of(cls, real: Tensor, dtype: torch.dtype) -> "RowWeights":
+        """From a mask of the rows that count, (rows,)."""
+        ones = real.to(dtype)
+        num = ones.sum().clamp(min=1)
+        return cls((ones / num).unsqueeze(1), num)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """`nn.BatchNorm1d` whose statistics ignore filler rows and cover all processes of a run.
+
+    Works on every device and in double precision (torch's SyncBatchNorm needs a GPU). With one
+    process and without filler rows, and in evaluation, it is `nn.BatchNorm1d` to the bit.
+
+    Args:
+        channels: number of channels.
         same_rows: all processes hold the same rows, as those of a kernel on a grid that all images
             share; they count once.
     """
 
-    same_rows = False
+    def __init__(self, channels: int, same_rows: bool = False) -> None:
+        super().__init__(channels)
+        self.same_rows = same_rows
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(rows, channels) -> (rows, channels); the processes may have different numbers of rows,
-        but each has one.
+    def forward(self, x: Tensor, weights: RowWeights | None = None) -> Tensor:
+        """(rows, channels) -> (rows, channels).
+
+        Args:
+            x: values; the processes may have different numbers of rows, but each has one.
+            weights: the rows that count; None: all.
         """
-        if not self.training or self.same_rows or world_size() == 1:
+        shared = world_size() > 1 and not self.same_rows
+        if not self.training or (self.momentum is None and weights is None and not shared):
             return super().forward(x)
-        wide = x.to(self.weight.dtype)
-        # (c,) of this process
-        var, mean = (s.double() for s in torch.var_mean(wide, 0, correction=0))
-        num = mean.new_tensor([len(x)])
-        sums = sum_over_processes(torch.cat([num, num * mean, num * (var + mean.square())]))
-        num = sums[0]
-        mean, square = (sums[1:] / num).chunk(2)  # (c,) of all
-        var = (square - mean.square()).clamp(min=0)
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            share = (
-                self.momentum if self.momentum is not None else 1 / self.num_batches_tracked.item()
+        if weights is None and not shared:
+            # without the counter of batches, which only a cumulative average needs
+            return F.batch_norm(
+                x,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                training=True,
+                momentum=self.momentum,
+                eps=self.eps,
             )
-            self.running_mean.lerp_(mean.to(wide.dtype), share)
-            self.running_var.lerp_((var * num / (num - 1)).to(wide.dtype), share)
-        scale = self.weight * (var + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        return torch.addcmul(shift.to(wide.dtype), wide, scale.to(wide.dtype)).to(x.dtype)
+        wide = x.to(self.weight.dtype)
+        mean, var, num = _over_processes(wide, weights) if shared else _statistics(wide, weights)
+        self._update(mean.detach(), var.detach() * num / (num - 1).clamp(min=1))
+        scale = self.weight * (var + self.eps).rsqrt().to(wide.dtype)
+        return torch.addcmul(self.bias, wide - mean.to(wide.dtype), scale).to(x.dtype)
+
+    @torch.no_grad()
+    def _update(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics towards those of a batch, (channels,) each."""
+        momentum = self.momentum
+        if momentum is None:  # cumulative average
+            self.num_batches_tracked += 1
+            momentum = 1 / self.num_batches_tracked.to(self.running_mean.dtype)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_(var.to(self.running_var.dtype), momentum)
+
+
+def _statistics(x: Tensor, weights: RowWeights | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance, (channels,), and the number of rows that count, ()."""
+    if weights is None:
+        var, mean = torch.var_mean(x, 0, correction=0)
+        return mean, var, mean.new_tensor(len(x))
+    # no matrix products: they may be computed in TF32
+    share = weights.share.to(x.dtype)
+    mean = (share * x).sum(0)
+    return mean, (share * (x - mean).square()).sum(0), weights.num.to(x.dtype)
+
+
+def _over_processes(x: Tensor, weights: RowWeights | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The same over the rows of all processes, in double precision."""
+    mean, var, num = (s.double() for s in _statistics(x, weights))
+    sums = sum_over_processes(torch.cat([num[None], num * mean, num * (var + mean.square())]))
+    num = sums[0]
+    mean, square = (sums[1:] / num).chunk(2)
+    return mean, (square - mean.square()).clamp(min=0), num
+
+
+class NormSequential(nn.Sequential):
+    """`nn.Sequential` whose batch norms are told which rows count."""
+
+    def forward(self, x: Tensor, weights: RowWeights | None = None) -> Tensor:
+        """(rows, channels) -> (rows, channels of the last layer)."""
+        for module in self:
+            x = module(x, weights) if isinstance(module, BatchNorm) else module(x)
+        return x

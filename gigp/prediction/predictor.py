@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from gigp.datasets import QM9, RotMNIST
@@ -13,7 +14,7 @@ from gigp.datasets.atoms import ELEMENTS, MASSES, atom_features
 from gigp.datasets.cache import sha256_of
 from gigp.errors import InputError
 from gigp.model import PointCloudModel
-from gigp.pointcloud import Packing, PointCloud, center_points
+from gigp.pointcloud import PointCloud, Sizes, center_points
 from gigp.prediction.readers import IMAGE_READERS, MOLECULE_READERS
 from gigp.prediction.readers.molecule import Molecule, check_elements
 from gigp.training.features import BackboneFeatures
@@ -113,7 +114,7 @@ class Predictor:
         for backbone in self.backbones:
             points = backbone(cloud)
             # as precise as the run saw them
-            cloud = points._replace(feat=points.feat.half().float(), packing=None)
+            cloud = points._replace(feat=points.feat.half().float(), sizes=None)
         # (B, T), internal units
         bound = self.task(cloud).double().cpu()
         atoms = self.data.atom_values()  # (10, T) by nuclear charge
@@ -135,8 +136,8 @@ class Predictor:
             by_mass = self.data.recenter and self.data.center == "mass"
             pos = center_points(pos, mask, masses.double() if by_mass else None)
         pos = (pos / self.scale).float()
-        cloud = PointCloud(pos, atom_features()[charges], mask, Packing(mask), masses)
-        return PointCloud(*(x.to(self.device) for x in cloud))
+        cloud = PointCloud(pos, atom_features()[charges], mask, Sizes.of(mask), masses)
+        return move_data_to_device(cloud, self.device)
 
     def _batches(self, inputs: Sequence[Molecule]) -> Iterator[list[Molecule]]:
         """Consecutive molecules, `batch_size` of them or fewer where they are large."""

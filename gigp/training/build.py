@@ -16,9 +16,13 @@ POOL_SEED = 2**62  # larger than any seed of a run or of an epoch
 
 def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
     """Build the model that a composed config asks for, on the data of a set-up data module."""
-    group = instantiate(cfg.group)
-    grid = getattr(datamodule, "grid", None)
-    backbone = instantiate(cfg.backbone, in_channels=datamodule.in_channels, group=group, grid=grid)
+    backbone = instantiate(
+        cfg.backbone,
+        in_channels=datamodule.in_channels,
+        group=instantiate(cfg.group),
+        grid=datamodule.grid,
+        atoms=datamodule.atoms,
+    )
     channels = datamodule.out_dim if cfg.pool_on == "outputs" else backbone.out_channels
     # drawn from a seed of its own, so that head and data order are the same for all pools
     with torch.random.fork_rng(devices=[]):

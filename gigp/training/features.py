@@ -14,7 +14,7 @@ from torch import Tensor
 from gigp.datasets.cache import Arrays, load_or_build, sha256_of
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of
 from gigp.errors import InputError
-from gigp.pointcloud import Packing, PointCloud
+from gigp.pointcloud import PointCloud, Sizes
 
 FORMAT = 2  # of the cache; a higher number makes every cache be built again
 
@@ -110,7 +110,7 @@ class BackboneFeatures(PointCloudDataModule):
         )
         pos, feat = self.positions[rows], self.features[rows].float()
         mass = None if self.masses is None else self.masses[rows]
-        return PointCloud(pos, feat, mask, Packing(mask), mass), self.values[indices]
+        return PointCloud(pos, feat, mask, Sizes.of(mask), mass), self.values[indices]
 
     def prepare_batch(
         self, batch: tuple[PointCloud, Tensor], augment: bool

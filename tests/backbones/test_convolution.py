@@ -7,29 +7,29 @@ import torch.nn.functional as F
 from gigp.backbones.lieconv import convolution
 from gigp.backbones.lieconv.convolution import Convolution, cut
 from gigp.backbones.lieconv.layer import LieConv
-from gigp.backbones.lieconv.neighborhood import Neighborhood
+from gigp.backbones.lieconv.neighborhood import TableNeighborhood
 
 GROUPS = [(3, 5, 5), (2, 7, 7), (4, 2, 2)]
 
 
-def neighborhood(case: str) -> tuple[Neighborhood, int, int]:
-    """Pairs of several molecules or of an image, all or sampled; points and signals."""
+def neighborhood(case: str) -> tuple[TableNeighborhood, int, int]:
+    """Pairs of several molecules or of an image, all or sampled; points and feature maps."""
     if "sampled" in case:
-        signals = 4 if case == "sampled image" else 1
+        maps = 4 if case == "sampled image" else 1
         index, slots = torch.randint(0, 40, (7, 4)), torch.randperm(28)[:20]
-        return Neighborhood(torch.randn(20, 3).double(), [(1, 40, 7)], index, slots), 40, signals
+        return TableNeighborhood(torch.randn(20, 3).double(), [(1, 40, 7)], index, slots), 40, maps
     if case == "image":
-        return Neighborhood(torch.randn(45, 3).double(), [(1, 9, 5)]), 9, 4
+        return TableNeighborhood(torch.randn(45, 3).double(), [(1, 9, 5)]), 9, 4
     places, rows = sum(g * n * m for g, n, m in GROUPS), sum(g * n for g, n, _ in GROUPS)
-    return Neighborhood(torch.randn(places, 3).double(), GROUPS), rows, 1
+    return TableNeighborhood(torch.randn(places, 3).double(), GROUPS), rows, 1
 
 
 @pytest.mark.parametrize("block", [2**19, 3000, 500, 1])
 @pytest.mark.parametrize("case", ["molecules", "sampled molecules", "image", "sampled image"])
 def test_equals_the_plain_sum(case, block, monkeypatch):
     monkeypatch.setattr(convolution, "BLOCK", block)
-    where, rows, signals = neighborhood(case)
-    shapes = [(len(where.pairs), 16), (rows, signals, 6), (5, 16 * 6), (5,)]
+    where, rows, maps = neighborhood(case)
+    shapes = [(len(where.pairs), 16), (rows, maps, 6), (5, 16 * 6), (5,)]
     inputs = [torch.randn(shape).double().requires_grad_() for shape in shapes]
     kernel, feat, weight, bias = inputs
     out = Convolution.apply(*inputs, where)
@@ -67,10 +67,10 @@ def test_nothing_of_the_size_of_the_outer_products_is_kept():
     """What is saved for the backward pass: kernel, features, weights, nothing of 16 x channels for
     each query.
     """
-    where, rows, signals = neighborhood("molecules")
+    where, rows, maps = neighborhood("molecules")
     kernel, feat = (
         torch.randn(len(where.pairs), 16).double(),
-        torch.randn(rows, signals, 200).double(),
+        torch.randn(rows, maps, 200).double(),
     )
     layer, kept = LieConv(200, 8, 3).double(), []
     kernel.requires_grad_(), feat.requires_grad_()

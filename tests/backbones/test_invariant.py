@@ -7,9 +7,10 @@ from torch_geometric.nn.models import DimeNetPlusPlus as PyGDimeNetPlusPlus
 from torch_geometric.nn.models import SchNet as PyGSchNet
 from torch_geometric.nn.models import dimenet as library_of_dimenet
 
+from gigp.backbones.base import Atoms
 from gigp.backbones.dimenet import DimeNetPlusPlus, angle, triplets
 from gigp.backbones.invariant import RadiusGraph, SchNet, ViSNet
-from gigp.datasets.atoms import atom_features, charges_of
+from gigp.datasets.atoms import ELEMENTS, atom_features
 from gigp.errors import InputError
 from gigp.groups import SE3, SO2, SO3, Group, T
 from gigp.pointcloud import PointCloud
@@ -20,6 +21,7 @@ from tests.conftest import tiny
 
 SMALL = {"channels": 16, "layers": 2}
 BASIS = {"spherical": 3, "radial": 3}  # of DimeNet++: the library takes seconds to derive more
+ATOMS = Atoms(tuple(ELEMENTS.values()))
 NETS = [SchNet, ViSNet, DimeNetPlusPlus]
 
 
@@ -29,11 +31,12 @@ def net(kind, group: Group | None = None, in_channels: int = 15, **options):
         "in_channels": in_channels,
         "group": group or T(3),
         "grid": None,
+        "atoms": ATOMS,
         "liftsamples": 1,
         "nbhd": 100,
     }
     options |= BASIS if kind is DimeNetPlusPlus else {}
-    return kind(**SMALL, **options, **setting).double()
+    return kind(**SMALL, **(setting | options)).double()
 
 
 @pytest.fixture
@@ -96,7 +99,7 @@ def test_schnet_is_that_of_the_library(cloud):
     library.load_state_dict(model.net.state_dict(), strict=False)
     batch = torch.arange(len(mask))[:, None].expand_as(mask)[mask]
     # the last molecule is empty
-    expected = library(charges_of(cloud.feat[mask]), cloud.pos[mask], batch)
+    expected = library(model.charges_of(cloud.feat[mask]), cloud.pos[mask], batch)
     out = SumPool(1)(library.lin2(model(cloud).feat), cloud.pos, mask)
     torch.testing.assert_close(out[:5], expected)
 
@@ -114,7 +117,7 @@ def test_dimenet_is_that_of_the_library(cloud, monkeypatch):
     )
     monkeypatch.setattr(library_of_dimenet, "triplets", triplets_by_loops)
     # the last molecule is empty
-    expected = library(charges_of(cloud.feat[mask]), cloud.pos[mask], batch)
+    expected = library(model.charges_of(cloud.feat[mask]), cloud.pos[mask], batch)
     assert expected.std() > 0.01
     torch.testing.assert_close(model(cloud).feat.sum(1)[:5], expected)
 
@@ -170,9 +173,13 @@ def test_graph_holds_the_pairs_within_the_cutoff(loops, cloud):
     torch.testing.assert_close(vector, pos[pairs[0]] - pos[pairs[1]])
 
 
-def test_charges_are_read_back_from_features():
-    charges = torch.tensor([1, 6, 7, 8, 9, 0])
-    assert torch.equal(charges_of(atom_features()[charges]), charges)
+def test_charges_follow_from_the_blocks_of_the_elements():
+    """Whatever the numbers of the other channels, and how many channels an element has."""
+    charges = torch.tensor([1, 6, 7, 8, 9])
+    assert torch.equal(net(SchNet).charges_of(atom_features()[charges].double()), charges)
+    other = net(SchNet, in_channels=4, atoms=Atoms((1, 14)))
+    feat = torch.tensor([[0.0, 7, 1, -3], [1, 0.5, 0, 99]]).double()
+    assert other.charges_of(feat).tolist() == [14, 1]
 
 
 @pytest.mark.parametrize("backbone", ["schnet", "visnet", "dimenet"])
@@ -194,11 +201,22 @@ def test_by_configuration_alone(configure, backbone, qm9):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"group": SO3()}, "Use group=T3"),
+        ({"atoms": ATOMS._replace(angstrom=False)}, "Use group=T3"),
         ({"group": SO2()}, "for molecules"),
         ({"in_channels": 1}, "for molecules"),
+        ({"atoms": None}, "for molecules"),
+        ({"grid": torch.zeros(4, 3)}, "for molecules"),
     ],
 )
 def test_refuses_what_it_is_not_for(setting, message):
     with pytest.raises(InputError, match=message):
         net(SchNet, **setting)
+
+
+def test_a_group_that_asks_for_rescaled_positions_is_refused(configure, qm9):
+    with pytest.raises(InputError, match="scale_positions=true rescales them"):
+        run(configure("backbone=schnet", "group=SO3", *tiny(epochs=1, train=75, val=20, test=20)))
+
+
+def test_a_lifted_group_that_does_not_rescale_is_taken():
+    assert str(net(SchNet, group=SO3()).group) == "SE(3)"

@@ -5,7 +5,7 @@ cost.
 import pytest
 import torch
 
-from gigp.backbones.lieconv.net import LieResNet
+from gigp.backbones.lieconv import LieResNet
 from gigp.errors import InputError
 from gigp.groups import SE2, SE3, SO2, SO3, Rx, RxSO2, T, Trivial, Tx, Ty
 from gigp.pointcloud import PointCloud
@@ -126,14 +126,22 @@ def test_padding_and_batch(group, total_ds):
 
 def test_batch_statistics_ignore_padding(group):
     """Training mode too: batch norm sees real points only."""
-    clouds = cloud(group.dim)
-    longer = PointCloud(*(torch.cat([x, torch.zeros_like(x[:, :4])], 1) for x in clouds[:3]))
-    nets = [backbone(group, fill=1.0, nbhd=99).train() for _ in range(2)]
-    for net, c in zip(nets, (clouds, longer), strict=True):
-        torch.manual_seed(1)
-        net.liftsamples == 1 and net(c)
-    for a, b in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
+    short = cloud(group.dim)
+    longer = PointCloud(*(torch.cat([x, torch.ones_like(x[:, :4])], 1) for x in short[:3]))
+    longer.mask[:, short.mask.shape[1] :] = False
+    lifts = None
+    if not group.free:
+        lifts = group.stabilizer(*longer.mask.shape, liftsamples=2, dtype=torch.float64)
+        lifts = group.lift(longer.pos, lifts)
+    nets = [backbone(group, fill=1.0, nbhd=99).train() for _ in range(3)]
+    before = [b.clone() for b in nets[2].buffers()]
+    nets[0](short, None if lifts is None else lifts[:, : short.mask.shape[1]])
+    nets[1](longer, lifts)
+    moved = 0
+    for a, b, c in zip(nets[0].buffers(), nets[1].buffers(), before, strict=True):
         torch.testing.assert_close(a, b)
+        moved += not torch.equal(a, c)
+    assert moved >= 2 * 13  # both statistics of every norm
 
 
 def test_evaluation_repeats(group):
@@ -209,10 +217,8 @@ def test_shared_grid_equals_single_clouds(group):
     net.train()(grid_cloud())
     net.eval()
     own = backbone(group, fitted=False, total_ds=0.3, fill=0.2, nbhd=6)
-    state = {k: v for k, v in net.state_dict().items() if k != "lift_table"}
-    own.load_state_dict(state, strict=False)
-    if net.lift_table is not None:
-        own.lift_table = net.lift_table
+    own.geometry.lift_table = net.geometry.lift_table  # one lift for each pixel
+    own.load_state_dict(net.state_dict())
     out = own(PointCloud(pos.expand(3, -1, -1), feat, mask.expand(3, -1)))
     shared = net(grid_cloud())
     torch.testing.assert_close(shared.feat, out.feat)
@@ -220,14 +226,16 @@ def test_shared_grid_equals_single_clouds(group):
 
 
 def test_grid_geometry_follows_reload_and_dtype():
-    net, fresh = grid_net(SE2()), grid_net(SE2())
-    net.lift_table.copy_(net.lift_table.flip(0))
-    assert not torch.equal(net(grid_cloud()).feat, fresh(grid_cloud()).feat)
-    fresh.load_state_dict(net.state_dict())
-    assert torch.equal(net(grid_cloud()).feat, fresh(grid_cloud()).feat)
+    net, other = grid_net(SE2()), grid_net(SE2())
+    state = net.state_dict()
+    state["geometry.lift_table"] = state["geometry.lift_table"].flip(0)
+    other.load_state_dict(state)
+    assert not torch.equal(net(grid_cloud()).feat, other(grid_cloud()).feat)
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(net(grid_cloud()).feat, other(grid_cloud()).feat)
     cloud32 = PointCloud(*(x if x.dtype == torch.bool else x.float() for x in grid_cloud()[:3]))
     torch.testing.assert_close(
-        fresh.float()(cloud32).feat.double(), net(grid_cloud()).feat, rtol=1e-3, atol=1e-3
+        other.float()(cloud32).feat.double(), net(grid_cloud()).feat, rtol=1e-3, atol=1e-3
     )
 
 
@@ -239,11 +247,12 @@ def test_ties_of_a_regular_grid_do_not_depend_on_rounding():
     grid = torch.cartesian_prod(axis, axis)
     for group in (T(2), SO2()):
         nets = [grid_net(group, grid=g) for g in (grid, grid * (1 + 1e-15), grid.float())]
+        blocks = [net.geometry(None, None) for net in nets]
         choices = [
-            [(n.index, n.slots) for n in net.geometry.neighborhoods(net._layout_of_grid()[1])]
-            for net in nets
+            [(n.index, n.slots) for n in net.geometry.neighborhoods(b)]
+            for net, b in zip(nets, blocks, strict=True)
         ]
-        kept = [[level.queries[0] for level in net._layout_of_grid()[1]] for net in nets]
+        kept = [[block.kept[0] for block in b] for b in blocks]
         for other in (1, 2):
             for a, b in zip(kept[0], kept[other], strict=True):
                 assert torch.equal(a, b)
@@ -275,18 +284,26 @@ def kernel_rows(net, clouds) -> list[int]:
     return rows
 
 
-def test_a_step_never_asks_the_device(monkeypatch, qm9, digits):
+def test_a_step_in_the_padded_layout_never_asks_the_device(monkeypatch, qm9, digits):
     """No `.item()`, `.tolist()`, `.cpu()`, `bool()` or `nonzero()` on the way forward: each makes a
     GPU wait.
     """
     data, _ = qm9.prepare_batch(qm9.get_batch(torch.arange(8)), augment=True)
     images, _ = digits.prepare_batch(digits.get_batch(torch.arange(4)), augment=True)
+    options = {"width": 8, "blocks": 2, "layout": "padded"}
+    lifted = {"fill": 0.5, "nbhd": 5, "liftsamples": 2, **options}
     image_net = LieResNet(
         1, SO2(), width=8, blocks=3, fill=0.1, nbhd=25, total_ds=0.1**0.5, grid=digits.grid
     )
-    cases = [(LieResNet(15, T(3), width=8, blocks=2), data), (image_net, images)]
+    cases = [
+        (LieResNet(15, T(3), **options), data),
+        (LieResNet(15, T(3), **options), data._replace(sizes=None)),
+        (LieResNet(15, SO3(), **lifted), data),
+        (LieResNet(15, SE3(), total_ds=0.5, **lifted), data),
+        (image_net, images),
+    ]
     for net, batch in cases:
-        net(batch)  # the first step may look: it checks that everything is fitted
+        net.calibrate(batch)
 
     def refuse(*args, **kwargs):
         raise AssertionError("a step asked the device")
@@ -297,14 +314,11 @@ def test_a_step_never_asks_the_device(monkeypatch, qm9, digits):
         assert net(batch).feat.shape[0] == len(batch.feat)
 
 
-def test_packing_that_travels_with_the_batch(qm9):
+def test_sizes_that_travel_with_the_batch(qm9):
     data, _ = qm9.prepare_batch(qm9.get_batch(torch.arange(40)), augment=False)
-    assert data.packing is not None
+    assert data.sizes is not None
     net = LieResNet(15, T(3), width=8, blocks=2).eval()
-    assert torch.equal(net(data).feat, net(data._replace(packing=None)).feat)
-    moved = data.packing.to("meta")
-    assert moved.rows.is_meta
-    assert not data.packing.rows.is_meta
+    assert torch.equal(net(data).feat, net(data._replace(sizes=None)).feat)
 
 
 def test_kernel_rows_are_real_pairs():

@@ -3,8 +3,13 @@
 import pytest
 import torch
 
-from gigp.backbones.lieconv.geometry import positions
-from gigp.backbones.lieconv.neighborhood import choose_neighbors, farthest_points, sampled, whole
+from gigp.backbones.lieconv.neighborhood import (
+    all_neighbors,
+    choose_neighbors,
+    chosen_neighbors,
+    farthest_points,
+    positions,
+)
 
 
 def distances(clouds=2, points=30, seed=0) -> torch.Tensor:
@@ -86,12 +91,14 @@ def test_sum_over_groups_of_clouds(num):
     feats = [torch.randn(g, n, 2, 6).double() for g, n, _ in shapes]
     masks = [torch.ones(*s).double() for s in shapes]
     if num is None:
-        neighborhood = whole(tables)
+        neighborhood = all_neighbors(tables)
     else:
         chosen = [
             choose_neighbors(torch.rand(*s), torch.tensor(0.6), num, random=True) for s in shapes
         ]
-        neighborhood = sampled(tables, [(index, positions(inside)) for index, inside in chosen])
+        neighborhood = chosen_neighbors(
+            tables, [(index, positions(inside)) for index, inside in chosen]
+        )
         masks = [
             torch.zeros_like(m).scatter(1, index.mT, inside.mT.double())
             for m, (index, inside) in zip(masks, chosen, strict=True)

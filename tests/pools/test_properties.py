@@ -16,7 +16,7 @@ from gigp import GIGP, GIGPAggregation
 from gigp.datasets.loader import check_finite
 from gigp.errors import InputError
 from gigp.groups import SE2, SE3, SO2, SO3, Rx, RxSO2, T, Trivial, Tx, Ty
-from gigp.pointcloud import Packing, PointCloud
+from gigp.pointcloud import PointCloud
 from gigp.pools.base import MaxPool, MeanPool, SumPool
 from gigp.pools.controls import MeanMLP, RadialDeepSets
 
@@ -238,17 +238,3 @@ def test_numbers_that_are_not_finite_are_refused_with_their_place(case, data):
         anything = case.pos.clone()
         anything[i, point] = bad
         check_finite(cloud._replace(pos=anything), samples)
-
-
-@few
-@given(sizes=st.lists(st.integers(0, 6), max_size=5), width=st.integers(0, 3))
-def test_packing_gives_back_every_point(sizes, width):
-    """To rows and back, with clouds without points, batches without clouds, and no channels."""
-    points = max(sizes, default=0)
-    mask = torch.arange(points) < torch.tensor(sizes, dtype=torch.long).reshape(-1, 1)
-    x = torch.randn(len(sizes), points, width)
-    packing = Packing(mask)
-    rows = packing.rows_of(x)
-    assert rows.shape == (sum(sizes), 1, width)
-    back = packing.clouds_of(rows, [n for n, _ in packing.groups])
-    assert torch.equal(back, torch.where(mask.unsqueeze(-1), x, 0))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gigp.backbones.lieconv.net import LieResNet
+from gigp.backbones.lieconv import LieResNet
 from gigp.groups import T
 from gigp.model import PointCloudModel
 from gigp.pointcloud import PointCloud

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gigp.backbones.lieconv.neighborhood import ALL, Neighborhood, outer_sums
+from gigp.backbones.lieconv.neighborhood import ALL, TableNeighborhood, outer_sums
 from gigp.nn.linear import input_gradient, product, weight_gradient
 
 BLOCK = 2**20  # numbers in the outer products of a block, 4 MB
@@ -73,7 +73,7 @@ class Convolution(torch.autograd.Function):
         feat: Tensor,
         weight: Tensor,
         bias: Tensor,
-        neighborhood: Neighborhood,
+        neighborhood: TableNeighborhood,
     ) -> Tensor:
         placed = neighborhood.placed(kernel)
         ctx.save_for_backward(placed, feat, weight)
@@ -124,7 +124,7 @@ def _rows(block: list[Part]) -> slice:
 
 
 def _sums(
-    block: list[Part], tables: list[Tensor], feat: Tensor, neighborhood: Neighborhood
+    block: list[Part], tables: list[Tensor], feat: Tensor, neighborhood: TableNeighborhood
 ) -> Tensor:
     """Sums over the neighbors of a block's queries, (rows * S, k * c)."""
     parts = [tables[table][clouds, :, queries] for table, clouds, queries, _ in block]

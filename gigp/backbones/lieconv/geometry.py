@@ -1,29 +1,27 @@
 """From positions to the neighborhoods of every block: lift, all pairs, subsample, balls."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gigp.backbones.lieconv.neighborhood import (
-    Neighborhood,
-    choose_neighbors,
-    farthest_points,
-    sampled,
-    whole,
-)
-from gigp.errors import InputError
+from gigp.backbones.lieconv.layout import Layout, Packed
+from gigp.backbones.lieconv.neighborhood import Neighborhood, choose_neighbors, farthest_points
+from gigp.backbones.lieconv.padded import Padded
+from gigp.errors import InputError, check_choice
 from gigp.groups import Group
+from gigp.pointcloud import PointCloud, Sizes, masked
 
+LayoutName = Literal["auto", "packed", "padded"]
 # a radius lies just outside the distance it was set by, so that rounding cannot move points across
 # it
 MARGIN = 1e-5
+LIFT_TABLE = 128  # points that have lifts of their own in evaluation; larger clouds use them again
 
 
 class Pairs(NamedTuple):
-    """All pairs (neighbor j, query i) of g lifted clouds of equal size.
+    """All pairs (neighbor j, query i) of a table of g clouds.
 
     Attributes:
         inputs: kernel inputs [log(v_j^-1 u_i), q_i, q_j], (g, n, m, a).
@@ -33,166 +31,264 @@ class Pairs(NamedTuple):
     inputs: Tensor
     distance: Tensor
 
-    def at(self, queries: Tensor) -> "Pairs":
+    def select_queries(self, queries: Tensor) -> "Pairs":
         """Keep the pairs whose query is among `queries`, (g, m)."""
         clouds = torch.arange(len(queries), device=queries.device)[:, None, None]
         neighbors = torch.arange(self.distance.shape[1], device=queries.device)[:, None]
-        return Pairs(*(x[clouds, neighbors, queries[:, None]] for x in self))
+        at = clouds, neighbors, queries[:, None]
+        return Pairs(self.inputs[at], self.distance[at])
 
-    def among(self, points: Tensor) -> "Pairs":
+    def select_neighbors(self, points: Tensor) -> "Pairs":
         """Keep the pairs whose neighbor is among `points`, (g, m)."""
         clouds = torch.arange(len(points), device=points.device)[:, None]
-        return Pairs(*(x[clouds, points] for x in self))
+        return Pairs(self.inputs[clouds, points], self.distance[clouds, points])
 
 
-class Level(NamedTuple):
-    """What one block works on, for every group of clouds.
+class BlockGeometry(NamedTuple):
+    """What one block works on.
 
     Attributes:
-        queries: points that the block keeps, (g, m); None for all.
-        pairs: of points and queries.
-        held: which of the sampled neighbors lie in their ball, where that is known, as positions in
-            (g * m * P,). How many do is the same for every sample, and they come first.
-        neighbors: those of evaluation, where they are known, (g, m, P).
+        points: layout of the points that come in.
+        queries: layout of the points that the block keeps.
+        kept: indices of the kept points, (g, m) for each table; None: all points are kept.
+        pairs: of points and queries, for each table.
     """
 
-    queries: list[Tensor | None]
+    points: Layout
+    queries: Layout
+    kept: list[Tensor] | None
     pairs: list[Pairs]
-    held: list[Tensor] | None = None
-    neighbors: list[Tensor] | None = None
 
-    def query_rows(self) -> Tensor | None:
-        """Rows of the kept points among the rows of all points, (Q,); None for all."""
-        if self.queries[0] is None:
-            return None
-        rows, start = [], 0
-        for queries, pairs in zip(self.queries, self.pairs, strict=True):
-            g, n, _ = pairs.distance.shape
-            offset = start + n * torch.arange(g, device=queries.device)[:, None]
-            rows.append((offset + queries).flatten())
-            start += g * n
-        return torch.cat(rows)
-
-
-def positions(mask: Tensor) -> Tensor:
-    """Where a mask is True in its flattened form."""
-    return mask.flatten().nonzero().squeeze(1)
+    def kept_rows(self) -> Tensor | None:
+        """Rows of the kept points among the rows of all points, (Q,); None: all."""
+        return None if self.kept is None else self.points.row_numbers(self.kept, self.queries)
 
 
 def all_pairs(group: Group, elements: Tensor, orbit: Tensor) -> Pairs:
-    """Kernel inputs and distances between all lifted points of g clouds of equal size.
+    """Kernel inputs and distances between all lifted points of each cloud of a table.
 
     Args:
+        group: the group.
         elements: group elements, (g, n, r, r).
         orbit: orbit coordinates, (g, n, q).
     """
     u, v = elements.unsqueeze(1), elements.unsqueeze(2)
-    # (g, n, n, lie_dim)
-    a = group.relative(u, v)
+    a = group.relative(u, v)  # (g, n, n, lie_dim)
     shape = (*a.shape[:-1], orbit.shape[-1])
     qu, qv = orbit.unsqueeze(1).expand(shape), orbit.unsqueeze(2).expand(shape)  # (g, n, n, q)
     return Pairs(torch.cat([a, qu, qv], -1), group.distance(a, qu, qv))
 
 
+def draw_lifts(group: Group, points: int, liftsamples: int) -> Tensor:
+    """Random stabilizer elements (points, L, r, r), the same in every process."""
+    generator = torch.Generator().manual_seed(0)
+    return group.stabilizer(
+        points, liftsamples=liftsamples, generator=generator, dtype=torch.float32, device="cpu"
+    )
+
+
 class Geometry(nn.Module):
-    """The neighborhoods of every block: balls that hold a fraction of the points, `nbhd` of them at
-    most.
+    """The neighborhoods of every block: balls that hold a fraction of the points, `nbhd` at most.
 
     Args:
-        fill: fraction of the points that a ball holds on average, for each block.
+        group: the group that points are lifted to.
+        blocks: number of blocks.
+        fill: fraction of the input points that a ball holds on average.
         nbhd: largest number of neighbors; a ball that holds more is sampled.
         keep: fraction of the points that each block keeps, by farthest-point subsampling.
+        liftsamples: group elements for each point.
+        layout: `packed`, `padded`, or `auto`, which is `padded` on GPUs.
+        table: points that have lifts of their own in evaluation.
+
+    Raises:
+        InputError: a number out of its range, or several lifts for a group that acts freely.
     """
 
     radius: Tensor
+    lift_table: Tensor | None
 
-    def __init__(self, fill: Sequence[float], nbhd: int, keep: float = 1.0) -> None:
+    def __init__(
+        self,
+        group: Group,
+        blocks: int,
+        fill: float,
+        nbhd: int,
+        *,
+        keep: float = 1.0,
+        liftsamples: int = 1,
+        layout: LayoutName = "auto",
+        table: int = LIFT_TABLE,
+    ) -> None:
         super().__init__()
-        if not (all(f > 0 for f in fill) and nbhd >= 1 and 0 < keep <= 1):
+        check_choice("layout", layout, LayoutName)
+        if not (fill > 0 and nbhd >= 1 and 0 < keep <= 1):
             raise InputError(
-                f"fill={list(fill)}, nbhd={nbhd}, keep={keep}: fill must be positive, nbhd at "
-                "least 1, keep in (0, 1]."
+                f"fill={fill}, nbhd={nbhd}, keep={keep}: fill must be positive, nbhd at least 1, "
+                "keep in (0, 1]."
             )
-        self.fill, self.nbhd, self.keep = [min(f, 1.0) for f in fill], nbhd, keep
-        self.register_buffer(
-            "radius", torch.tensor([math.inf if f == 1 else math.nan for f in self.fill])
-        )
-        self._fitted = False
+        if liftsamples < 1 or (group.free and liftsamples > 1):
+            raise InputError(
+                f"liftsamples={liftsamples} with {group}: a group that acts freely has one lift "
+                "for each point, others one or more."
+            )
+        self.group, self.nbhd, self.keep, self.liftsamples = group, nbhd, keep, liftsamples
+        self.layout = layout
+        self.fill = [min(fill / keep**i, 1.0) for i in range(blocks)]
+        radius = [math.inf if f == 1 else math.nan for f in self.fill]
+        self.register_buffer("radius", torch.tensor(radius))
+        lifts = None if group.free else draw_lifts(group, table, liftsamples)
+        self.register_buffer("lift_table", lifts)
+        self.calibrated = all(f == 1 for f in self.fill)
+        self.register_load_state_dict_post_hook(lambda module, _: module.after_loading())
 
-    def levels(self, pairs: list[Pairs]) -> list[Level]:
-        """Subsample block by block; without subsampling every block sees the same pairs."""
+    def after_loading(self) -> None:
+        """Look once whether the radii that were loaded are set; later calls cost nothing."""
+        self.calibrated = not bool(self.radius.isnan().any())
+
+    def layout_of(self, cloud: PointCloud) -> Layout:
+        """The layout of the points of a batch."""
+        name = self.layout
+        if name == "auto":
+            on_cpu = cloud.mask.device.type == "cpu" and not torch.compiler.is_compiling()
+            name = "packed" if on_cpu else "padded"
+        if name == "padded":
+            return Padded.of(cloud.mask, cloud.sizes, cloud.pos.dtype)
+        known = cloud.sizes is not None and cloud.sizes.counts is not None
+        return Packed.of(cloud.sizes if known else Sizes.of(cloud.mask), cloud.mask.device)
+
+    def forward(
+        self, layout: Layout, pos: Tensor, elements: Tensor | None = None
+    ) -> list[BlockGeometry]:
+        """Lift the points and lay out every block.
+
+        Args:
+            layout: layout of the points.
+            pos: positions, (B, N, d).
+            elements: lifts of the points, (B, N, L, r, r), to use in place of random ones.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and pos.requires_grad):
+            tables = layout.tables(pos)
+            lifts = [None] * len(tables) if elements is None else layout.tables(elements)
+            pairs = []
+            for x, mask, lift in zip(tables, layout.masks, lifts, strict=True):
+                x = x if mask is None else masked(x, mask)  # padding may hold anything
+                pairs.append(self._pairs(x, lift))
+            return self._subsample(layout.lift(self.liftsamples), pairs)
+
+    def _pairs(self, pos: Tensor, elements: Tensor | None) -> Pairs:
+        """All pairs of g clouds of n points.
+
+        Args:
+            pos: positions, (g, n, d).
+            elements: lifts, (g, n, L, r, r); None: lift here.
+        """
+        g, n, _ = pos.shape
+        if elements is None:
+            elements = self.group.lift(pos, self._stabilizer(g, n, pos))
+        orbit = self.group.orbit(pos)  # (g, n, q)
+        if self.liftsamples > 1:
+            orbit = orbit.repeat_interleave(self.liftsamples, 1)  # (g, n * L, q)
+        return all_pairs(self.group, elements.flatten(1, 2), orbit)
+
+    def _stabilizer(self, g: int, n: int, like: Tensor) -> Tensor | None:
+        """What the lifts of g clouds of n points are multiplied with: random elements in training,
+        those of the table in evaluation.
+        """
+        if self.lift_table is None:
+            return None
+        if self.training:
+            return self.group.stabilizer(
+                g, n, liftsamples=self.liftsamples, dtype=like.dtype, device=like.device
+            )
+        index = torch.arange(n, device=like.device) % len(self.lift_table)
+        return self.lift_table[index].to(like.dtype).expand(g, -1, -1, -1, -1)
+
+    def _subsample(self, points: Layout, pairs: list[Pairs]) -> list[BlockGeometry]:
+        """Subsample block by block; without subsampling all blocks see the same pairs."""
         if self.keep == 1:
-            return [Level([None] * len(pairs), pairs)] * len(self.fill)
-        levels = []
+            return [BlockGeometry(points, points, None, pairs)] * len(self.fill)
+        blocks = []
         for _ in self.fill:
-            kept = [max(1, round(self.keep * p.distance.shape[1])) for p in pairs]
-            queries = [farthest_points(p.distance, m) for p, m in zip(pairs, kept, strict=True)]
-            at = [p.at(q) for p, q in zip(pairs, queries, strict=True)]
-            levels.append(Level(queries, at))
-            pairs = [p.among(q) for p, q in zip(at, queries, strict=True)]
-        return levels
+            queries = points.keep(self.keep)
+            kept = []
+            for p, mask in zip(pairs, points.masks, strict=True):
+                num = max(1, round(self.keep * p.distance.shape[1]))
+                kept.append(farthest_points(p.distance, num, mask))
+            pairs = [p.select_queries(k) for p, k in zip(pairs, kept, strict=True)]
+            blocks.append(BlockGeometry(points, queries, kept, pairs))
+            pairs = [p.select_neighbors(k) for p, k in zip(pairs, kept, strict=True)]
+            points = queries
+        return blocks
 
     @torch.no_grad()
-    def fit(self, levels: list[Level]) -> None:
-        """Set each block's radius so that its balls hold the fraction `fill` of the given points on
+    def calibrate(self, cloud: PointCloud) -> None:
+        """Set each block's radius so that its balls hold the fraction `fill` of the points on
         average.
         """
-        for i, (fill, level) in enumerate(zip(self.fill, levels, strict=True)):
+        layout = Packed.of(Sizes.of(cloud.mask), cloud.mask.device)
+        self.set_radii(self(layout, cloud.pos))
+
+    def set_radii(self, blocks: list[BlockGeometry]) -> None:
+        """Set the radii from the distances of points without padding."""
+        for i, (fill, block) in enumerate(zip(self.fill, blocks, strict=True)):
             if fill < 1:
-                distance = torch.cat([p.distance.flatten() for p in level.pairs])
-                held = distance.kthvalue(max(1, round(fill * len(distance)))).values
-                self.radius[i] = held * (1 + MARGIN)
+                distance = torch.cat([p.distance.flatten() for p in block.pairs])
+                rank = max(1, round(fill * len(distance)))
+                self.radius[i] = distance.kthvalue(rank).values * (1 + MARGIN)
+        self.calibrated = True
 
-    def neighborhoods(self, levels: list[Level]) -> list[Neighborhood]:
-        """Choose the neighbors of every block; at random in training, the same every time in
+    def neighborhoods(self, blocks: list[BlockGeometry]) -> list[Neighborhood]:
+        """Choose the neighbors of every block: at random in training, the same every time in
         evaluation.
+
+        Raises:
+            InputError: the radii are not set.
         """
-        self._check_fitted()
-        chosen: list[Neighborhood] = []
-        for i, level in enumerate(levels):
-            all_count = self.fill[i] == 1 and all(
-                p.distance.shape[1] <= self.nbhd for p in level.pairs
+        if not self.calibrated:
+            raise InputError(
+                "the radii of the balls are not set; call model.calibrate(training_clouds), or "
+                "load a trained state dict, before the first forward pass."
             )
-            repeat = i > 0 and level is levels[i - 1] and self.fill[i] == self.fill[i - 1]
-            if repeat:
-                chosen.append(chosen[-1])
-                continue
-            tables = [p.inputs for p in level.pairs]
-            choices = (
-                [] if all_count else [self._choose(i, level, group) for group in range(len(tables))]
+        if self.keep == 1:  # all blocks have the same points and the same ball
+            return [self.neighborhood(0, blocks[0])] * len(blocks)
+        return [self.neighborhood(i, block) for i, block in enumerate(blocks)]
+
+    def neighborhood(self, i: int, block: BlockGeometry) -> Neighborhood:
+        """Choose the neighbors of block i."""
+        inputs = [p.inputs for p in block.pairs]
+        largest = max((p.distance.shape[1] for p in block.pairs), default=0)
+        if self.fill[i] == 1 and largest <= self.nbhd:
+            return block.points.all_neighbors(inputs, block.queries)
+        chosen = [
+            choose_neighbors(p.distance, self.radius[i], self.nbhd, self.training, mask)
+            for p, mask in zip(block.pairs, block.points.masks, strict=True)
+        ]
+        return block.points.chosen_neighbors(inputs, chosen, block.queries)
+
+    def kept(self, cloud: PointCloud, layout: Layout, blocks: list[BlockGeometry]) -> PointCloud:
+        """The kept, lifted points of a batch, (B, N', ...), with the features (B, N, c) of before.
+
+        Args:
+            cloud: the batch.
+            layout: layout of its points, before they are lifted.
+            blocks: what `forward` returned for them.
+        """
+        if self.keep == 1:
+            return cloud._replace(
+                pos=self._lifted(cloud.pos[:, : layout.width]),
+                mask=self._lifted(cloud.mask[:, : layout.width]),
+                mass=None if cloud.mass is None else self._lifted(cloud.mass[:, : layout.width]),
+                sizes=None,
             )
-            chosen.append(whole(tables) if all_count else sampled(tables, choices))
-        return chosen
+        rows = layout.rows(cloud.pos)
+        if self.liftsamples > 1:
+            rows = rows.repeat_interleave(self.liftsamples, 0)
+        for block in blocks:
+            kept = block.kept_rows()
+            rows = rows if kept is None else rows.index_select(0, kept)
+        last = blocks[-1].queries
+        return PointCloud(last.clouds(rows), cloud.feat, last.mask())
 
-    def _choose(self, block: int, level: Level, group: int) -> tuple[Tensor, Tensor]:
-        """Neighbors of one group of clouds, (g, m, P), and which of them lie in their ball."""
-        if level.neighbors is not None and not self.training:
-            return level.neighbors[group], level.held[group]
-        distance = level.pairs[group].distance
-        index, inside = choose_neighbors(distance, self.radius[block], self.nbhd, self.training)
-        return index, positions(inside) if level.held is None else level.held[group]
-
-    def find_held(self, levels: list[Level]) -> list[Level]:
-        """Find once, for levels that are used again and again, the neighbors of evaluation and how
-        many of the sampled ones lie in their ball."""
-        found = []
-        for level, radius in zip(levels, self.radius, strict=True):
-            chosen = [
-                choose_neighbors(p.distance, radius, self.nbhd, random=False) for p in level.pairs
-            ]
-            held, neighbors = (
-                [positions(inside) for _, inside in chosen],
-                [index for index, _ in chosen],
-            )
-            found.append(level._replace(held=held, neighbors=neighbors))
-        return found
-
-    def _check_fitted(self) -> None:
-        """Read the radii once, at the first call; later calls cost nothing on any device."""
-        if not self._fitted:
-            if bool(self.radius.isnan().any()):
-                raise InputError(
-                    "the radii of the balls are not set; call model.calibrate(training_clouds), or "
-                    "load a trained state dict, before the first forward pass."
-                )
-            self._fitted = True
+    def _lifted(self, x: Tensor) -> Tensor:
+        """Values of points for each of their lifts, (B, N, ...) -> (B, N * L, ...)."""
+        return x if self.liftsamples == 1 else x.repeat_interleave(self.liftsamples, 1)

@@ -12,17 +12,17 @@ from torch.autograd.function import once_differentiable
 
 from gigp.distributed import world_size
 from gigp.nn.linear import Linear, input_gradient, product, use_cpu_kernels, weight_gradient
-from gigp.nn.norm import BatchNorm
+from gigp.nn.norm import BatchNorm, NormSequential, RowWeights
 
 BLOCK = 16384  # rows that stay in the cache from one operation to the next: 2 MB for 32 channels
 
 
-def norm_swish(channels: int, norm: bool = True) -> list[nn.Module]:
+def norm_swish(channels: int, norm: bool = True, same_rows: bool = False) -> list[nn.Module]:
     """Batch norm over the rows, then x * sigmoid(x)."""
-    return [BatchNorm(channels), nn.SiLU()] if norm else [nn.SiLU()]
+    return [BatchNorm(channels, same_rows), nn.SiLU()] if norm else [nn.SiLU()]
 
 
-class KernelMLP(nn.Sequential):
+class KernelMLP(NormSequential):
     """MLP with a norm and a swish after every layer, the last included.
 
     On a CPU, evaluation works through the rows block by block, and so does training where they are
@@ -32,18 +32,19 @@ class KernelMLP(nn.Sequential):
     Args:
         sizes: channels of the input and of every layer.
         norm: batch norm over the rows before each swish.
+        same_rows: see `BatchNorm`.
     """
 
-    def __init__(self, sizes: list[int], norm: bool = True) -> None:
+    def __init__(self, sizes: list[int], norm: bool = True, same_rows: bool = False) -> None:
         super().__init__()
         for i, o in pairwise(sizes):
-            self.extend([Linear(i, o), *norm_swish(o, norm)])
+            self.extend([Linear(i, o), *norm_swish(o, norm, same_rows)])
         self.norm = norm
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(E, sizes[0]) -> (E, sizes[-1])."""
-        if not (self.norm and use_cpu_kernels(x)):
-            return super().forward(x)
+    def forward(self, x: Tensor, weights: RowWeights | None = None) -> Tensor:
+        """(E, sizes[0]) -> (E, sizes[-1]); `weights`, where given, are the rows that count."""
+        if weights is not None or not (self.norm and use_cpu_kernels(x)):
+            return super().forward(x, weights)
         layers = list(zip(list(self)[0::3], list(self)[1::3], strict=True))
         if not (self.training or torch.is_grad_enabled()):
             return evaluate(x, layers)
@@ -55,7 +56,6 @@ class KernelMLP(nn.Sequential):
         out, *statistics = Blockwise.apply(x, self[1].eps, *parameters)
         with torch.no_grad():
             for (linear, norm), (mean, var) in zip(layers, statistics, strict=True):
-                norm.num_batches_tracked += 1
                 norm.running_mean.lerp_(mean + linear.bias, norm.momentum)
                 norm.running_var.lerp_(var * len(x) / (len(x) - 1), norm.momentum)
         return out

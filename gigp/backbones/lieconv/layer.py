@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gigp.backbones.lieconv.convolution import Convolution
 from gigp.backbones.lieconv.kernel import KernelMLP
-from gigp.backbones.lieconv.neighborhood import Neighborhood
+from gigp.backbones.lieconv.neighborhood import Neighborhood, TableNeighborhood
 from gigp.errors import check_choice
 from gigp.nn.linear import Linear, use_cpu_kernels
 
@@ -33,6 +33,7 @@ class LieConv(nn.Module):
         kernel_width: width of the two hidden layers of the kernel MLP.
         kernel_norm: `batch`, as published, or `none`: no batch norm within the kernel MLP, which is
             faster.
+        same_pairs: all processes of a run have the same pairs, as those of a grid.
     """
 
     def __init__(
@@ -44,15 +45,16 @@ class LieConv(nn.Module):
         kernel_channels: int = 16,
         kernel_width: int = 32,
         kernel_norm: KernelNorm = "batch",
+        same_pairs: bool = False,
     ) -> None:
         super().__init__()
         check_choice("kernel_norm", kernel_norm, KernelNorm)
         sizes = [pair_channels, kernel_width, kernel_width, kernel_channels]
-        self.kernel = KernelMLP(sizes, norm=kernel_norm == "batch")
+        self.kernel = KernelMLP(sizes, norm=kernel_norm == "batch", same_rows=same_pairs)
         self.linear = Linear(kernel_channels * in_channels, out_channels)
 
     def forward(self, feat: Tensor, neighborhood: Neighborhood) -> Tensor:
-        """Convolve S signals that live on the same points.
+        """Convolve S feature maps on the same points.
 
         Args:
             feat: features of all points, (R, S, c_in).
@@ -61,9 +63,10 @@ class LieConv(nn.Module):
         Returns:
             (Q, S, c_out).
         """
-        kernel = self.kernel(neighborhood.pairs)  # (E, k)
+        kernel = self.kernel(neighborhood.pairs, neighborhood.weights)  # (E, k)
         rows = len(neighborhood.count) * feat.shape[1]  # Q * S
-        if use_cpu_kernels(feat) and rows > MANY and not neighborhood.pairs.requires_grad:
+        blockwise = use_cpu_kernels(feat) and isinstance(neighborhood, TableNeighborhood)
+        if blockwise and rows > MANY and not neighborhood.pairs.requires_grad:
             out = Convolution.apply(
                 kernel, feat, self.linear.weight, self.linear.bias, neighborhood
             )

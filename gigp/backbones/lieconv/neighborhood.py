@@ -1,12 +1,12 @@
-"""The neighbors that a convolution sums over: farthest points, balls, and the sum of kernel x
-feature over them.
+"""The neighbors that a convolution sums over, and the sum of kernel x feature over them.
 
-Clouds of equal size are handled together, so that nothing is padded: tables of pairs have shape (g,
-n, m) for g clouds of n points (the neighbors) and m queries (the points that a layer keeps). Where
-balls are sampled, neighbors are gathered instead, the same number for every query of the batch.
+Tables of pairs have shape (g, n, m) for g clouds of n points (the neighbors) and m queries (the
+points that a layer keeps). Where balls are sampled, neighbors are gathered instead, the same number
+for every query of the batch.
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -15,24 +15,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gigp.nn.linear import use_cpu_kernels
+from gigp.nn.norm import RowWeights
 
 ALL = slice(None)
+OUTSIDE = 2.0  # random keys of points in a ball are below 1
 
 
-def farthest_points(distance: Tensor, num: int) -> Tensor:
+def farthest_points(distance: Tensor, num: int, mask: Tensor | None = None) -> Tensor:
     """Farthest-point subsample, starting from the most central point.
 
     Args:
         distance: between the points of every cloud, (g, n, n).
         num: number of points to keep.
+        mask: the real points, (g, n); None: all. A cloud of fewer than `num` gets others after its
+            own.
 
     Returns:
         Their indices, (g, num), in the order they were chosen. A function of the distances alone,
         so it does not depend on the order of the points (but for ties).
     """
     clouds = torch.arange(len(distance), device=distance.device)
-    chosen = [(distance + distance.mT).sum(-1).argmin(-1)]  # (g,)
+    total = distance + distance.mT
+    if mask is None:
+        chosen = [total.sum(-1).argmin(-1)]  # (g,)
+    else:
+        total = total.masked_fill(~mask.unsqueeze(1), 0).sum(-1)
+        chosen = [total.masked_fill(~mask, torch.inf).argmin(-1)]
     nearest = distance[clouds, chosen[0]]  # (g, n) distance to the closest chosen point
+    if mask is not None:
+        nearest = nearest.masked_fill(~mask, -torch.inf)
     for _ in range(num - 1):
         chosen.append(nearest.argmax(-1))
         nearest = torch.minimum(nearest, distance[clouds, chosen[-1]])
@@ -40,7 +51,7 @@ def farthest_points(distance: Tensor, num: int) -> Tensor:
 
 
 def choose_neighbors(
-    distance: Tensor, radius: Tensor, num: int, random: bool
+    distance: Tensor, radius: Tensor, num: int, random: bool, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Up to `num` neighbors within the ball around every query.
 
@@ -50,9 +61,10 @@ def choose_neighbors(
 
     Args:
         distance: from n points to m queries, (g, n, m).
-        radius: of the ball, a scalar tensor.
+        radius: radius of the ball, a scalar tensor.
         num: neighbors per query, P = min(num, n).
         random: draw at random (from torch's global generator).
+        mask: the real points, (g, n); None: all.
 
     Returns:
         Indices of the neighbors (g, m, P), and which of them lie in the ball (g, m, P); those come
@@ -60,59 +72,96 @@ def choose_neighbors(
     """
     distance = distance.mT  # (g, m, n)
     num = min(num, distance.shape[2])
-    inside = distance <= radius
+    in_ball = distance <= radius
+    if mask is not None:
+        in_ball = in_ball & mask.unsqueeze(1)
     if random:
-        key, index = torch.where(inside, torch.rand(inside.shape, device=inside.device), 2.0).topk(
-            num, largest=False
-        )
-        return index, key < 2
+        index, key = draw_neighbors(in_ball, num)
+        return index, key < OUTSIDE
     # (g, m, n), the ball first
-    order = torch.where(inside, distance, torch.inf).argsort(stable=True)
-    count = inside.sum(2, keepdim=True)  # (g, m, 1)
+    order = torch.where(in_ball, distance, torch.inf).argsort(stable=True)
+    count = in_ball.sum(2, keepdim=True)  # (g, m, 1)
     rank = torch.arange(num, device=distance.device)  # (P,)
     # (g, m, P), even over the ball
     spread = ((2 * rank + 1) * count) // (2 * num)
     return order.gather(2, torch.where(count > num, spread, rank)), rank < count
 
 
-@dataclass
-class Neighborhood:
-    """The (neighbor j, query i) pairs of one convolution over a whole batch, and the weighted sum
-    over them.
+def draw_neighbors(in_ball: Tensor, num: int) -> tuple[Tensor, Tensor]:
+    """Draw `num` points at random, those in the ball first.
+
+    Args:
+        in_ball: which points lie in the ball of each query, (g, m, n).
+
+    Returns:
+        Their indices and random keys, `OUTSIDE` for points outside of the ball, (g, m, num) each.
+    """
+    draw = torch.rand(in_ball.shape, device=in_ball.device)
+    key, index = torch.where(in_ball, draw, OUTSIDE).topk(num, largest=False)
+    return index, key
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Where a mask is True in its flattened form."""
+    return mask.flatten().nonzero().squeeze(1)
+
+
+class Neighborhood(ABC):
+    """The (neighbor j, query i) pairs of one convolution over a whole batch.
 
     Attributes:
-        pairs: kernel inputs [log(v_j^-1 u_i), q_i, q_j] of the pairs that count, (E, a).
-        shapes: (g, n, m) of the tables that the pairs fill, one for each group of clouds of equal
-            size.
+        pairs: kernel inputs [log(v_j^-1 u_i), q_i, q_j], (E, a).
+        weights: which of the pairs count, for batch norm; None: all.
+        count: number of neighbors of each query, at least 1, (Q, 1, 1).
+    """
+
+    pairs: Tensor
+    weights: RowWeights | None = None
+    count: Tensor
+
+    @abstractmethod
+    def sum(self, kernel: Tensor, feat: Tensor) -> Tensor:
+        """Outer products kernel_ij (x) f_j, summed over the neighbors j.
+
+        Args:
+            kernel: kernel values of the pairs, (E, k).
+            feat: features of all R points, (R, S, c), for S feature maps on the same points.
+
+        Returns:
+            (Q, S, k * c) for all Q queries.
+        """
+
+
+@dataclass
+class TableNeighborhood(Neighborhood):
+    """Pairs in tables without padding, one for each group of clouds of equal size.
+
+    Attributes:
+        pairs: kernel inputs of the pairs that count, (E, a).
+        shapes: (g, n, m) of the tables that the pairs fill.
         index: where neighbors are gathered, the rows of P neighbors of every query, (Q, P); there
             is one table then, (Q, P, 1), instead of those of `shapes`.
-        slots: which places of that table the pairs take, (E,); None for all.
+        slots: places of the pairs in that table, (E,); None: all places.
+        count: number of neighbors of each query, (Q, 1, 1); counted where it is not given.
     """
 
     pairs: Tensor
     shapes: list[tuple[int, int, int]]
     index: Tensor | None = None
     slots: Tensor | None = None
+    count: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         self.table_shapes = self.shapes if self.index is None else [(*self.index.shape, 1)]
         self.places = sum(math.prod(shape) for shape in self.table_shapes)
-        # of each group's rows
+        # first row of each group
         self.starts = list(accumulate((g * n for g, n, _ in self.shapes), initial=0))
-        ones = self.tables(torch.ones_like(self.pairs[:, :1]))
-        # (Q, 1, 1)
-        self.count = torch.cat([t.sum(1).flatten() for t in ones])[:, None, None].clamp(min=1)
+        if self.count is None:
+            ones = self.tables(torch.ones_like(self.pairs[:, :1]))
+            counts = torch.cat([t.sum(1).flatten() for t in ones])
+            self.count = counts[:, None, None].clamp(min=1)
 
     def sum(self, kernel: Tensor, feat: Tensor) -> Tensor:
-        """Outer products kernel_ij (x) f_j, summed over the neighbors j.
-
-        Args:
-            kernel: kernel values of the pairs, (E, k).
-            feat: features of S signals on all R points, (R, S, c).
-
-        Returns:
-            (Q, S, k * c) for all Q queries.
-        """
         tables = self.tables(kernel)
         return outer_sums(tables, [self.values(feat, i) for i in range(len(tables))])
 
@@ -167,10 +216,10 @@ def outer_sum(table: Tensor, values: Tensor) -> Tensor:
 def outer_sums(tables: list[Tensor], values: list[Tensor]) -> Tensor:
     """`outer_sum` of several tables one below the other, (Q, S, k * c).
 
-    Without gradients the products of a single signal go where they belong, which saves a copy.
+    Without gradients the products of a single feature map go where they belong, which saves a copy.
     """
-    _, _, signals, channels = values[0].shape
-    if len(tables) == 1 or signals > 1 or torch.is_grad_enabled() or not use_cpu_kernels(values[0]):
+    _, _, maps, channels = values[0].shape
+    if len(tables) == 1 or maps > 1 or torch.is_grad_enabled() or not use_cpu_kernels(values[0]):
         return concatenate([outer_sum(t, v) for t, v in zip(tables, values, strict=True)])
     sizes = [t.shape[0] * t.shape[2] for t in tables]
     out = values[0].new_empty(sum(sizes), 1, tables[0].shape[3] * channels)
@@ -184,15 +233,19 @@ def concatenate(tensors: list[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
-def whole(tables: list[Tensor]) -> Neighborhood:
-    """Every point of a cloud is a neighbor: kernel inputs of all pairs, (g, n, m, a) for each group
-    of clouds.
+def all_neighbors(tables: list[Tensor]) -> TableNeighborhood:
+    """Every point of a cloud is a neighbor of every query.
+
+    Args:
+        tables: kernel inputs of all pairs, (g, n, m, a) for each group of clouds.
     """
-    shapes = [tuple(t.shape[:3]) for t in tables]
-    return Neighborhood(concatenate([t.flatten(0, 2) for t in tables]), shapes)
+    shapes = [(t.shape[0], t.shape[1], t.shape[2]) for t in tables]
+    return TableNeighborhood(concatenate([t.flatten(0, 2) for t in tables]), shapes)
 
 
-def sampled(tables: list[Tensor], chosen: list[tuple[Tensor, Tensor]]) -> Neighborhood:
+def chosen_neighbors(
+    tables: list[Tensor], chosen: list[tuple[Tensor, Tensor]]
+) -> TableNeighborhood:
     """Gather the chosen neighbors.
 
     Args:
@@ -203,16 +256,16 @@ def sampled(tables: list[Tensor], chosen: list[tuple[Tensor, Tensor]]) -> Neighb
     """
     num = max(index.shape[2] for index, _ in chosen)
     pairs, rows, slots, row, place = [], [], [], 0, 0
-    for table, (index, kept) in zip(tables, chosen, strict=True):
+    for table, (index, counting) in zip(tables, chosen, strict=True):
         g, n, m, _ = table.shape
         own = index.shape[2]
-        # row of each cloud
-        first = n * torch.arange(g, device=index.device)[:, None, None]
+        first = n * torch.arange(g, device=index.device)[:, None, None]  # row of each cloud
         index = index + first  # (g, m, P)
-        pair = (index * m + torch.arange(m, device=index.device)[:, None]).flatten()[kept]
-        pairs.append(table.flatten(0, 2).index_select(0, pair))
+        pair = index * m + torch.arange(m, device=index.device)[:, None]
+        pairs.append(table.flatten(0, 2).index_select(0, pair.flatten()[counting]))
         rows.append(F.pad(index + row, (0, num - own)).flatten(0, 1))
-        slots.append(place + (kept if own == num else kept // own * num + kept % own))
+        widened = counting if own == num else counting // own * num + counting % own
+        slots.append(place + widened)
         row, place = row + g * n, place + g * m * num
-    shapes = [tuple(t.shape[:3]) for t in tables]
-    return Neighborhood(concatenate(pairs), shapes, concatenate(rows), concatenate(slots))
+    shapes = [(t.shape[0], t.shape[1], t.shape[2]) for t in tables]
+    return TableNeighborhood(concatenate(pairs), shapes, concatenate(rows), concatenate(slots))

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from gigp.backbones.base import Atoms
 from gigp.config.compose import compose_config
 from gigp.config.instantiate import instantiate
 from gigp.pointcloud import PointCloud
@@ -37,7 +38,7 @@ class BenchInputs:
     Attributes:
         cfg: the composed configuration.
         batches: training batches, augmented.
-        in_channels, out_dim, grid: as in the data module.
+        in_channels, out_dim, grid, atoms: as in the data module.
         disk: pixels of an image that are points, for rotated MNIST.
     """
 
@@ -47,6 +48,7 @@ class BenchInputs:
     out_dim: int
     grid: Tensor | None = None
     disk: Tensor | None = None
+    atoms: Atoms | None = None
 
 
 def compose_case(overrides: list[str]) -> DictConfig:
@@ -71,4 +73,4 @@ def load_inputs(overrides: list[str]) -> BenchInputs:
     first = data.indices["train"][: BATCHES * data.batch_size].split(data.batch_size)
     batches = [data.prepare_batch(data.get_batch(indices), augment=True) for indices in first]
     disk = getattr(data, "disk", None)
-    return BenchInputs(cfg, batches, data.in_channels, data.out_dim, data.grid, disk)
+    return BenchInputs(cfg, batches, data.in_channels, data.out_dim, data.grid, disk, data.atoms)

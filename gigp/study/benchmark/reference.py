@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gigp.backbones.lieconv.net import LieResNet
+from gigp.backbones.lieconv import LieResNet
+from gigp.backbones.lieconv.layout import Packed
 from gigp.errors import InputError
 from gigp.groups import SO2, T
 from gigp.model import PointCloudModel
-from gigp.pointcloud import Packing, PointCloud
+from gigp.pointcloud import PointCloud, Sizes
 from gigp.pools.base import MeanPool
 
 # what is run of each checkout
@@ -197,8 +198,7 @@ def parity(path: str, width: int = 64) -> dict[str, float]:
                 mine, expected = ours(PointCloud(pos, feat, mask)), theirs((pos, feat, mask))
             for hook in hooks:
                 hook.remove()
-            packing = Packing(mask)
-            layer = packing.clouds_of(layers[first[0]], [n for n, _ in packing.groups])[mask]
+            layer = Packed.of(Sizes.of(mask)).clouds(layers[first[0]])[mask]
             differences[f"layer {group}, {mode}"] = relative_difference(
                 layer, layers[first[1]][1][mask]
             )
