@@ -68,13 +68,13 @@ class BatchNorm(nn.BatchNorm1d):
             )
         wide = x.to(self.weight.dtype)
         mean, var, num = _over_processes(wide, weights) if shared else _statistics(wide, weights)
-        self._update(mean.detach(), var.detach() * num / (num - 1).clamp(min=1))
+        self.track(mean.detach(), var.detach() * num / (num - 1).clamp(min=1))
         scale = self.weight * (var + self.eps).rsqrt().to(wide.dtype)
         return torch.addcmul(self.bias, wide - mean.to(wide.dtype), scale).to(x.dtype)
 
     @torch.no_grad()
-    def _update(self, mean: Tensor, var: Tensor) -> None:
-        """Move the running statistics towards those of a batch, (channels,) each."""
+    def track(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics towards mean and unbiased variance of a batch, (channels,)."""
         momentum = self.momentum
         if momentum is None:  # cumulative average
             self.num_batches_tracked += 1

@@ -1,66 +1,72 @@
-"""Linear layers on oneDNN are linear layers."""
+"""Linear layers by oneDNN are linear layers."""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from gigp.nn.linear import LARGE, Linear, linear, weight_gradient
+from gigp.nn.linear import FEW_NUMBERS, Linear
 
 
 def relative(x: torch.Tensor, y: torch.Tensor) -> float:
     return float((x - y).detach().abs().max() / y.detach().abs().max())
 
 
+def make_layer(i: int, o: int, bias: bool = True) -> tuple[Linear, nn.Linear]:
+    """A layer of ours, and PyTorch's with the same weights."""
+    layer, plain = Linear(i, o, bias), nn.Linear(i, o, bias)
+    plain.load_state_dict(layer.state_dict())
+    return layer, plain
+
+
 @pytest.fixture(autouse=True)
-def small_is_large(monkeypatch):
-    monkeypatch.setattr("gigp.nn.linear.LARGE", 0)
+def use_onednn_for_few_numbers(monkeypatch):
+    monkeypatch.setattr("gigp.nn.linear.FEW_NUMBERS", 0)
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
-    "shape", [(1, 3, 5), (15, 6, 4), (1403, 64, 32), (1024, 5, 1), (37, 1, 16)]
+    "shape", [(1, 3, 5), (15, 6, 4), (1403, 64, 32), (1403, 32, 64), (1024, 5, 1), (37, 1, 16)]
 )
-def test_equals_the_plain_layer(shape):
+def test_equals_the_plain_layer(shape, bias):
     rows, i, o = shape
-    inputs = [torch.randn(size).requires_grad_() for size in ((rows, i), (o, i), (o,))]
-    out, expected = linear(*inputs), F.linear(*inputs)
-    assert "OneDNNLinear" in type(out.grad_fn).__name__
+    layer, plain = make_layer(i, o, bias)
+    x = torch.randn(rows, i).requires_grad_()
+    out, expected = layer(x), plain(x)
+    assert "OneDNNLinear" in type(out.grad_fn.next_functions[0][0]).__name__
     assert out.is_contiguous()
     assert relative(out, expected) < 2e-6
     grad = torch.randn_like(out)
-    for mine, plain in zip(
-        *(torch.autograd.grad(y, inputs, grad) for y in (out, expected)), strict=True
+    found = torch.autograd.grad(out, [x, *layer.parameters()], grad)
+    for mine, other in zip(
+        found, torch.autograd.grad(expected, [x, *plain.parameters()], grad), strict=True
     ):
-        assert mine.shape == plain.shape
-        assert relative(mine, plain) < 1e-5
+        assert mine.shape == other.shape
+        assert relative(mine, other) < 1e-5
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_runs_on_onednn(threads, monkeypatch):
-    """Forward and both gradients; small images, which PyTorch does not give to it, are left to the
-    plain layer.
-    """
+def test_runs_on_onednn(monkeypatch):
+    """Forward and both gradients; small inputs are left to PyTorch."""
     monkeypatch.undo()
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    for rows, ours in ((LARGE // 8 + 8, True), (LARGE // 8 - 8, False)):
-        x, weight = torch.randn(rows, 8).requires_grad_(), torch.randn(6, 8).requires_grad_()
+    for rows, ours in ((FEW_NUMBERS // 8 + 8, True), (FEW_NUMBERS // 8 - 8, False)):
+        layer, x = Linear(8, 6), torch.randn(rows, 8).requires_grad_()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            linear(x, weight).sum().backward()
-        names = {event.key for event in profile.key_averages()}
-        assert ("aten::mkldnn_convolution" in names) == ours
-        assert not names & {"aten::slow_conv_dilated2d", "aten::thnn_conv2d"}
-    torch.set_num_threads(before)
+            layer(x).sum().backward()
+        calls = {event.key: event.count for event in profile.key_averages()}
+        assert calls.get("mkldnn::_linear_pointwise", 0) == (3 if ours else 0)
+        assert ("aten::addmm" in calls) != ours
 
 
 def test_differentiates_twice():
     """As for forces that are trained on."""
-    x, weight = torch.randn(40, 8).requires_grad_(), torch.randn(6, 8).requires_grad_()
+    layer, plain = make_layer(8, 6)
+    x = torch.randn(40, 8).requires_grad_()
     found = []
-    for f in (linear, F.linear):
-        (force,) = torch.autograd.grad(f(x, weight).tanh().sum(), x, create_graph=True)
-        found.append(torch.autograd.grad(force.square().sum(), (x, weight)))
-    for mine, plain in zip(*found, strict=True):
-        assert relative(mine, plain) < 1e-5
+    for f in (layer, plain):
+        (force,) = torch.autograd.grad(f(x).tanh().sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(force.square().sum(), (x, f.weight)))
+    for mine, other in zip(*found, strict=True):
+        assert relative(mine, other) < 1e-5
 
 
 def test_any_leading_shape_and_no_rows():
@@ -72,23 +78,10 @@ def test_any_leading_shape_and_no_rows():
 
 @pytest.mark.parametrize("case", ["double precision", "mixed precision"])
 def test_pytorch_decides_elsewhere(case):
-    x, weight = torch.randn(20, 4), torch.randn(3, 4).requires_grad_()
+    layer, x = Linear(4, 3), torch.randn(20, 4)
     if case == "double precision":
-        x, weight = x.double(), weight.detach().double().requires_grad_()
+        layer, x = layer.double(), x.double()
     with torch.autocast("cpu", torch.bfloat16, enabled=case == "mixed precision"):
-        out = linear(x, weight)
+        out = layer(x)
     assert "OneDNNLinear" not in type(out.grad_fn).__name__
     assert out.dtype == (torch.bfloat16 if case == "mixed precision" else torch.float64)
-
-
-@pytest.mark.parametrize("many", [1, 2**31])
-def test_either_library_makes_weight_gradients(many, monkeypatch):
-    """Which one does depends on the vectors of the CPU; both are held to double precision here."""
-    monkeypatch.setattr("gigp.nn.linear.MANY", many)
-    grad, x, weight = torch.randn(4099, 24), torch.randn(4099, 40), torch.randn(24, 40)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        found = weight_gradient(grad, x, weight)
-    assert relative(found.double(), grad.double().t() @ x.double()) < 1e-5
-    assert any("convolution_backward" in event.key for event in profile.key_averages()) == (
-        many > 1
-    )

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from gigp.backbones.lieconv.native import call, use_native
 from gigp.distributed import world_size
-from gigp.nn.linear import Linear, input_gradient, product, use_cpu_kernels, weight_gradient
+from gigp.nn.linear import Linear
 from gigp.nn.norm import BatchNorm, NormSequential, RowWeights
 
-BLOCK = 16384  # rows that stay in the cache from one operation to the next: 2 MB for 32 channels
+NATIVE_WIDTHS = [32, 32, 16]  # of the layers that native.c computes
+MAX_NATIVE_INPUTS = 15
+STATISTICS = 160 + 16 * 16  # of the layers, and moments of the inputs
 
 
 def norm_swish(channels: int, norm: bool = True, same_rows: bool = False) -> list[nn.Module]:
@@ -25,9 +27,9 @@ def norm_swish(channels: int, norm: bool = True, same_rows: bool = False) -> lis
 class KernelMLP(NormSequential):
     """MLP with a norm and a swish after every layer, the last included.
 
-    On a CPU, evaluation works through the rows block by block, and so does training where they are
-    so many that memory decides the speed (`Blockwise`): the same numbers up to rounding, in a third
-    of the memory.
+    The modules, one after the other, are the definition. On a CPU, native.c computes the same for
+    the published widths, up to rounding; not where gradients of the inputs are needed, or where
+    several processes share the statistics.
 
     Args:
         sizes: channels of the input and of every layer.
@@ -39,134 +41,119 @@ class KernelMLP(NormSequential):
         super().__init__()
         for i, o in pairwise(sizes):
             self.extend([Linear(i, o), *norm_swish(o, norm, same_rows)])
-        self.norm = norm
+        self.same_rows = same_rows
+        self.native_sizes = (
+            norm and sizes[1:] == NATIVE_WIDTHS and 1 <= sizes[0] <= MAX_NATIVE_INPUTS
+        )
 
     def forward(self, x: Tensor, weights: RowWeights | None = None) -> Tensor:
         """(E, sizes[0]) -> (E, sizes[-1]); `weights`, where given, are the rows that count."""
-        if weights is not None or not (self.norm and use_cpu_kernels(x)):
+        if weights is not None or not self._use_native(x):
             return super().forward(x, weights)
-        layers = list(zip(list(self)[0::3], list(self)[1::3], strict=True))
-        if not (self.training or torch.is_grad_enabled()):
-            return evaluate(x, layers)
-        learns = self.training and torch.is_grad_enabled() and not x.requires_grad
-        # whose numbers of rows may ask for different ways
-        if not (learns and len(x) > 4 * BLOCK) or world_size() > 1:
-            return super().forward(x)
-        parameters = [p for linear, norm in layers for p in (linear.weight, norm.weight, norm.bias)]
-        out, *statistics = Blockwise.apply(x, self[1].eps, *parameters)
-        with torch.no_grad():
-            for (linear, norm), (mean, var) in zip(layers, statistics, strict=True):
-                norm.running_mean.lerp_(mean + linear.bias, norm.momentum)
-                norm.running_var.lerp_(var * len(x) / (len(x) - 1), norm.momentum)
+        linears, norms = list(self)[0::3], list(self)[1::3]
+        eps = torch.tensor([norm.eps for norm in norms], dtype=torch.double)
+        parameters = [
+            p
+            for linear, norm in zip(linears, norms, strict=True)
+            for p in (linear.weight, norm.weight, norm.bias)
+        ]
+        if not self.training:
+            means = [
+                norm.running_mean - linear.bias for linear, norm in zip(linears, norms, strict=True)
+            ]
+            return evaluate(x, eps, parameters, means, [norm.running_var for norm in norms])
+        out, *moments = NativeKernelMLP.apply(x, eps, *parameters)
+        means, variances = moments[0::2], moments[1::2]
+        for linear, norm, mean, var in zip(linears, norms, means, variances, strict=True):
+            norm.track(mean + linear.bias.detach(), var * (len(x) / (len(x) - 1)))
         return out
 
+    def _use_native(self, x: Tensor) -> bool:
+        if not self.native_sizes or x.requires_grad or len(x) < 2:
+            return False
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        several_processes = world_size() > 1 and not self.same_rows
+        if several_processes if self.training else learns:
+            return False
+        return use_native(x, *self.parameters())
 
-def evaluate(x: Tensor, layers: list[tuple[nn.Linear, nn.BatchNorm1d]]) -> Tensor:
-    """The kernel MLP in evaluation, block by block, with every batch norm taken into the linear
-    layer before it.
+
+def evaluate(
+    x: Tensor, eps: Tensor, parameters: list[Tensor], means: list[Tensor], variances: list[Tensor]
+) -> Tensor:
+    """The kernel MLP by native.c with given means and variances of the linear layers' outputs
+    without bias, (E, a) -> (E, 16).
     """
-    folded = []
-    for linear, norm in layers:
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        folded.append(
-            (linear.weight * scale[:, None], (linear.bias - norm.running_mean) * scale + norm.bias)
+    pairs = zip(means, variances, strict=True)
+    statistics = torch.cat([s.detach() for pair in pairs for s in pair]).double()
+    x, parameters = x.contiguous(), [p.detach().contiguous() for p in parameters]
+    center = x.new_zeros(x.shape[1])
+    out = x.new_empty(len(x), NATIVE_WIDTHS[-1])
+    call("kernel_mlp_evaluate", x, *x.shape, center, parameters, eps, statistics, out)
+    return out
+
+
+def plain_mlp(x: Tensor, eps: Tensor, *parameters: Tensor) -> Tensor:
+    """The kernel MLP in training, without the biases of linear layers, which norms remove."""
+    for i, layer_eps in enumerate(eps.tolist()):
+        weight, gamma, beta = parameters[3 * i : 3 * i + 3]
+        h = F.linear(x, weight)
+        x = F.silu(F.batch_norm(h, None, None, gamma, beta, training=True, eps=layer_eps))
+    return x
+
+
+class NativeKernelMLP(torch.autograd.Function):
+    """`plain_mlp` by native.c; returns also mean and variance of each linear layer's output."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        x, parameters = x.contiguous(), tuple(p.contiguous() for p in parameters)
+        rows, inputs = x.shape
+        # subtracted from the inputs, so that their variance does not cancel against their mean
+        center = x[:64].mean(0)
+        h2, h3, out = (x.new_empty(rows, width) for width in (32, 16, 16))
+        statistics = x.new_empty(STATISTICS, dtype=torch.double)
+        call(
+            "kernel_mlp_forward",
+            x,
+            rows,
+            inputs,
+            center,
+            list(parameters),
+            eps,
+            statistics,
+            h2,
+            h3,
+            out,
         )
-    out = []
-    for rows in x.split(BLOCK):
-        for weight, bias in folded:
-            rows = F.silu(product(rows, weight, bias), inplace=True)
-        out.append(rows)
-    return torch.cat(out)
-
-
-class Blockwise(torch.autograd.Function):
-    """The kernel MLP in training, block by block; keeps only what the linear layers return.
-
-    Layer l takes a, the output of the layer before it, to h = a W' and swish(h * scale + shift),
-    where scale and shift are those of batch norm over all rows. The bias before a norm has no
-    effect and no gradient.
-    """
+        ctx.save_for_backward(x, center, eps, statistics, h2, h3, *parameters)
+        moments = list(statistics[:160].to(x.dtype).split([32, 32, 32, 32, 16, 16]))
+        moments[0] = moments[0] + parameters[0] @ center
+        ctx.mark_non_differentiable(*moments)
+        return out, *moments
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float, *parameters: Tensor) -> tuple[Tensor, ...]:
-        num, before, affine = len(x), x.split(BLOCK), ()
-        layers, statistics = [], []
-        for weight, gamma, beta in zip(*[iter(parameters)] * 3, strict=True):
-            h, sums = [], x.new_zeros(2, len(weight), dtype=torch.double)
-            for a in before:
-                h.append(product(_swish(a, *affine), weight))
-                sums += torch.stack([h[-1].sum(0), h[-1].square().sum(0)])
-            mean = sums[0] / num
-            var = (sums[1] / num - mean.square()).clamp(min=0)
-            inverse = (var + eps).rsqrt()
-            before, affine = (
-                h,
-                ((gamma * inverse).to(x.dtype), (beta - mean * gamma * inverse).to(x.dtype)),
-            )
-            layers += [*h, *affine, mean, inverse]
-            statistics.append(torch.stack([mean, var]).to(x.dtype))
-        out = x.new_empty(num, before[0].shape[1])
-        scale, shift = affine
-        for h, o in zip(before, out.split(BLOCK), strict=True):
-            F.silu(torch.addcmul(shift, h, scale, out=o), inplace=True)
-        ctx.save_for_backward(x, *layers, *parameters[::3])
-        ctx.mark_non_differentiable(*statistics)
-        return out, *statistics
-
-    @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        x, *kept = ctx.saved_tensors
-        num, blocks = len(x), x.split(BLOCK)
-        size = len(blocks) + 4
-        depth = len(kept) // (size + 1)
-        layers, weights = (
-            [kept[size * i : size * (i + 1)] for i in range(depth)],
-            kept[size * depth :],
+        x, center, eps, statistics, h2, h3, *parameters = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is differentiated again
+            out = plain_mlp(x, eps, *parameters)
+            return None, None, *torch.autograd.grad(out, parameters, grad, create_graph=True)
+        rows, inputs = x.shape
+        gradients = [torch.empty_like(p) for p in parameters]
+        dz2 = torch.empty_like(h2)
+        call(
+            "kernel_mlp_backward",
+            x,
+            rows,
+            inputs,
+            center,
+            list(parameters),
+            eps,
+            statistics,
+            h2,
+            h3,
+            grad.contiguous(),
+            dz2,
+            gradients,
         )
-        gradients: list[Tensor] = []
-        *h, scale, shift, _, _ = layers[-1]
-        sums = _zeros(grad)
-        dz = [
-            _swish_backward(g, a, scale, shift, sums)
-            for g, a in zip(grad.split(BLOCK), h, strict=True)
-        ]
-        for i in reversed(range(depth)):
-            *h, scale, _, mean, inverse = layers[i]
-            dbeta, dgamma = sums[0], inverse * (sums[1] - mean * sums[0])
-            # batch norm: dh = scale * (dz - mean(dz) - xhat * mean(dz * xhat)) = scale * dz + slope
-            # * h + offset
-            slope = -scale * inverse * dgamma / num
-            offset = (-scale * dbeta / num - slope * mean).to(x.dtype)
-            slope = slope.to(x.dtype)
-            *before, scale_before, shift_before, _, _ = (
-                layers[i - 1] if i else (*blocks, *[None] * 4)
-            )
-            dweight, sums = torch.zeros_like(weights[i]), _zeros(before[0])
-            for j, a in enumerate(before):
-                dh = torch.addcmul(offset, h[j], slope).addcmul_(dz[j], scale)
-                s = _swish(a, scale_before, shift_before)
-                dweight += weight_gradient(dh, s, weights[i])
-                if i:
-                    dz[j] = _swish_backward(
-                        input_gradient(dh, s, weights[i]), a, scale_before, shift_before, sums
-                    )
-            gradients = [dweight, dgamma.to(x.dtype), dbeta.to(x.dtype), *gradients]
         return None, None, *gradients
-
-
-def _zeros(h: Tensor) -> Tensor:
-    """For the sums of dz and of dz * h over the rows, (2, channels), in double precision."""
-    return h.new_zeros(2, h.shape[1], dtype=torch.double)
-
-
-def _swish(h: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-    """swish(h * scale + shift); the input of the MLP, without a scale, as it is."""
-    return h if scale is None else F.silu(torch.addcmul(shift, h, scale), inplace=True)
-
-
-def _swish_backward(grad: Tensor, h: Tensor, scale: Tensor, shift: Tensor, sums: Tensor) -> Tensor:
-    """Gradient dz of z = h * scale + shift; adds to the sums of dz and dz * h."""
-    dz = torch.ops.aten.silu_backward(grad, torch.addcmul(shift, h, scale))
-    sums += torch.stack([dz.sum(0), (dz * h).sum(0)])
-    return dz

@@ -4,15 +4,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from gigp.backbones.lieconv.convolution import Convolution
+from gigp.backbones.lieconv.convolution import NativeConvolution, use_native_convolution
 from gigp.backbones.lieconv.kernel import KernelMLP
-from gigp.backbones.lieconv.neighborhood import Neighborhood, TableNeighborhood
+from gigp.backbones.lieconv.neighborhood import Neighborhood
 from gigp.errors import check_choice
-from gigp.nn.linear import Linear, use_cpu_kernels
+from gigp.nn.linear import Linear
 
-# rows of outer products that outgrow the cache; with fewer, one product with W is faster than
-# several
-MANY = 4096
 KernelNorm = Literal["batch", "none"]
 
 
@@ -64,12 +61,9 @@ class LieConv(nn.Module):
             (Q, S, c_out).
         """
         kernel = self.kernel(neighborhood.pairs, neighborhood.weights)  # (E, k)
-        rows = len(neighborhood.count) * feat.shape[1]  # Q * S
-        blockwise = use_cpu_kernels(feat) and isinstance(neighborhood, TableNeighborhood)
-        if blockwise and rows > MANY and not neighborhood.pairs.requires_grad:
-            out = Convolution.apply(
-                kernel, feat, self.linear.weight, self.linear.bias, neighborhood
-            )
+        if use_native_convolution(kernel, feat, neighborhood):
+            weight, bias = self.linear.weight, self.linear.bias
+            out = NativeConvolution.apply(kernel, feat, weight, bias, neighborhood)
         else:
             # (Q, S, k * c_in) -> (Q, S, c_out)
             out = self.linear(neighborhood.sum(kernel, feat))

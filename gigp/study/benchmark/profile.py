@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from gigp.backbones.lieconv.native import plain_pytorch
 from gigp.study.benchmark.cases import BATCHES
 from gigp.study.benchmark.machine import Shape
 from gigp.study.benchmark.models import BenchModel
@@ -27,6 +28,9 @@ KINDS: dict[str, str] = {
         "embedding_dense_backward gather scatter_add_"
     ),
     "choice of neighbors": "topk uniform_ sort where nonzero le argmax minimum",
+    "native.c": (
+        "NativeKernelMLP NativeKernelMLPBackward NativeConvolution NativeConvolutionBackward"
+    ),
     "optimizer": "_fused_adam_ Optimizer.step#Adam.step",
 }
 KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split()}
@@ -74,13 +78,16 @@ class Traffic(TorchDispatchMode):
 
 
 def count_work(model: BenchModel) -> dict[str, Any]:
-    """Floating-point operations, bytes and the largest products of one training step."""
+    """Floating-point operations, bytes and the largest products of one training step, in plain
+    PyTorch: native.c calls no operations that could be counted.
+    """
     model.model.train()
     onednn = {torch.ops.mkldnn._linear_pointwise: linear_flops}
-    with FlopCounterMode(display=False, custom_mapping=onednn) as flops:
-        model.train_step(0)
-    with Traffic() as traffic:
-        model.train_step(0)
+    with plain_pytorch():
+        with FlopCounterMode(display=False, custom_mapping=onednn) as flops:
+            model.train_step(0)
+        with Traffic() as traffic:
+            model.train_step(0)
     return {
         "gflop": flops.get_total_flops() / 1e9,
         "gbyte": traffic.bytes / 1e9,

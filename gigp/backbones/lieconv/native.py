@@ -1,0 +1,186 @@
+"""Compile and call native.c, which computes the hot loops of LieConv on a CPU.
+
+The file is compiled on first use with `$CC` or `cc` into the user's cache. Without a compiler, or
+with `GIGP_NATIVE=0` in the environment, plain PyTorch computes the same.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gigp.nn.linear import use_cpu_kernels
+
+SOURCE = Path(__file__).with_name("native.c")
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=gnu11", "-fopenmp", "-fPIC", "-shared")
+DIGEST_BYTES = 32  # at the end of a compiled file: tells a damaged one
+log = logging.getLogger(__name__)
+_use_plain = False
+
+
+class NativeError(Exception):
+    """native.c cannot be used; the message says why."""
+
+
+@contextmanager
+def plain_pytorch() -> Iterator[None]:
+    """Compute by plain PyTorch inside the block."""
+    global _use_plain
+    before, _use_plain = _use_plain, True
+    try:
+        yield
+    finally:
+        _use_plain = before
+
+
+def use_native(*tensors: Tensor) -> bool:
+    """Whether native.c may compute with these tensors: single precision on a CPU, in eager mode."""
+    return (
+        not _use_plain
+        and all(x.dtype == torch.float32 and use_cpu_kernels(x) for x in tensors)
+        and library() is not None
+    )
+
+
+def native_status() -> str:
+    """What computes the hot loops of LieConv on the CPU, for a run's record."""
+    return _load()[1]
+
+
+def library() -> ctypes.CDLL | None:
+    """The compiled file; None where it cannot be used."""
+    return _load()[0]
+
+
+def call(name: str, *arguments: Tensor | list[Tensor] | int) -> None:
+    """Call a function of native.c with as many threads as PyTorch uses.
+
+    Args:
+        name: name of the function.
+        arguments: contiguous tensors and lists of them, passed as pointers, and integers.
+
+    Raises:
+        MemoryError: the function found no memory.
+    """
+    loaded = library()
+    assert loaded is not None
+    converted = [_convert(x) for x in (*arguments, torch.get_num_threads())]
+    if loaded[name](*converted) != 0:
+        raise MemoryError(f"no memory for {name} of {SOURCE.name}.")
+
+
+def _convert(x: Tensor | list[Tensor] | int) -> object:
+    if isinstance(x, Tensor):
+        assert x.is_contiguous()
+        return ctypes.c_void_p(x.data_ptr())
+    if isinstance(x, list):
+        return (ctypes.c_void_p * len(x))(*(_convert(t) for t in x))
+    return ctypes.c_int64(x)
+
+
+@cache
+def _load() -> tuple[ctypes.CDLL | None, str]:
+    """The compiled file or None, and what to say of it."""
+    if os.environ.get("GIGP_NATIVE", "1") == "0":
+        return None, "plain PyTorch (GIGP_NATIVE=0)"
+    try:
+        loaded = load()
+    except NativeError as error:
+        log.warning("LieConv runs on plain PyTorch, up to twice as slow: %s", error)
+        return None, f"plain PyTorch ({error})"
+    return loaded, f"native ({ctypes.c_int64.in_dll(loaded, 'vector_bits').value}-bit vectors)"
+
+
+def load(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
+    """Load the compiled file from the cache, after compiling it where it is missing or damaged.
+
+    Raises:
+        NativeError: it cannot be compiled, stored or loaded.
+    """
+    flags = (*flags, *openmp_of_torch())
+    compiler = os.environ.get("CC") or "cc"
+    path = cache_folder() / f"lieconv-{cache_key(compiler, flags)}.so"
+    if not is_intact(path):
+        compile_to(path, compiler, flags)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NativeError(f"{path} cannot be loaded: {error}") from error
+
+
+def cache_folder() -> Path:
+    """Where compiled files are kept: gigp/ in $XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gigp"
+
+
+def cache_key(compiler: str, flags: tuple[str, ...]) -> str:
+    """A name for what a compiled file depends on: source, compiler, flags and processor."""
+    parts = [SOURCE.read_text(), compiler, *flags, platform.machine(), processor_features()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def processor_features() -> str:
+    """Instruction sets of the processor, which -march=native uses; empty where unknown."""
+    with suppress(OSError):  # /proc exists on Linux only
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = ("flags", "Features", "model name")
+        return "\n".join(sorted({line for line in lines if line.startswith(names)}))
+    return platform.processor()
+
+
+def openmp_of_torch() -> tuple[str, ...]:
+    """Linker options for the OpenMP library that PyTorch has loaded: with a second one, the threads
+    of both would compete for the cores.
+    """
+    with suppress(OSError):  # /proc exists on Linux only
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            path = line.split(maxsplit=5)[-1]
+            if Path(path).name.startswith("libgomp"):
+                return "-Wl,--as-needed", path
+    return ()
+
+
+def is_intact(path: Path) -> bool:
+    """Whether a compiled file exists and ends with the digest of what comes before."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]
+
+
+def compile_to(path: Path, compiler: str, flags: tuple[str, ...]) -> None:
+    """Compile native.c, and put it in its place in one step: other processes, which may do the same
+    at the same time, see a whole file or none.
+
+    Raises:
+        NativeError: no compiler, an error of the compiler, or a folder that cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="compiling-") as folder:
+            out = Path(folder) / path.name
+            # libraries come after what needs them
+            command = [compiler, str(SOURCE), "-o", str(out), *flags, "-lm"]
+            log.info("compiling %s: %s", SOURCE.name, " ".join(command))
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[0]
+                raise NativeError(f"{compiler} cannot compile {SOURCE.name}: {reason}")
+            content = out.read_bytes()
+            out.write_bytes(content + hashlib.sha256(content).digest())
+            out.replace(path)
+    except FileNotFoundError as error:
+        raise NativeError(f"there is no C compiler {compiler!r}; set CC to one") from error
+    except OSError as error:
+        raise NativeError(f"{path.parent} cannot be written: {error}") from error
