@@ -74,7 +74,12 @@ class BatchNorm(nn.BatchNorm1d):
 
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:
-        """Move the running statistics towards mean and unbiased variance of a batch, (channels,)."""
+        """Move the running statistics towards those of a batch.
+
+        Args:
+            mean: mean of the batch, (channels,).
+            var: unbiased variance of the batch, (channels,).
+        """
         momentum = self.momentum
         if momentum is None:  # cumulative average
             self.num_batches_tracked += 1

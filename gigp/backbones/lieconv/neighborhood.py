@@ -14,10 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gigp.nn.linear import use_cpu_kernels
 from gigp.nn.norm import RowWeights
 
-ALL = slice(None)
 OUTSIDE = 2.0  # random keys of points in a ball are below 1
 
 
@@ -163,7 +161,8 @@ class TableNeighborhood(Neighborhood):
 
     def sum(self, kernel: Tensor, feat: Tensor) -> Tensor:
         tables = self.tables(kernel)
-        return outer_sums(tables, [self.values(feat, i) for i in range(len(tables))])
+        sums = [outer_sum(table, self.values(feat, i)) for i, table in enumerate(tables)]
+        return concatenate(sums)
 
     def tables(self, x: Tensor) -> list[Tensor]:
         """Values of the pairs (E, k) as dense tables (g, n, m, k), 0 where a pair does not
@@ -184,25 +183,13 @@ class TableNeighborhood(Neighborhood):
             t.view(*shape, -1) for t, shape in zip(x.split(sizes), self.table_shapes, strict=True)
         ]
 
-    def values(self, feat: Tensor, table: int, clouds: slice = ALL) -> Tensor:
-        """Features of the points in some clouds of a table, (b, n, S, c)."""
+    def values(self, feat: Tensor, table: int) -> Tensor:
+        """Features of the points of a table, (g, n, S, c)."""
         if self.index is None:
-            return self._points(feat, table)[clouds]
+            points = feat[self.starts[table] : self.starts[table + 1]]
+            return points.unflatten(0, self.shapes[table][:2])
         # embedding: a gather whose gradient is summed in the same order by any number of threads
-        return F.embedding(self.index[clouds], feat.flatten(1)).unflatten(2, feat.shape[1:])
-
-    def add_values(self, values: Tensor, feat: Tensor, table: int, clouds: slice = ALL) -> None:
-        """Add (b, n, S * c) to the features of those points."""
-        if self.index is None:
-            self._points(feat, table)[clouds].flatten(2).add_(values)
-        else:
-            feat.flatten(1).index_add_(0, self.index[clouds].flatten(), values.flatten(0, 1))
-
-    def _points(self, feat: Tensor, table: int) -> Tensor:
-        """Rows of a group of clouds, (g, n, S, c)."""
-        return feat[self.starts[table] : self.starts[table + 1]].unflatten(
-            0, self.shapes[table][:2]
-        )
+        return F.embedding(self.index, feat.flatten(1)).unflatten(2, feat.shape[1:])
 
 
 def outer_sum(table: Tensor, values: Tensor) -> Tensor:
@@ -211,21 +198,6 @@ def outer_sum(table: Tensor, values: Tensor) -> Tensor:
     # (g, m * k, S * c)
     sums = table.flatten(2).transpose(1, 2) @ values.flatten(2)
     return sums.view(g * m, k, *values.shape[2:]).transpose(1, 2).flatten(2)
-
-
-def outer_sums(tables: list[Tensor], values: list[Tensor]) -> Tensor:
-    """`outer_sum` of several tables one below the other, (Q, S, k * c).
-
-    Without gradients the products of a single feature map go where they belong, which saves a copy.
-    """
-    _, _, maps, channels = values[0].shape
-    if len(tables) == 1 or maps > 1 or torch.is_grad_enabled() or not use_cpu_kernels(values[0]):
-        return concatenate([outer_sum(t, v) for t, v in zip(tables, values, strict=True)])
-    sizes = [t.shape[0] * t.shape[2] for t in tables]
-    out = values[0].new_empty(sum(sizes), 1, tables[0].shape[3] * channels)
-    for table, value, part in zip(tables, values, out.split(sizes), strict=True):
-        torch.bmm(table.flatten(2).mT, value.flatten(2), out=part.view(len(table), -1, channels))
-    return out
 
 
 def concatenate(tensors: list[Tensor]) -> Tensor:
