@@ -23,13 +23,19 @@ class PointCloudModel(nn.Module):
         out_channels: numbers to predict for each cloud.
         pool_on: `outputs`, the head predicts for every point and the pool combines the predictions
             (as published); `features`, the pool combines hidden features and the head follows.
+        head: False where the features are outputs already; the model is then a pool alone.
 
     Raises:
         InputError: a pool over outputs that does not return one number for each of them.
     """
 
     def __init__(
-        self, backbone: Backbone, pool: Pool, out_channels: int, pool_on: PoolOn = "outputs"
+        self,
+        backbone: Backbone,
+        pool: Pool,
+        out_channels: int,
+        pool_on: PoolOn = "outputs",
+        head: bool = True,
     ) -> None:
         super().__init__()
         check_choice("pool_on", pool_on, PoolOn)
@@ -40,9 +46,9 @@ class PointCloudModel(nn.Module):
                 "predicted for every point; use pool_on=features, where the head comes after the "
                 "pool."
             )
-        self.head = nn.Linear(
-            backbone.out_channels if pool_on == "outputs" else pool.out_channels, out_channels
-        )
+        self.out_channels = out_channels
+        channels = backbone.out_channels if pool_on == "outputs" else pool.out_channels
+        self.head = nn.Linear(channels, out_channels) if head else nn.Identity()
 
     def forward(self, cloud: PointCloud) -> Tensor:
         """(B, N, ...) cloud -> (B, out_channels)."""

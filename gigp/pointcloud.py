@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gigp.errors import InputError, needs_extra
+from gigp.errors import InputError
 
 
 class PointCloud(NamedTuple):
@@ -30,21 +30,38 @@ class PointCloud(NamedTuple):
 
     @classmethod
     def from_pyg(cls, data: Any) -> "PointCloud":
-        """Pad a graph or a batch of graphs of PyTorch Geometric: its `pos`, its `x` (or no
-        channels), its `batch`.
+        """Pad a graph or a batch of graphs of PyTorch Geometric.
+
+        Args:
+            data: `pos` (N, d), `x` (N, c) or None for no channels, `batch` (N,) in any order, and
+                `mass` (N,) where it has one.
 
         Raises:
-            InputError: it has no positions.
+            InputError: it is no graph, or has no positions.
         """
-        with needs_extra("pyg"):  # only here: it takes a second to import
-            from torch_geometric.utils import to_dense_batch
+        pos = getattr(data, "pos", None)
+        if not isinstance(pos, Tensor):
+            raise InputError(
+                f"{type(data).__name__} has no positions; a point cloud is made from a graph of "
+                "PyTorch Geometric with data.pos, (N, d)."
+            )
+        batch = getattr(data, "batch", None)
+        if batch is None:
+            batch = pos.new_zeros(len(pos), dtype=torch.long)
+        num = getattr(data, "num_graphs", 1)
+        batch, order = batch.sort(stable=True)
+        sizes = batch.bincount(minlength=num)  # (B,)
+        place = torch.arange(len(batch), device=pos.device) - (sizes.cumsum(0) - sizes)[batch]
+        largest = int(sizes.max()) if len(sizes) else 0
+        mask = torch.arange(largest, device=pos.device) < sizes[:, None]  # (B, N)
 
-        if data.pos is None:
-            raise InputError(f"{data} has no positions; a point cloud needs data.pos, (N, d).")
-        batch, num = getattr(data, "batch", None), getattr(data, "num_graphs", 1)
-        feat = data.pos[:, :0] if data.x is None else data.x
-        pos, mask = to_dense_batch(data.pos, batch, batch_size=num)
-        return cls(pos, to_dense_batch(feat, batch, batch_size=num)[0], mask)
+        def padded(values: Tensor) -> Tensor:
+            out = values.new_zeros(*mask.shape, *values.shape[1:])
+            return out.index_put((batch, place), values[order])
+
+        feat = pos[:, :0] if data.x is None else data.x
+        mass = getattr(data, "mass", None)
+        return cls(padded(pos), padded(feat), mask, mass=None if mass is None else padded(mass))
 
 
 def masked(x: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
@@ -70,7 +87,9 @@ def center_points(pos: Tensor, mask: Tensor, weight: Tensor | None = None) -> Te
         count = mask.sum(-1)[..., None, None].clamp(min=1)  # (B, 1, 1)
         return pos - masked(pos, mask).sum(-2, keepdim=True) / count
     weight = masked(weight.unsqueeze(-1), mask)  # (B, N, 1)
-    return pos - masked(weight * pos, mask).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True)
+    total = weight.sum(-2, keepdim=True)
+    total = total.masked_fill(total == 0, 1)  # of clouds without points
+    return pos - masked(weight * pos, mask).sum(-2, keepdim=True) / total
 
 
 class Sizes:

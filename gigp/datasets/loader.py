@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gigp.backbones.base import Atoms
+from gigp.datasets.targets import Target
 from gigp.errors import InputError, needs_extra
 from gigp.pointcloud import PointCloud
 
@@ -111,9 +112,14 @@ class PointCloudDataModule(L.LightningDataModule):
         in_channels: of the input features.
         out_dim: numbers to predict for each cloud.
         dim: of the positions.
+        targets: quantities to predict; none for classification.
+        per_point_outputs: the features are outputs of a model for every point, which a pool
+            combines without a head.
         grid: positions that all clouds share, (N, d), or None.
         atoms: what the points are, where they are atoms, or None.
         indices: of the samples of each part in the order of the source, (n,).
+        values: targets of all samples in internal units, references subtracted, (M, T); classes,
+            (M,).
         description: what a record says about the data, their `source` and the `sha256` of their
             arrays included.
     """
@@ -122,6 +128,9 @@ class PointCloudDataModule(L.LightningDataModule):
     in_channels: int
     out_dim: int
     dim: int
+    targets: tuple[Target, ...] = ()
+    per_point_outputs: bool = False
+    values: Tensor
     grid: Tensor | None = None
     atoms: Atoms | None = None
     indices: dict[Part, Tensor]
@@ -183,6 +192,15 @@ class PointCloudDataModule(L.LightningDataModule):
                 + "\n  ".join(differences)
                 + "\nBring them back, or start anew with overwrite=true."
             )
+
+    def train_targets(self) -> Tensor:
+        """Targets of the training set in internal units, references subtracted, (n, T)."""
+        return self.values[self.indices["train"]]
+
+    def target_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training targets, (T,)."""
+        targets = self.train_targets().double()
+        return targets.mean(0).float(), targets.std(0).clamp(min=1e-12).float()
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", self.batch_size, shuffle=True)

@@ -106,10 +106,6 @@ class OrbitClouds(PointCloudDataModule):
             "limit": {"mean and sum": best_of_sums(self.x[test].sum(1), self.values[test, 0])},
         }
 
-    def train_targets(self) -> Tensor:
-        """Targets of the training set, (n, 1)."""
-        return self.values[self.indices["train"]]
-
     def get_batch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
         x = self.x[indices]
         mask = torch.ones_like(x, dtype=torch.bool)

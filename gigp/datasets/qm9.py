@@ -131,10 +131,6 @@ class QM9(PointCloudDataModule):
             self.positions /= self.positions_std
         self.description = self._describe(digest_of(arrays))
 
-    def train_targets(self) -> Tensor:
-        """Targets of the training set in internal units, references subtracted, (n, T)."""
-        return self.values[self.indices["train"]]
-
     def atom_values(self) -> Tensor:
         """Reference values by nuclear charge in internal units, (10, T) float64: what to add back,
         atom by atom, to a prediction.

@@ -76,10 +76,8 @@ class RotMNIST(PointCloudDataModule):
         if hasattr(self, "indices"):
             return
         arrays = self._load()
-        self.images, self.labels = (
-            torch.from_numpy(arrays["images"]),
-            torch.from_numpy(arrays["labels"]).long(),
-        )
+        self.images = torch.from_numpy(arrays["images"])  # (M, 28, 28)
+        self.labels = self.values = torch.from_numpy(arrays["labels"]).long()  # (M,)
         fit, test = POOLS[self.source]
         held_out = VALIDATION[self.source]
         parts = torch.arange(fit + test).split([fit - held_out, held_out, test])

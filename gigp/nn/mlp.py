@@ -1,17 +1,16 @@
-"""Multilayer perceptrons, and how they start as the identity."""
+"""Multilayer perceptrons, and their start as the identity."""
 
 from itertools import pairwise
 from typing import Literal
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from gigp.errors import InputError
-from gigp.nn.linear import Linear
+from gigp.errors import InputError, check_choice
+from gigp.nn.linear import Linear, use_cpu_kernels
 
 Activation = Literal["relu", "silu"]
-
-
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
@@ -19,40 +18,94 @@ def mlp(
     in_channels: int, out_channels: int, layers: int, width: int, activation: Activation = "relu"
 ) -> nn.Sequential:
     """MLP with `layers` hidden layers of `width` units."""
+    check_choice("activation", activation, Activation)
     sizes = [in_channels, *[width] * layers]
-    hidden = [m for i, o in pairwise(sizes) for m in (Linear(i, o), ACTIVATIONS[activation]())]
-    return nn.Sequential(*hidden, Linear(sizes[-1], out_channels))
+    modules: list[nn.Module] = []
+    for size, next_size in pairwise(sizes):
+        modules += [Linear(size, next_size), ACTIVATIONS[activation]()]
+    return nn.Sequential(*modules, Linear(sizes[-1], out_channels))
+
+
+def identity_mlp(
+    channels: int,
+    *,
+    extra_inputs: int = 0,
+    hidden_layers: int = 2,
+    hidden_channels: int | None = None,
+    activation: Activation = "relu",
+) -> nn.Sequential:
+    """MLP of all pools: `channels` + `extra_inputs` -> `channels`, starts as the identity.
+
+    Args:
+        channels: number of channels c that come in and go out.
+        extra_inputs: number of further inputs, which the start ignores.
+        hidden_layers: number of hidden layers.
+        hidden_channels: width of the hidden layers; None: max(64, 2c). At least 2c.
+        activation: `relu` or `silu`.
+    """
+    width = hidden_channels or max(64, 2 * channels)
+    phi = mlp(channels + extra_inputs, channels, hidden_layers, width, activation)
+    start_as_identity(phi, channels)
+    return phi
 
 
 @torch.no_grad()
 def start_as_identity(phi: nn.Sequential, channels: int) -> None:
-    """Make an MLP return its first `channels` inputs through pairs relu(x) - relu(-x) = x, exactly,
-    or, to rounding, silu(x) - silu(-x) = x.
+    """Make an MLP return its first `channels` inputs.
 
-    Units beyond those pairs keep their random inputs and start with no say in the output, so they
-    can learn.
+    Pairs of units carry them: relu(x) - relu(-x) = x exactly, silu(x) - silu(-x) = x up to
+    rounding. Units beyond those pairs keep their random inputs and have output weights of 0, so
+    that they can learn.
 
     Raises:
-        InputError: the hidden layers hold fewer than 2 `channels` units.
+        InputError: a hidden layer has fewer than 2 `channels` units.
     """
-    linears = [m for m in phi if isinstance(m, nn.Linear)]
+    linears = [module for module in phi if isinstance(module, nn.Linear)]
     eye = torch.eye(channels)
     pairs = torch.cat([eye, -eye])  # (2c, c): x -> (x, -x)
-    # a rectified pair stays as it is in the next layer; another is put together and taken apart
-    # again
-    between = (
-        torch.eye(2 * channels) if any(isinstance(m, nn.ReLU) for m in phi) else pairs @ pairs.T
-    )
+    # rectified pairs pass through a layer as they are; others are subtracted and split again
+    rectified = any(isinstance(module, nn.ReLU) for module in phi)
+    between = torch.eye(2 * channels) if rectified else pairs @ pairs.T
     for i, linear in enumerate(linears):
-        rows = channels if i == len(linears) - 1 else 2 * channels
-        if i < len(linears) - 1 and linear.out_features < rows:
+        first, last = i == 0, i == len(linears) - 1
+        rows = channels if last else 2 * channels
+        if linear.out_features < rows:
             raise InputError(
                 f"{linear.out_features} hidden channels cannot hold the identity on {channels} "
                 f"features that init=mean and init=sum start from; use at least {rows}, or "
                 "init=random."
             )
-        first, last = i == 0, i == len(linears) - 1
-        block = (eye if last else pairs) if first else (pairs.T if last else between)
+        into = eye if last else pairs
+        onward = pairs.T if last else between
+        block = into if first else onward
         linear.weight[:rows] = 0
         linear.bias[:rows] = 0
         linear.weight[:rows, : block.shape[1]] = block
+
+
+def sum_mlp(phi: nn.Sequential, x: Tensor, weight: Tensor, keep: Tensor) -> Tensor:
+    """sum_k weight_k phi(x_k), without work that adds nothing.
+
+    The last layer is linear, so it follows the sum. On a CPU the others run on those rows alone
+    that `keep` names: most orbits of a small cloud are empty. On other devices, in compiled graphs
+    and under functorch they run on all rows, so that no shape depends on the data.
+
+    Args:
+        phi: MLP that ends with a linear layer.
+        x: inputs, (B, K, i).
+        weight: weights, (B, K) or (1, K), 0 where `keep` is False.
+        keep: rows that count, (B, K) or (1, K).
+
+    Returns:
+        (B, o).
+    """
+    hidden_layers, last = phi[:-1], phi[-1]
+    if use_cpu_kernels(x) and not torch._C._are_functorch_transforms_active():
+        rows = keep.expand(x.shape[:2]).flatten().nonzero().squeeze(1)  # (R,)
+        scale = weight.expand(x.shape[:2]).flatten()[rows].unsqueeze(-1)
+        values = scale * hidden_layers(x.flatten(0, 1)[rows])
+        total = values.new_zeros(len(x), values.shape[1])
+        total = total.index_add(0, rows // x.shape[1], values)  # (B, hidden)
+    else:
+        total = (weight.unsqueeze(1) @ hidden_layers(x)).squeeze(1)
+    return F.linear(total, last.weight) + weight.sum(-1, keepdim=True) * last.bias

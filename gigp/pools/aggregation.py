@@ -1,5 +1,5 @@
-"""GIGP as an aggregation of PyTorch Geometric: points in one list, with an index that says which
-graph each is of.
+"""GIGP as an aggregation of PyTorch Geometric: all points in one list, with the index of the graph
+that each belongs to.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from torch import Tensor
 from gigp.errors import InputError, needs_extra
 from gigp.groups import Group
 from gigp.pointcloud import PointCloud
-from gigp.pools.gigp import GIGP, coordinate
+from gigp.pools.gigp import GIGP
 
 with needs_extra("pyg"):
     from torch_geometric.data import Data
@@ -19,24 +19,26 @@ with needs_extra("pyg"):
 
 
 class GIGPAggregation(Aggregation):
-    """Group Invariant Global Pooling (arXiv 2305.19207) wherever PyTorch Geometric takes an
-    aggregation.
+    """Group Invariant Global Pooling (arXiv 2305.19207) as an aggregation of PyTorch Geometric.
 
         aggr = GIGPAggregation(64, SO3(), membership="hat")
         aggr.fit(train_loader)  # space the orbits over the radii of the training set
         out = aggr(x, data.batch, dim_size=data.num_graphs, pos=data.pos)
 
-    The same numbers as the dense layer `gigp.pools.gigp.GIGP`, which it holds as `pool`. `index`
-    may be unsorted, graphs may be empty. Compiles without graph breaks where `dim_size` or `ptr` is
-    given. Costs O(points x (orbits + channels)) memory beside the sums of the orbits themselves.
+    Computes the same numbers as the dense layer `gigp.GIGP`, which it holds as `pool`. `index` may
+    be unsorted, graphs may be empty. Compiles without graph breaks where `dim_size` or `ptr` is
+    given. Memory is O(points x (orbits + channels)) beside the sums of the orbits themselves.
+
+    Layers that call their aggregation without positions, as `MessagePassing` and
+    `MultiAggregation`, cannot use it: concatenate its output with theirs instead.
 
     Args:
         channels: number of feature channels.
-        group: the group whose orbits are told apart, as SO(3) or SO(2).
-        options: of `gigp.pools.gigp.GIGP`.
+        group: group whose orbits are told apart, as SO(3) or SO(2).
+        options: further options of `gigp.GIGP`.
 
     Raises:
-        InputError: as `gigp.pools.gigp.GIGP` does.
+        InputError: the same as `gigp.GIGP` raises.
     """
 
     def __init__(self, channels: int, group: Group, **options: Any) -> None:
@@ -44,9 +46,14 @@ class GIGPAggregation(Aggregation):
         self.pool = GIGP(channels, group, **options)
 
     def fit(self, batches: Iterable[Data]) -> None:
-        """Space the orbit centers over the range of the orbit coordinate on training graphs, alone
-        or in batches.
+        """Space the orbit centers over the range of the orbit coordinate on training graphs.
+
+        Args:
+            batches: graphs or batches of graphs with `pos`, and with `mass` for center=mass, as a
+                list or a data loader.
         """
+        if isinstance(batches, Data):
+            raise InputError("fit takes several graphs or batches; pass [batch], or a data loader.")
         self.pool.fit(PointCloud.from_pyg(batch) for batch in batches)
 
     def reset_parameters(self) -> None:
@@ -63,19 +70,21 @@ class GIGPAggregation(Aggregation):
         *,
         pos: Tensor | None = None,
         q: Tensor | None = None,
+        mass: Tensor | None = None,
     ) -> Tensor:
         """Pool.
 
         Args:
             x: features, (N, c).
             index: graph of every point, (N,), in any order.
-            ptr: where each of the graphs starts among sorted points, and the end, (B + 1,); in
+            ptr: first point of each graph, and the number of points, (B + 1,), for sorted points in
                 place of `index`.
             dim_size: number of graphs B; by default as many as `index` or `ptr` names.
-            dim: the dimension of the points, 0 or -2.
-            max_num_elements: not needed; part of the common signature.
+            dim: dimension of the points, 0 or -2.
+            max_num_elements: unused, part of the common signature.
             pos: positions, (N, d).
             q: orbit coordinates, (N,), in place of positions.
+            mass: masses of the points, (N,), where the pool's `center` is `mass`.
 
         Returns:
             (B, c); 0 for a graph without points.
@@ -91,15 +100,16 @@ class GIGPAggregation(Aggregation):
             index = torch.repeat_interleave(ptr.diff(), output_size=len(x))
         self._check(x, index, pos, q)
         if q is None:
-            q = self._coordinate(pos, index, dim_size)
+            q = self._coordinate(pos, index, dim_size, mass)
         # (N, K)
-        m = self.pool.orbits(q[None], torch.ones_like(q[None], dtype=torch.bool))[0].to(x.dtype)
-        # (B, K)
-        n = m.new_zeros(dim_size, m.shape[1]).index_add(0, index, m)
-        return self.pool.combine(sum_of_products(m, x, index, dim_size), n)
+        m = self.pool.orbits(q[None], torch.ones_like(q[None], dtype=torch.bool))[0]
+        m = m.to(accurate(x.dtype))
+        n = m.new_zeros(dim_size, m.shape[1]).index_add(0, index, m)  # (B, K)
+        h = sum_of_products(m, x.to(m.dtype), index, dim_size)  # (B, K, c)
+        return self.pool.combine(h.to(x.dtype), n.to(x.dtype))
 
     def _check(self, x: Tensor, index: Tensor, pos: Tensor | None, q: Tensor | None) -> None:
-        """Refuse points without a place, and arguments that do not fit together."""
+        """Refuse points without positions, and arguments that do not fit together."""
         channels, dim = self.pool.channels, self.pool.group.dim
         if (pos is None) == (q is None):
             raise InputError(
@@ -115,7 +125,7 @@ class GIGPAggregation(Aggregation):
             )
         if not x.is_floating_point():
             raise InputError(
-                f"x is of {x.dtype}, which cannot hold shares of points; pass x.float()."
+                f"x is of {x.dtype}, which cannot hold fractions of points; pass x.float()."
             )
         if index.shape != (len(x),) or index.dtype != torch.long:
             raise InputError(
@@ -126,18 +136,23 @@ class GIGPAggregation(Aggregation):
             point = int((index < 0).nonzero()[0])
             raise InputError(f"index[{point}] is {int(index[point])}; graphs are numbered from 0.")
 
-    def _coordinate(self, pos: Tensor, index: Tensor, num: int) -> Tensor:
-        """Orbit coordinates, (N,), of positions (N, d) about the centroid of each graph or about
-        the origin.
-        """
-        if self.pool.center == "centroid":
-            count = (
-                pos.new_zeros(num, 1).index_add(0, index, torch.ones_like(pos[:, :1])).clamp(min=1)
-            )
-            pos = pos - (pos.new_zeros(num, pos.shape[1]).index_add(0, index, pos) / count)[index]
-        return coordinate(
-            self.pool.group, "origin", pos[None], torch.ones_like(pos[None, :, 0], dtype=torch.bool)
-        )[0]
+    def _coordinate(self, pos: Tensor, index: Tensor, num: int, mass: Tensor | None) -> Tensor:
+        """Orbit coordinates, (N,), of positions (N, d) with masses (N,) in `num` graphs."""
+        coordinate = self.pool.orbit_coordinate
+        if coordinate.center != "origin":
+            if coordinate.center == "centroid":
+                mass = torch.ones_like(pos[:, 0])
+            elif mass is None or mass.shape != pos.shape[:1]:
+                found = None if mass is None else tuple(mass.shape)
+                raise InputError(
+                    f"center=mass needs the masses of the points: pass mass= of shape "
+                    f"{(len(pos),)}, not {found}."
+                )
+            weight = mass.to(accurate(pos.dtype)).unsqueeze(-1)  # (N, 1)
+            total = weight.new_zeros(num, 1).index_add(0, index, weight)
+            moment = weight.new_zeros(num, pos.shape[1]).index_add(0, index, weight * pos)
+            pos = pos - (moment / total.masked_fill(total == 0, 1)).to(pos.dtype)[index]
+        return coordinate.group.orbit_coordinate(pos)
 
     def extra_repr(self) -> str:
         return f"{self.pool.channels}, {self.pool.group}, orbits={self.pool.orbits.num}"
@@ -146,10 +161,13 @@ class GIGPAggregation(Aggregation):
         return f"{type(self).__name__}({self.extra_repr()})"
 
 
+def accurate(dtype: torch.dtype) -> torch.dtype:
+    """The type to add up many numbers in: a sum of ones stops growing at 256 in bfloat16."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def readable(x: Tensor) -> bool:
-    """Whether values can be looked at for nothing: on a CPU, outside of graphs; elsewhere the host
-    would wait.
-    """
+    """True where reading values costs nothing: on a CPU, outside of compiled graphs."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
@@ -180,10 +198,9 @@ def check_ptr(ptr: Tensor, index: Tensor | None, points: int) -> None:
 def sum_of_products(m: Tensor, x: Tensor, index: Tensor, num: int) -> Tensor:
     """sum_i m_ik x_ic over the points i of every graph, (B, K, c), at the speed of matrix products.
 
-    The points of a graph are laid into tiles of a fixed size, the last one of a graph filled up
-    with zeros, and the products of tiles are added up. All shapes follow from those of the
-    arguments, so nothing waits for a device, and no tensor is larger than O(points x (K + c)) or
-    the result.
+    The points of a graph fill tiles of a fixed size, the last tile of a graph is padded with zeros,
+    and the products of tiles are added up. All shapes follow from those of the arguments, so
+    nothing waits for a device, and no tensor is larger than O(points x (K + c)) or the result.
 
     Args:
         m: (N, K).
@@ -195,14 +212,14 @@ def sum_of_products(m: Tensor, x: Tensor, index: Tensor, num: int) -> Tensor:
     tile = max(8, min(k, c))
     index, order = index.sort(stable=True)
     count = index.new_zeros(num).index_add(0, index, torch.ones_like(index))
-    # of every graph
+    # number of tiles of every graph
     tiles = (count + tile - 1) // tile
     rank = torch.arange(points, device=index.device) - (count.cumsum(0) - count)[index]
     slot = (tiles.cumsum(0) - tiles)[index] * tile + rank
-    # as many as there can be
+    # largest possible number of tiles
     total = points // tile + num
 
-    def lay(values: Tensor) -> Tensor:
+    def in_tiles(values: Tensor) -> Tensor:
         width = values.shape[1]
         return (
             values.new_zeros(total * tile, width)
@@ -210,6 +227,7 @@ def sum_of_products(m: Tensor, x: Tensor, index: Tensor, num: int) -> Tensor:
             .view(total, tile, width)
         )
 
-    # of every tile
+    # graph of every tile
     graph = index.new_zeros(total).index_copy(0, slot // tile, index)
-    return m.new_zeros(num, k, c).index_add(0, graph, lay(m).mT @ lay(x))
+    products = (in_tiles(m).mT @ in_tiles(x)).to(m.dtype)  # autocast makes them bfloat16
+    return m.new_zeros(num, k, c).index_add(0, graph, products)

@@ -1,66 +1,64 @@
-"""Pools turn the features of a point cloud into one invariant vector: mean, sum, max, and GIGP.
-
-All share one call, `pool(feat, pos, mask) -> (B, c)`, on dense tensors with a mask. GIGP (Bujel et
-al. 2023, arXiv 2305.19207) pools orbit by orbit:
+"""Group Invariant Global Pooling (Bujel et al. 2023, arXiv 2305.19207): pool orbit by orbit.
 
     h_k = sum_i m_ik f_i,   n_k = sum_i m_ik        features of orbit k, number of points
     z_k = phi([h_k, c_k])   where n_k > 0, else 0   one MLP, shared by all orbits
     y   = sum_k w_k z_k / sum_k n_k                 learned weights; at the start, the mean
 
-m_ik is the membership of point i in orbit k, c_k the orbit's center (`gigp.pools.orbits`). With hat
-memberships an orbit that holds a share s_k = n_k < 1 of a point has the say of that share, z_k =
-s_k phi([h_k / s_k, c_k]), so that y is continuous when a point enters an orbit. Smooth memberships
-say s_k = 1 - exp(-n_k) instead, and y has no kink either where phi has none (`activation=silu`):
-twice continuously differentiable in the positions, as forces ask for.
+m_ik is the membership of point i in orbit k, c_k the orbit's center (`gigp.pools.orbits`). An orbit
+may hold a fraction of a point. Then z_k = s_k phi([h_k / s_k, c_k]) with the occupancy s_k, so that
+y is continuous where a point enters an orbit: s_k = min(1, n_k) for hat memberships; for smooth
+ones s_k = 1 - exp(-n_k), with which y is twice continuously differentiable in the positions, as
+forces need it, if phi is (`activation=silu`).
 """
 
 from collections.abc import Iterable
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gigp.errors import InputError, check_choice
 from gigp.groups import Group
-from gigp.nn.mlp import Activation, mlp, start_as_identity
-from gigp.pointcloud import PointCloud, center_points, masked
+from gigp.nn.mlp import Activation, mlp, start_as_identity, sum_mlp
+from gigp.pointcloud import PointCloud, masked
 from gigp.pools.base import Pool
+from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure
+from gigp.pools.divisor import Divisor, DivisorKind
 from gigp.pools.orbits import Membership, Orbits
 
-Aggregation = Literal["weighted", "sum", "mean"]
+OrbitSum = Literal["weighted", "sum", "mean"]
 Init = Literal["mean", "sum", "random"]
-Center = Literal["centroid", "origin"]
 
 
 class GIGP(Pool):
     """Group Invariant Global Pooling (arXiv 2305.19207; equations at the head of this file).
 
-    Invariant under `group` whenever the features are; indifferent to the order of the points, to
-    padding and to what else is in the batch. Costs O(points x (orbits + channels)) memory: no
-    tensor of points x orbits x channels.
+    Invariant under `group` whenever the features are; the order of the points, padding and the rest
+    of the batch make no difference. Memory is O(points x (orbits + channels)): no tensor has points
+    x orbits x channels numbers. Parameters: those of phi, and one weight for each orbit.
 
     Args:
         channels: number of feature channels c.
-        group: the group whose orbits are told apart; its orbit space must be one-dimensional, as
-            for SO(2) and SO(3).
+        group: group whose orbits are told apart; its orbit space must be one-dimensional, as for
+            SO(2) and SO(3).
         orbits: number of orbit centers K. One orbit is DeepSets: the same MLP without geometry.
-        membership, delta, normalize: see `gigp.pools.orbits.Orbits`.
-        center: `centroid`, positions relative to the centroid of the cloud, which makes a pool over
-            SO(d) invariant under SE(d); `origin`, positions as they are.
-        feed_center: tell phi the orbit coordinate c_k.
-        aggregation: of the orbits: `weighted` (learned w), `sum`, or `mean` over the orbits that
-            hold points.
-        init: `mean`, starts as mean pooling, exactly; `sum`, likewise as sum pooling; `random`, phi
-            starts like any MLP. `mean` and `random` divide by the number of points.
-        hidden_layers, hidden_channels: of phi; the identity that `mean` and `sum` start from needs
-            at least 2c channels, the default is max(64, 2c).
-        activation: of phi; `relu`, or `silu`, which has no kink.
+        membership, delta, normalize: options of `gigp.pools.orbits.Orbits`.
+        center: `centroid` of each cloud or center of `mass`, which make a pool over SO(d) invariant
+            under SE(d); `origin`, positions as they are.
+        feed_center: give phi the orbit coordinate c_k of the orbit's center.
+        aggregation: sum over the orbits: `weighted` (learned w), `sum`, or `mean` over the orbits
+            that hold points.
+        init: `mean`, start as mean pooling, exactly; `sum`, start as sum pooling, with no divisor;
+            `random`, phi starts like any MLP.
+        divisor: see `gigp.pools.divisor.Divisor`; with `constant`, init=mean starts as sum pooling
+            divided by the mean number of points of the training clouds.
+        hidden_layers: number of hidden layers of phi.
+        hidden_channels: width of phi; None: max(64, 2c). The start as mean or sum needs 2c.
+        activation: activation of phi: `relu`, or `silu`, which has no kink.
 
     Raises:
         InputError: a group with one orbit (without orbits to tell apart GIGP is DeepSets) or with
-            an orbit space of more than one dimension; an option that is not one of the choices; too
-            few hidden channels.
+            an orbit space of more than one dimension; an unknown option; too few hidden channels.
     """
 
     def __init__(
@@ -72,28 +70,34 @@ class GIGP(Pool):
         membership: Membership = "ball",
         delta: float = 0.5,
         normalize: bool = True,
-        center: Center = "centroid",
+        center: PoolCenter = "centroid",
         feed_center: bool = True,
-        aggregation: Aggregation = "weighted",
+        aggregation: OrbitSum = "weighted",
         init: Init = "mean",
+        divisor: DivisorKind = "count",
         hidden_layers: int = 2,
         hidden_channels: int | None = None,
         activation: Activation = "relu",
     ) -> None:
         super().__init__(channels)
-        check_choice("center", center, Center)
-        check_choice("activation", activation, Activation)
-        check_choice("aggregation", aggregation, Aggregation)
+        check_choice("aggregation", aggregation, OrbitSum)
         check_choice("init", init, Init)
-        if aggregation == "mean" and init != "random":
+        if aggregation == "mean" and (init, divisor) != ("random", "count"):
             raise InputError(
                 f"aggregation=mean averages over orbits, so it cannot start as init={init} pooling "
-                "over points; use init=random, or aggregation=weighted or sum."
+                f"over points nor take divisor={divisor}; use init=random divisor=count, or "
+                "aggregation=weighted or sum."
             )
-        check_orbit_space(group)
-        self.group, self.center, self.feed_center = group, center, feed_center
-        self.aggregation, self.init = aggregation, init
+        if init == "sum" and divisor == "constant":
+            raise InputError(
+                "init=sum starts as the plain sum, which nothing divides; for the sum divided by a "
+                "constant use init=mean divisor=constant."
+            )
+        self.orbit_coordinate = OrbitCoordinate(group, center)
+        self.group, self.center, self.needs_mass = group, center, center == "mass"
+        self.feed_center, self.aggregation, self.init = feed_center, aggregation, init
         self.orbits = Orbits(orbits, membership, delta, normalize, group.period)
+        self.divisor = Divisor(divisor)
         width = hidden_channels or max(64, 2 * channels)
         self.phi = mlp(channels + feed_center, channels, hidden_layers, width, activation)
         if aggregation == "weighted":
@@ -101,7 +105,7 @@ class GIGP(Pool):
         self._start()
 
     def reset_parameters(self) -> None:
-        """Draw phi anew and go back to the start; the orbit centers stay."""
+        """Draw phi anew and go back to the start; what `fit` has set stays."""
         for layer in self.phi:
             if isinstance(layer, nn.Linear):
                 layer.reset_parameters()
@@ -114,109 +118,114 @@ class GIGP(Pool):
         if self.aggregation == "weighted":
             nn.init.ones_(self.weight)
 
-    def coordinate(self, pos: Tensor, mask: Tensor) -> Tensor:
-        """Orbit coordinates q, (B, N), of positions (B, N, d)."""
-        return coordinate(self.group, self.center, pos, mask)
+    def coordinate(self, pos: Tensor, mask: Tensor, mass: Tensor | None = None) -> Tensor:
+        """Orbit coordinates q, (B, N), of positions (B, N, d) with mask and masses (B, N)."""
+        return self.orbit_coordinate(pos, mask, mass)
 
-    @torch.no_grad()
     def fit(self, clouds: Iterable[PointCloud]) -> None:
-        """Space the orbit centers over the range of the orbit coordinate on training clouds."""
-        low, high = torch.inf, -torch.inf
-        for cloud in clouds:
-            q = self.coordinate(cloud.pos, cloud.mask)[cloud.mask]
-            if len(q):
-                low, high = min(low, q.min().item()), max(high, q.max().item())
-        self.orbits.fit(low, high)
+        """Space the orbit centers over the range of the orbit coordinate on training clouds, and
+        set a constant divisor.
+        """
+        found = measure(clouds, self.coordinate)
+        self.orbits.fit(found.low, found.high)
+        self.divisor.fit(found.points)
 
-    @torch.no_grad()
-    def learned(self) -> dict[str, list[float]]:
-        """Of every orbit: its center; its weight; and its response, the mean over the channels of
-        how much one more unit of the summed feature changes w_k z_k, at h = 0."""
-        c = (
-            self.orbits.centers.unsqueeze(-1)
-            if self.feed_center
-            else self.orbits.centers.new_zeros(self.orbits.num, 0)
-        )
+    def forward(
+        self, feat: Tensor, pos: Tensor, mask: Tensor, mass: Tensor | None = None
+    ) -> Tensor:
+        """Pool.
 
-        def answer(h: Tensor) -> Tensor:
-            return self.phi(torch.cat([h, c.to(h.dtype)], -1))  # (K, c)
+        Args:
+            feat: features, (B, N, c).
+            pos: positions, (B, N, d) or (1, N, d) where the batch shares them.
+            mask: True for real points, (B, N) or (1, N).
+            mass: masses of the points, (B, N), where `center` is `mass`.
 
-        weight = (
-            self.weight if self.aggregation == "weighted" else torch.ones_like(self.orbits.centers)
-        )
-        zero = weight.new_zeros(self.orbits.num, self.channels)
-        step = 1e-2 * torch.eye(self.channels, dtype=zero.dtype, device=zero.device)
-        own = (
-            torch.stack(
-                [(answer(zero + e) - answer(zero - e))[:, i] for i, e in enumerate(step)]
-            ).mean(0)
-            / 2e-2
-        )
-        columns = {"center": self.orbits.centers, "weight": weight, "response": weight * own}
-        return {
-            name: [float(f"{x:.4g}") for x in values.tolist()] for name, values in columns.items()
-        }
+        Returns:
+            (B, c); 0 for a cloud without points.
 
-    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
-        if not feat.is_floating_point():
-            raise InputError(
-                f"feat is of {feat.dtype}, which cannot hold shares of points; pass feat.float()."
-            )
-        m = self.orbits(self.coordinate(pos, mask), mask).to(feat.dtype)  # (B, N, K)
+        Raises:
+            InputError: tensors of the wrong shape or type; orbit centers that are not set.
+        """
+        self._check(feat, pos, mask)
+        m = self.orbits(self.coordinate(pos, mask, mass), mask).to(feat.dtype)  # (B, N, K)
         h = m.transpose(-1, -2) @ masked(feat, mask)  # (B, K, c)
         return self.combine(h, m.sum(-2))
 
+    def _check(self, feat: Tensor, pos: Tensor, mask: Tensor) -> None:
+        """Refuse tensors that do not fit together, by name."""
+        if not feat.is_floating_point():
+            raise InputError(
+                f"feat is of {feat.dtype}, which cannot hold fractions of points; pass "
+                "feat.float()."
+            )
+        if mask.dtype != torch.bool:
+            raise InputError(
+                f"mask is of {mask.dtype}; it is True for real points, so pass mask.bool()."
+            )
+        if feat.dim() != 3 or feat.shape[-1] != self.channels:
+            raise InputError(
+                f"feat has shape {tuple(feat.shape)}; this pool takes (B, N, {self.channels})."
+            )
+        fits = pos.dim() == 3 and mask.dim() == 2 and pos.shape[:2] == mask.shape
+        if not fits or mask.shape[1] != feat.shape[1] or mask.shape[0] not in (1, feat.shape[0]):
+            b, n = feat.shape[:2]
+            raise InputError(
+                f"feat {tuple(feat.shape)}, pos {tuple(pos.shape)} and mask {tuple(mask.shape)} do "
+                f"not fit; expected pos ({b}, {n}, {self.group.dim}) and mask ({b}, {n}), or 1 in "
+                "place of the first number where the batch shares its positions."
+            )
+
     def combine(self, h: Tensor, n: Tensor) -> Tensor:
-        """y, (B, c), from the sum of the features in every orbit, (B, K, c), and how many points it
-        holds, (B, K).
+        """Second half of the equations.
+
+        Args:
+            h: sum of the features in every orbit, (B, K, c).
+            n: number of points in every orbit, (B, K).
+
+        Returns:
+            y, (B, c).
         """
-        # (B, K), 0 for empty orbits
-        s = self.orbits.occupancy(n)
-        if self.orbits.shares:
+        s = self.orbits.occupancy(n)  # (B, K), 0 for empty orbits
+        if self.orbits.fractional:
             h = h / s.masked_fill(s == 0, 1).unsqueeze(-1)
         if self.feed_center:
             c = self.orbits.centers.to(h.dtype).expand(*h.shape[:2])  # (B, K)
             h = torch.cat([h, c.unsqueeze(-1)], -1)  # (B, K, c + 1)
-        say = s * self.weight if self.aggregation == "weighted" else s  # (B, K), w_k s_k
-        # linear, so that the sum may go before it
-        last = self.phi[-1]
-        hidden = say.unsqueeze(1) @ self.phi[:-1](h)  # (B, 1, hidden)
-        # (B, c)
-        y = F.linear(hidden.squeeze(1), last.weight) + say.sum(-1, keepdim=True) * last.bias
+        orbit_weight = s * self.weight if self.aggregation == "weighted" else s  # (B, K), w_k s_k
+        y = sum_mlp(self.phi, h, orbit_weight, keep=s != 0)  # (B, c)
         if self.aggregation == "mean":
             occupied = s.sum(-1, keepdim=True)
             return y / occupied.masked_fill(occupied == 0, 1)
-        return y if self.init == "sum" else y / n.sum(-1, keepdim=True).clamp(min=1)
+        return y if self.init == "sum" else self.divisor(y, n.sum(-1))
+
+    @torch.no_grad()
+    def orbit_response(self) -> dict[str, list[float]]:
+        """Center, weight and response of every orbit.
+
+        The response is the mean over the channels of how much one more unit of a summed feature
+        changes w_k z_k in the same channel, at h = 0: central differences.
+        """
+        centers = self.orbits.centers.to(self.phi[0].weight.dtype)  # (K,)
+        fed = centers[:, None] if self.feed_center else centers.new_zeros(len(centers), 0)
+
+        def phi_at(h: Tensor) -> Tensor:
+            """phi of features (c,) in every orbit, (K, c)."""
+            return self.phi(torch.cat([h.expand(len(centers), -1), fed], -1))
+
+        weighted = self.aggregation == "weighted"
+        weight = self.weight if weighted else torch.ones_like(centers)
+        step = 1e-2
+        slope = torch.zeros_like(centers)
+        for i, h in enumerate(step * torch.eye(self.channels).to(centers)):
+            slope += (phi_at(h) - phi_at(-h))[:, i] / (2 * step * self.channels)
+        columns = {"center": centers, "weight": weight, "response": weight * slope}
+        return {
+            name: [float(f"{x:.4g}") for x in values.tolist()] for name, values in columns.items()
+        }
 
     def extra_repr(self) -> str:
         return (
             f"group={self.group}, center={self.center}, aggregation={self.aggregation}, "
             f"init={self.init}"
-        )
-
-
-def coordinate(group: Group, center: Center, pos: Tensor, mask: Tensor) -> Tensor:
-    """Orbit coordinates q, (B, N), of positions (B, N, d) about the centroid of each cloud or about
-    the origin.
-    """
-    if pos.shape[-1] != group.dim:
-        raise InputError(f"{group} acts on {group.dim}-dimensional positions, not {pos.shape[-1]}.")
-    return group.orbit_coordinate(center_points(pos, mask) if center == "centroid" else pos)
-
-
-def check_orbit_space(group: Group) -> None:
-    """Refuse groups whose orbits GIGP cannot line up: it needs many orbits and one number that
-    tells them apart.
-    """
-    if group.q_dim == 0:
-        raise InputError(
-            f"all of space is one orbit of {group}, so GIGP over it would be DeepSets: an MLP of "
-            "the summed features. Pool over SO(d) about the centroid instead (SO2 or SO3 with "
-            "center=centroid); for the DeepSets control set orbits=1 there."
-        )
-    if group.q_dim > 1:
-        raise InputError(
-            f"the orbits of {group} form a {group.q_dim}-dimensional space; GIGP lines up orbit "
-            "centers along one coordinate. Pool over a group whose orbit space is one-dimensional: "
-            "SO(2), SO(3), Tx, Ty or Rx."
         )

@@ -4,14 +4,15 @@ import math
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gigp.errors import InputError, check_choice
+from gigp.nn.fitted import FittedModule
 
 Membership = Literal["ball", "nearest", "hat", "smooth"]
 
 
-class Orbits(nn.Module):
+class Orbits(FittedModule):
     """`K` orbit centers on the line (or circle) of orbit coordinates, and the membership of points
     in them.
 
@@ -39,6 +40,12 @@ class Orbits(nn.Module):
 
     centers: Tensor
     spacing: Tensor
+    fitted_buffers = ("centers", "spacing")
+    how_to_fit = (
+        "the orbit centers are not set: call pool.fit(training_clouds) with any iterable of "
+        "gigp.PointCloud, or pool.orbits.fit(low, high) with the range of the orbit coordinate, "
+        "or load a trained state dict, before the first forward pass."
+    )
 
     def __init__(
         self,
@@ -53,7 +60,7 @@ class Orbits(nn.Module):
         if num < 1:
             raise InputError(f"{num} orbits are too few; pool.orbits must be at least 1.")
         if not delta > 0:
-            raise InputError(f"delta={delta} is no radius; pool.delta must be positive.")
+            raise InputError(f"delta={delta}: the radius of a ball, pool.delta, must be positive.")
         if membership == "smooth" and period is not None and num in (2, 3):
             raise InputError(
                 f"{num} smooth orbits around a circle overlap themselves; use pool.orbits=1 or >= "
@@ -63,7 +70,6 @@ class Orbits(nn.Module):
         self.normalize, self.period = normalize, period
         self.register_buffer("centers", torch.full((num,), math.nan))  # (K,)
         self.register_buffer("spacing", torch.tensor(math.nan))
-        self._fitted = False
 
     @torch.no_grad()
     def fit(self, low: float, high: float) -> None:
@@ -99,10 +105,10 @@ class Orbits(nn.Module):
         Returns:
             m, (B, N, K), exactly 0 for padding.
         """
-        self._check_fitted()
+        self.check_fitted()
         # (B, K, N): sums over centers along the memory
-        distance = self._distance(q if self.shares else q.detach())
-        if self.num == 1 and self.shares:
+        distance = self._distance(q if self.fractional else q.detach())
+        if self.num == 1 and self.fractional:
             m = torch.ones_like(distance)
         elif self.membership == "hat":
             m = (1 - distance / self.spacing).clamp(min=0)
@@ -115,35 +121,29 @@ class Orbits(nn.Module):
                 reach = distance.amin(1, keepdim=True)
                 reach = reach.clamp(min=self.delta) if self.membership == "ball" else reach
             m = distance.le_(reach)  # as numbers, 0 or 1
-        scale = mask.to(m.dtype)
+        # 0 * q is 0, and NaN for a point that has no place: it must not vanish
+        scale = torch.where(mask, 1 + 0 * q.detach(), 0)
         if self.normalize:
             scale = scale / m.sum(1)
         return (m * scale.unsqueeze(1)).mT
 
     def occupancy(self, n: Tensor) -> Tensor:
-        """How occupied orbits are that hold n points, from 0 to 1: all or nothing, but continuous
-        for `hat`, and smooth for `smooth`."""
+        """Occupancy s, from 0 to 1, of orbits that hold n points, (B, K) -> (B, K).
+
+        0 or 1 for `ball` and `nearest`, continuous in n for `hat`, smooth for `smooth`.
+        """
         if self.membership == "smooth":
             # less counts as none: second derivatives divide by n^3
             least = torch.finfo(n.dtype).tiny ** (1 / 3)
             return -torch.expm1(-n.masked_fill(n < least, 0))
-        return n.clamp(max=1) if self.membership == "hat" else (n > 0).to(n.dtype)
+        if self.membership == "hat":
+            return n.clamp(max=1)
+        return n.sign()  # of NaN: NaN
 
     @property
-    def shares(self) -> bool:
-        """Whether an orbit may hold less than a whole point."""
+    def fractional(self) -> bool:
+        """True where an orbit may hold a fraction of a point."""
         return self.membership in ("hat", "smooth")
-
-    def _check_fitted(self) -> None:
-        """Read the centers once, at the first call; later calls cost nothing on any device."""
-        if not self._fitted:
-            if not bool(self.centers.isfinite().all()):
-                raise InputError(
-                    "the orbit centers are not set; call pool.fit(training_clouds), "
-                    "pool.orbits.fit(low, high), or load a trained state dict, before the first "
-                    "forward pass."
-                )
-            self._fitted = True
 
     def _distance(self, q: Tensor) -> Tensor:
         """|q - c_k|, (B, K, N), around the circle where q is an angle; `hat` clamps q to the fitted

@@ -1,28 +1,32 @@
 """Readouts of PyTorch Geometric as pools, to compare GIGP with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gigp.errors import InputError, needs_extra
-from gigp.nn.mlp import mlp
+from gigp.errors import InputError, check_choice, needs_extra
+from gigp.nn.mlp import identity_mlp, mlp, start_as_identity
+from gigp.pointcloud import PointCloud
 from gigp.pools.base import Pool
+from gigp.pools.coordinate import measure
 
 with needs_extra("pyg"):
     from torch_geometric.nn.aggr import Aggregation, AttentionalAggregation, DeepSetsAggregation
 
+Init = Literal["mean", "random"]
+
 
 class Readout(Pool):
-    """An aggregation of `torch_geometric.nn.aggr` on the same features of points that the other
-    pools get.
+    """An aggregation of `torch_geometric.nn.aggr` on the same features that the other pools get.
 
     `out_channels` is what the aggregation returns: Set2Set gives twice the channels, several
     aggregations beside each other a multiple.
 
     Args:
         channels: number of feature channels.
-        aggregation: an aggregation, or what makes one of the number of channels.
+        aggregation: an aggregation, or a function that makes one from the number of channels.
 
     Raises:
         InputError: the aggregation does not take features of that many channels.
@@ -46,11 +50,16 @@ class Readout(Pool):
             ) from error
         self.out_channels = example.shape[-1]
 
+    def fit(self, clouds: Iterable[PointCloud]) -> None:
+        """Scale those aggregations that start as a sum by the mean number of points."""
+        if isinstance(self.aggregation, DeepSets):
+            self.aggregation.start(measure(clouds).points)
+
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
         mask = mask.expand(feat.shape[:2])  # (B, N)
         sizes = mask.sum(1)
         out = feat.new_zeros(len(feat), self.out_channels)
-        # clouds with points; others have no softmax
+        # clouds with points; there is no softmax over none
         held = sizes.nonzero().squeeze(1)
         if len(held):
             # (R,), sorted
@@ -59,26 +68,66 @@ class Readout(Pool):
         return out
 
 
+def readout_mlp(channels: int, init: Init, layers: int, width: int | None) -> nn.Sequential:
+    """The MLP of GIGP, from the identity (`init=mean`) or from random weights."""
+    check_choice("init", init, Init)
+    if init == "mean":
+        return identity_mlp(channels, hidden_layers=layers, hidden_channels=width)
+    return mlp(channels, channels, layers, width or max(64, 2 * channels))
+
+
 class Attentional(AttentionalAggregation):
-    """sum_i softmax_i(gate(f_i)) nn(f_i), the softmax over the points, channel by channel (Li et
-    al., 1904.12787).
+    """sum_i softmax_i(gate(f_i)) value(f_i), a softmax over the points for each channel (Li et al.
+    2019, 1904.12787).
 
     Args:
-        channels: number of feature channels.
-        hidden_channels: of the two MLPs, which have one hidden layer.
+        channels: number of feature channels c.
+        hidden_layers: number of hidden layers of each MLP.
+        hidden_channels: width of each MLP; None: max(64, 2c), as for GIGP.
+        init: `mean`, start as mean pooling (the gate returns 0, the value is the identity);
+            `random`.
     """
 
-    def __init__(self, channels: int, hidden_channels: int = 64) -> None:
-        super().__init__(*(mlp(channels, channels, 1, hidden_channels) for _ in range(2)))
+    def __init__(
+        self,
+        channels: int,
+        hidden_layers: int = 2,
+        hidden_channels: int | None = None,
+        init: Init = "mean",
+    ) -> None:
+        gate = mlp(channels, channels, hidden_layers, hidden_channels or max(64, 2 * channels))
+        if init == "mean":
+            nn.init.zeros_(gate[-1].weight)
+            nn.init.zeros_(gate[-1].bias)
+        super().__init__(gate, readout_mlp(channels, init, hidden_layers, hidden_channels))
 
 
 class DeepSets(DeepSetsAggregation):
     """rho(sum_i phi(f_i)) (Zaheer et al. 2017, 1703.06114).
 
     Args:
-        channels: number of feature channels.
-        hidden_channels: of the two MLPs, which have one hidden layer.
+        channels: number of feature channels c.
+        hidden_layers: number of hidden layers of each MLP.
+        hidden_channels: width of each MLP; None: max(64, 2c), as for GIGP.
+        init: `mean`, start as the sum divided by the mean number of points of the training clouds;
+            `random`.
     """
 
-    def __init__(self, channels: int, hidden_channels: int = 64) -> None:
-        super().__init__(*(mlp(channels, channels, 1, hidden_channels) for _ in range(2)))
+    def __init__(
+        self,
+        channels: int,
+        hidden_layers: int = 2,
+        hidden_channels: int | None = None,
+        init: Init = "mean",
+    ) -> None:
+        super().__init__(
+            *(readout_mlp(channels, init, hidden_layers, hidden_channels) for _ in range(2))
+        )
+        self.channels, self.init = channels, init
+
+    @torch.no_grad()
+    def start(self, points: float) -> None:
+        """Divide what phi starts with by the mean number of points of a cloud."""
+        if self.init == "mean":
+            start_as_identity(self.local_nn, self.channels)
+            self.local_nn[-1].weight.div_(points)

@@ -46,10 +46,12 @@ class Predictor:
     ) -> None:
         run = Path(run)
         _, self.data, task = load_trained(run, setup=False)
-        self.task, self.device, self.backbones, on = task.to(device), torch.device(device), [], run
+        self.task, self.device, on = task.to(device), torch.device(device), run
+        self.frozen: list[BackboneFeatures] = []  # in the order in which they compute
         while isinstance(self.data, BackboneFeatures):  # the run's own model is a pool and a head
             _check_backbone(on, self.data.run)
-            self.backbones.insert(0, self.data.trained.model.backbone.to(device))
+            self.data.trained.to(device)
+            self.frozen.insert(0, self.data)
             on, self.data = self.data.run, self.data.source
         self.batch_size = self.data.eval_batch_size if batch_size is None else batch_size
         if self.batch_size < 1:
@@ -58,7 +60,9 @@ class Predictor:
             self.columns = [f"{target.name} [{target.unit}]" for target in self.data.targets]
             self.readers = MOLECULE_READERS
             self.scale = _positions_std(run) if self.data.scale_positions else 1.0
-            self.ignores_shifts = _ignores_shifts(self.backbones, self.task.model)
+            self.ignores_shifts = _ignores_shifts(
+                [x.trained.model.backbone for x in self.frozen], self.task.model
+            )
         elif isinstance(self.data, RotMNIST):
             self.columns = [
                 "digit",
@@ -104,6 +108,8 @@ class Predictor:
     def _digits(self, batch: Tensor) -> Tensor:
         """Images (B, 28, 28) -> the most probable digit and the probabilities, (B, 11)."""
         cloud, _ = self.data.prepare_batch((batch.to(self.device), None), augment=False)
+        for frozen in self.frozen:
+            cloud = frozen.points(cloud)
         probabilities = self.task(cloud).double().cpu()  # (B, 10)
         return torch.cat([probabilities.argmax(1, keepdim=True), probabilities], 1)
 
@@ -111,10 +117,8 @@ class Predictor:
     def _properties(self, batch: list[Molecule]) -> Tensor:
         """B molecules -> (B, T)."""
         cloud = self._clouds(batch)
-        for backbone in self.backbones:
-            points = backbone(cloud)
-            # as precise as the run saw them
-            cloud = points._replace(feat=points.feat.half().float(), sizes=None)
+        for frozen in self.frozen:
+            cloud = frozen.points(cloud)
         # (B, T), internal units
         bound = self.task(cloud).double().cpu()
         atoms = self.data.atom_values()  # (10, T) by nuclear charge

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from gigp.config.instantiate import instantiate
 from gigp.datasets.loader import PointCloudDataModule
+from gigp.errors import InputError
 from gigp.model import PointCloudModel
 from gigp.training.module import Classification, LitModule, Regression
 
@@ -28,7 +29,8 @@ def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(POOL_SEED + cfg.seed)
         pool = instantiate(cfg.pool, channels=channels)
-    return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on)
+    head = not (datamodule.per_point_outputs and cfg.pool_on == "outputs")
+    return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on, head)
 
 
 def build_module(
@@ -39,12 +41,20 @@ def build_module(
     Args:
         fit: take statistics from the training set; else from the state dict that is loaded next,
             and `data` needs no `setup`.
+
+    Raises:
+        InputError: the model has no parameters, as mean pooling of outputs.
     """
+    if not any(True for _ in model.parameters()):
+        raise InputError(
+            f"{type(model.pool).__name__} on the outputs of a run has nothing to train; its result "
+            "is what that run would have with this pool."
+        )
     if data.kind == "classification":
         return Classification(model, {"error": "%"}, **options)
     units = {target.name: target.unit for target in data.targets}
-    targets = data.train_targets().double() if fit else torch.full((2, len(units)), math.nan)
-    mean, std = targets.mean(0).float(), targets.std(0).clamp(min=1e-12).float()
+    unknown = torch.full((len(units),), math.nan)
+    mean, std = data.target_statistics() if fit else (unknown, unknown.clone())
     return Regression(
         model, units, mean, std, [target.factor for target in data.targets], **options
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import nn
 
 from gigp.errors import InputError
 from gigp.files import open_atomically
@@ -94,7 +95,9 @@ def load_backbone(model: PointCloudModel, source: Path) -> None:
     path = source / "checkpoints" / "best.ckpt" if source.is_dir() else source
     state = load_checkpoint(path)["state_dict"]
     names = ["backbone"] if list(model.backbone.parameters()) else []
-    names += ["head"] if model.head.in_features == model.backbone.out_channels else []
+    head = model.head
+    if isinstance(head, nn.Linear) and head.in_features == model.backbone.out_channels:
+        names.append("head")
     for name in names:
         prefix = f"model.{name}."
         part = {

@@ -1,35 +1,41 @@
-"""Features of a trained backbone as a data set, so that pools and heads train on them in
-seconds.
+"""What a trained model computes for every point, as a data set, so that pools and heads train on it
+in seconds.
 """
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
+from rich.progress import track
 from torch import Tensor
 
-from gigp.datasets.cache import Arrays, load_or_build, sha256_of
+from gigp.datasets.cache import Arrays, CacheWriter, load_or_fill, sha256_of
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of
-from gigp.errors import InputError
+from gigp.errors import InputError, check_choice
 from gigp.pointcloud import PointCloud, Sizes
+from gigp.training.run import load_trained
 
-FORMAT = 2  # of the cache; a higher number makes every cache be built again
+FORMAT = 3  # of the cache; a higher number makes every cache be built again
+
+Level = Literal["features", "outputs"]
 
 
 class BackboneFeatures(PointCloudDataModule):
-    """What the frozen backbone of a finished run says about every point of its data set; nothing is
-    augmented.
+    """Features or outputs of a finished run for every point of its data set; nothing is augmented.
 
-    The run's best checkpoint is used in evaluation mode, batch norm included, once for every cloud;
-    features are kept in half precision. With `backbone=identity pool_on=features` a model is a pool
-    and a head on them.
+    The run's best checkpoint is used in evaluation mode, batch norm included, once for every cloud.
+    The results are mapped from a file, so that a data set larger than the memory serves, too. With
+    `backbone=identity` a model is a pool and a head on features, or a pool alone on outputs.
+
+    Targets are standardized as in the run, whose references of atoms stay, too.
 
     Args:
         run: folder of the run, with its checkpoints.
-        cache: folder of the compact cache.
+        level: `features` of the backbone, in half precision, or `outputs` of its head for every
+            point, in single precision.
+        cache: folder of the file.
         train_size, val_size, test_size: how much of each part to take, in place of what the run
             took.
         changes: further settings of the run's data set to change, such as `{recenter: true, center:
@@ -38,12 +44,13 @@ class BackboneFeatures(PointCloudDataModule):
         seed: of the order of training.
 
     Raises:
-        InputError: no such run, or one on images, whose points are not kept apart.
+        InputError: no such run, or `level=outputs` of a run whose head follows the pool.
     """
 
     def __init__(
         self,
         run: str,
+        level: Level = "features",
         cache: str = "data",
         train_size: int | None = None,
         val_size: int | None = None,
@@ -54,53 +61,52 @@ class BackboneFeatures(PointCloudDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, augment=False, seed=seed)
-        self.run, self.cache = Path(run), Path(cache)
-        from gigp.training.run import load_trained  # which itself imports the data sets
-
+        check_choice("level", level, Level)
+        self.run, self.level, self.cache = Path(run), level, Path(cache)
         sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
         self.changes = {
             f"{part}_size": size for part, size in sizes.items() if size is not None
         } | dict(changes or {})
-        _, self.source, self.trained = load_trained(self.run, setup=False, **self.changes)
-        if self.source.grid is not None:
+        cfg, self.source, self.trained = load_trained(self.run, setup=False, **self.changes)
+        if level == "outputs" and cfg.pool_on != "outputs":
             raise InputError(
-                f"{self.run} is a run on images; dataset=features takes runs on qm9 or orbits."
+                f"{run} has no outputs for every point: its head follows the pool "
+                f"(pool_on={cfg.pool_on}). Give a run with pool_on=outputs, or use "
+                "dataset=features."
             )
+        self.per_point_outputs = level == "outputs"
         self.kind, self.dim, self.out_dim = self.source.kind, self.source.dim, self.source.out_dim
-        self.targets, self.in_channels = (
-            self.source.targets,
-            self.trained.model.backbone.out_channels,
-        )
+        self.targets = self.source.targets
+        channels = self.trained.model.backbone.out_channels
+        self.in_channels = self.out_dim if level == "outputs" else channels
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
             return
-        data, backbone = self.source, self.trained.model.backbone
+        data = self.source
         data.setup()
         checkpoint = sha256_of(self.run / "checkpoints" / "best.ckpt")[:12]
-        clouds = f"{hash_of(data.indices)} {json.dumps(self.changes, sort_keys=True)}"
-        clouds = hashlib.sha256(clouds.encode()).hexdigest()[:12]
-        version = f"features-{checkpoint}-{clouds}-{FORMAT}"
-        path = self.cache / f"features-{self.run.parent.name}-{self.run.name}-{clouds}.cache"
-        arrays = load_or_build(path, version, lambda: compute_features(data, backbone))
+        arrays = self._arrays(checkpoint)
         sizes = torch.from_numpy(arrays["sizes"]).long()  # (M,)
         self.mask = torch.arange(int(sizes.max())) < sizes[:, None]  # (M, N)
         self.starts = sizes.cumsum(0) - sizes
-        self.positions, self.features = (
-            torch.from_numpy(arrays["pos"]),
-            torch.from_numpy(arrays["feat"]),
-        )
+        self.positions = torch.from_numpy(arrays["pos"])  # (R, d)
+        self.features = torch.from_numpy(arrays["feat"])  # (R, c)
         self.masses = torch.from_numpy(arrays["mass"]) if "mass" in arrays else None  # (R,)
-        self.values = torch.from_numpy(arrays["targets"])  # (M, T)
+        self.values = torch.from_numpy(arrays["targets"])  # (M, T), or (M,) classes
         parts = torch.arange(len(sizes)).split([len(indices) for indices in data.indices.values()])
         self.indices = dict(zip(data.indices, parts, strict=True))
-        source = {"run": f"{self.run.parent.name}/{self.run.name}", "backbone": str(backbone.group)}
-        source["checkpoint"] = checkpoint
+        source = {
+            "run": f"{self.run.parent.name}/{self.run.name}",
+            "backbone": str(self.trained.model.backbone.group),
+            "level": self.level,
+            "checkpoint": checkpoint,
+        }
         self.description = {**data.description, "features_of": source}
 
-    def train_targets(self) -> Tensor:
-        """Targets of the training set in internal units, (n, T)."""
-        return self.values[self.indices["train"]]
+    def target_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation that the run standardizes targets with, (T,)."""
+        return self.trained.mean.cpu(), self.trained.std.cpu()
 
     def get_batch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
         mask = self.mask[indices]
@@ -117,23 +123,56 @@ class BackboneFeatures(PointCloudDataModule):
     ) -> tuple[PointCloud, Tensor]:
         return batch
 
+    @torch.no_grad()
+    def points(self, cloud: PointCloud) -> PointCloud:
+        """What the frozen model computes for every point, as precisely as the cache keeps it.
 
-@torch.no_grad()
-def compute_features(data: PointCloudDataModule, backbone: torch.nn.Module) -> Arrays:
-    """Positions, features and masses (where the data has them) of the real points of all clouds,
-    one after the other; sizes of the clouds; targets.
-    """
-    pos, feat, mass, sizes, targets = [], [], [], [], []
-    for indices in torch.cat(list(data.indices.values())).split(data.eval_batch_size):
-        cloud, target = data.prepare_batch(data.get_batch(indices), augment=False)
-        kept = backbone(cloud)
-        pos.append(kept.pos[kept.mask])
-        feat.append(kept.feat[kept.mask].half())
-        if kept.mass is not None:
-            mass.append(kept.mass[kept.mask])
-        sizes.append(kept.mask.sum(1))
-        targets.append(target)
-    arrays = {"pos": pos, "feat": feat, "sizes": sizes, "targets": targets}
-    if mass:
-        arrays["mass"] = mass
-    return {name: np.ascontiguousarray(torch.cat(parts).numpy()) for name, parts in arrays.items()}
+        Args:
+            cloud: a batch of the run's data set, on the device of the model.
+
+        Returns:
+            (B, N, c) features or (B, N, T) outputs at positions (B, N, d).
+
+        Raises:
+            InputError: a feature is too large for half precision.
+        """
+        model = self.trained.model
+        kept = model.backbone(cloud)
+        num = len(kept.feat)
+        feat = model.head(kept.feat) if self.level == "outputs" else kept.feat.half().float()
+        mask = kept.mask.expand(num, -1)  # images share their grid
+        if not feat[mask].isfinite().all():
+            raise InputError(
+                f"{self.run} computes features that half precision cannot hold (above 65504) or "
+                "that are not finite; train it anew with a smaller learning rate."
+            )
+        return PointCloud(kept.pos.expand(num, -1, -1), feat, mask, mass=kept.mass)
+
+    def _arrays(self, checkpoint: str) -> Arrays:
+        """Read the cache, or compute what is in it."""
+        clouds = f"{hash_of(self.source.indices)} {json.dumps(self.changes, sort_keys=True)}"
+        clouds = hashlib.sha256(clouds.encode()).hexdigest()[:12]
+        version = f"{self.level}-{checkpoint}-{clouds}-{FORMAT}"
+        name = f"{self.level}-{self.run.parent.name}-{self.run.name}-{clouds}.cache"
+        return load_or_fill(self.cache / name, version, self._compute)
+
+    def _compute(self, cache: CacheWriter) -> None:
+        """Write features, and then positions, masses (where the data has them), sizes and targets.
+
+        Rows are the real points of all clouds, one cloud after the other.
+        """
+        data, rest = self.source, {"pos": [], "mass": [], "sizes": [], "targets": []}
+        batches = torch.cat(list(data.indices.values())).split(data.eval_batch_size)
+        for indices in track(batches, f"Computing {self.level}", transient=True):
+            cloud, target = data.prepare_batch(data.get_batch(indices), augment=False)
+            points = self.points(cloud)
+            feat = points.feat[points.mask]
+            cache.append("feat", (feat.half() if self.level == "features" else feat).numpy())
+            rest["pos"].append(points.pos[points.mask])
+            if points.mass is not None:
+                rest["mass"].append(points.mass[points.mask])
+            rest["sizes"].append(points.mask.sum(1))
+            rest["targets"].append(target)
+        for name, blocks in rest.items():
+            if blocks:
+                cache.append(name, torch.cat(blocks).numpy())

@@ -205,7 +205,7 @@ class Classification(LitModule):
     """Cross-entropy; error rate in percent."""
 
     def make_metrics(self) -> Metric:
-        return Accuracy(task="multiclass", num_classes=self.model.head.out_features)
+        return Accuracy(task="multiclass", num_classes=self.model.out_channels)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(output, target)

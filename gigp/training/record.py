@@ -255,7 +255,7 @@ def make_record(
         data=data.description,
         backbone_group=str(task.model.backbone.group),
         pool_group=None if pool.group is None else str(pool.group),
-        learned=pool.learned(),
+        learned=pool.orbit_response(),
         parameters=sum(size for size, _ in sizes),
         trainable_parameters=sum(size for size, trained in sizes if trained),
         epochs=len(rows),

@@ -51,7 +51,7 @@ def test_every_group_takes_a_step(configure, group):
 
 def cells() -> list[tuple[str, str]]:
     """Every data set with every pool; of the readouts, which are one class, the widest, and all
-    where it is cheap.
+    where it is cheap. What is like `features` is in tests/training/test_features.py.
     """
     readouts = {
         p
@@ -59,9 +59,8 @@ def cells() -> list[tuple[str, str]]:
         if "readouts.Readout" in (CONFIGS / "pool" / f"{p}.yaml").read_text()
     }
     skipped = readouts - {"multi"}
-    return [
-        (d, p) for d in names("dataset") for p in names("pool") if d == "orbits" or p not in skipped
-    ]
+    datasets = [name for name in names("dataset") if name not in ("outputs", "image_features")]
+    return [(d, p) for d in datasets for p in names("pool") if d == "orbits" or p not in skipped]
 
 
 @pytest.mark.parametrize(("dataset", "pool"), cells())
@@ -71,11 +70,10 @@ def test_every_pool_takes_a_step(configure, dataset, pool, start, tmp_path):
         if dataset == "features"
         else []
     )
-    summary = run(
-        configure(f"dataset={dataset}", f"pool={pool}", "pool_on=features", *ONE_STEP, *of)
-    )
+    cfg = configure(f"dataset={dataset}", f"pool={pool}", "pool_on=features", *ONE_STEP, *of)
+    summary = run(cfg)
     assert summary.choices["pool"] == pool
-    assert (summary.pool_group is not None) == (pool in ("gigp", "one_orbit", "radial_deepsets"))
+    assert (summary.pool_group is not None) == ("group" in cfg.pool)
 
 
 @pytest.mark.parametrize("pool", ["set2set", "quantiles", "multi"])
@@ -163,3 +161,14 @@ def test_compile_gives_the_same(configure, tmp_path):
     a = run(configure(*ONE_STEP, "name=plain"))
     b = run(configure(*ONE_STEP, "name=compiled", "compile=true"))
     assert b.metrics["homo"].test == pytest.approx(a.metrics["homo"].test, rel=1e-3)
+
+
+@pytest.mark.parametrize("dataset", ["qm9", "features"])
+def test_any_pool_takes_the_center_of_mass(configure, dataset, start, tmp_path):
+    """From scratch, and on cached features, which keep the masses."""
+    of = [f"dataset.run={start('homo')}", f"dataset.cache={tmp_path}"]
+    options = ["pool.center=mass", "pool.divisor=constant", *(of if dataset == "features" else [])]
+    record = run(configure(f"dataset={dataset}", "pool=moments", *options, *ONE_STEP))
+    assert record.pool["center"] == "mass"
+    with pytest.raises(InputError, match="center=mass needs the masses"):
+        run(configure("dataset=orbits", "pool=gigp", "pool.center=mass", *ONE_STEP))

@@ -19,7 +19,7 @@ from tests.conftest import tiny
 # owner, function; of the atomic writes only the syncs and renames count, a careless writer would
 # write as well
 CAREFUL = [
-    (cache, "_header"),  # SHA-256 of the cache
+    (cache, "read"),  # SHA-256 of the cache; a careless reader would map the file
     (qm9, "digest_of"),  # SHA-256 of the arrays
     (loader, "check_finite"),
     (running, "check_settings"),

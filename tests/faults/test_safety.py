@@ -121,10 +121,24 @@ def test_cache_that_attacks(tmp_path):
     """Somebody who knows the format can write a right checksum, but no code."""
     proof, path, made = tmp_path / "proof", tmp_path / "x.cache", io.BytesIO()
     np.savez_compressed(made, a=np.array([Attack(proof)], object))
-    np.save(bare := io.BytesIO(), np.zeros(3))
     evil, pickled = made.getvalue(), pickle.dumps(Attack(proof))
-    for body in (evil, pickled, evil[:200], bare.getvalue(), b"PK\3\4 no archive", b""):
-        path.write_bytes(f"gigp v1 {hashlib.sha256(body).hexdigest()}\n".encode() + body)
+    indices = [
+        '{"a": ["|O", [1]]}',
+        '{"a": ["|V1000000000000", [1]]}',
+        '{"a": ["<f8", [1000000000000]]}',
+        '{"a": ["<f8", [-1]]}',
+        '{"a": ["<f8", [1.5]]}',
+        '{"a": ["<f8", [true]]}',
+        '{"a": "<f8"}',
+        '{"a": [["f", "<f8"], [1]]}',
+        "[" * 2000,
+        "[]",
+        "3",
+        "no JSON",
+    ]
+    for index, body in ((index, body) for index in indices for body in (evil, pickled, b"")):
+        digest = hashlib.sha256(body + index.encode()).hexdigest()
+        path.write_bytes(f"gigp v1 {digest} {index}".encode().ljust(4095) + b"\n" + body)
         with pytest.raises(CacheError, match="holds no plain arrays"):
             read(path, "v1")
         assert load_or_build(path, "v1", lambda: {"a": np.ones(2)})["a"].tolist() == [1, 1]

@@ -17,8 +17,8 @@ from gigp.datasets.loader import check_finite
 from gigp.errors import InputError
 from gigp.groups import SE2, SE3, SO2, SO3, Rx, RxSO2, T, Trivial, Tx, Ty
 from gigp.pointcloud import PointCloud
+from gigp.pools import DeepSets, MeanMLP
 from gigp.pools.base import MaxPool, MeanPool, SumPool
-from gigp.pools.controls import MeanMLP, RadialDeepSets
 
 CUDA = [
     pytest.mark.gpu,
@@ -40,7 +40,7 @@ POOLS = {
     "sum": lambda: SumPool(CHANNELS),
     "max": lambda: MaxPool(CHANNELS),
     "mean_mlp": lambda: MeanMLP(CHANNELS),
-    "radial_deepsets": lambda: RadialDeepSets(CHANNELS, SO3()),
+    "radial_deepsets": lambda: DeepSets(CHANNELS, SO3()),
     **{
         name: lambda options=options: GIGP(CHANNELS, SO3(), orbits=5, **options)
         for name, options in {

@@ -116,11 +116,11 @@ def test_predictions_are_those_of_the_test_pass(trained, qm9, tmp_path, name):
         == [f"gdb {i}" for i in indices.tolist()]
         == [row["name"] for row in rows]
     )
-    columns = {target: f"{target} [{metric['unit']}]" for target, metric in metrics.items()}
+    columns = {target: f"{target} [{metric.unit}]" for target, metric in metrics.items()}
     assert list(rows[0]) == ["file", "number", "name", *columns.values(), "error"]
     values = np.array([[float(row[column]) for column in columns.values()] for row in rows])
     error = np.abs(values - totals(qm9, indices, list(columns))).mean(0)
-    np.testing.assert_allclose(error, [metric["test"] for metric in metrics.values()], rtol=1e-4)
+    np.testing.assert_allclose(error, [metric.test for metric in metrics.values()], rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", MOLECULES)
