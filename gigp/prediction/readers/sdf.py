@@ -1,12 +1,13 @@
 """Molecules from .sdf and .mol files, V2000 and V3000 (CTfile formats, BIOVIA)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from gigp.errors import InputError
 from gigp.prediction.readers.entries import Found
+from gigp.prediction.readers.hydrogens import Bond, check_hydrogens
 from gigp.prediction.readers.molecule import Molecule, attempt, make_molecule
 from gigp.prediction.readers.text import parse_numbers, read_lines, shorten
 
@@ -14,7 +15,9 @@ COUNTS = re.compile(r".{3,}V[23]000\s*", re.ASCII)  # the fourth line of a recor
 DATA_NAME = re.compile(r">.*<(.+)>")
 HEADER = 3  # lines before the counts line: name, program with the flag 2D or 3D, comment
 V3000 = "M  V30 "
-Atoms = tuple[list[str], list[list[float]]]  # elements and positions
+Atoms = tuple[list[str], list[list[float]], list[Bond]]  # elements, positions, bonds
+# a charge or an unpaired electron, in V2000 and in V3000
+CHARGED = re.compile(r"M  (CHG|RAD)|M  V30 .*\b(CHG|RAD)=[^0]", re.ASCII)
 
 
 def read_sdf(path: Path) -> Iterator[Found]:
@@ -83,14 +86,17 @@ def _parse_record(lines: list[str], before: int, fields: dict[str, str]) -> Mole
         )
     counts = lines[HEADER]
     parse = _parse_v3000 if "V3000" in counts else _parse_v2000
-    elements, positions = parse(lines, before)
+    elements, positions, bonds = parse(lines, before)
     flat = all(z == 0 for _, _, z in positions)
     if flat and len(positions) > 1 and lines[1][20:22] != "3D":
         raise InputError(
             f"line {before + 2}: a 2D drawing has no positions in space (no 3D in columns 21 and "
             "22, and every z is 0); write 3D coordinates."
         )
-    return make_molecule(elements, positions, fields)
+    molecule = make_molecule(elements, positions, fields)
+    if not any(map(CHARGED.match, lines)):
+        check_hydrogens(elements, bonds)
+    return molecule
 
 
 def _parse_v2000(lines: list[str], before: int) -> Atoms:
@@ -112,14 +118,17 @@ def _parse_v2000(lines: list[str], before: int) -> Atoms:
         elements.append(line[31:34].strip())
         positions.append(xyz)
     _check_count(count, len(elements), before)
-    return elements, positions
+    rest = lines[HEADER + 1 + count :]
+    num = counts[3:6].strip()
+    bonds = rest[: int(num)] if num.isascii() and num.isdecimal() else []
+    return elements, positions, _parse_bonds([b[6:9], b[:3], b[3:6]] for b in bonds)
 
 
 def _parse_v3000(lines: list[str], before: int) -> Atoms:
     """Rows `index element x y z ...` between BEGIN ATOM and END ATOM; a hyphen at the end of a line
     continues it."""
-    count, inside, joined = 0, False, ""
-    elements, positions = [], []
+    count, block, joined = 0, "", ""
+    elements, positions, bonds = [], [], []
     for number, line in enumerate(lines[HEADER + 1 :], before + HEADER + 2):
         if not line.startswith(V3000):
             continue
@@ -130,9 +139,11 @@ def _parse_v3000(lines: list[str], before: int) -> Atoms:
         words, joined = joined.split(), ""
         if words[:1] == ["COUNTS"] and len(words) > 1 and words[1].isdecimal():
             count = int(words[1][:9])
-        elif words[1:2] == ["ATOM"]:
-            inside = words[0] == "BEGIN"
-        elif inside:
+        elif words[:1] in (["BEGIN"], ["END"]):
+            block = words[-1] if words[0] == "BEGIN" else ""
+        elif block == "BOND":
+            bonds.append(words[1:4])
+        elif block == "ATOM":
             xyz = parse_numbers(words[2:5])
             if xyz is None or len(xyz) < 3:
                 raise InputError(
@@ -141,7 +152,15 @@ def _parse_v3000(lines: list[str], before: int) -> Atoms:
             elements.append(words[1])
             positions.append(xyz)
     _check_count(count, len(elements), before)
-    return elements, positions
+    return elements, positions, _parse_bonds(bonds)
+
+
+def _parse_bonds(bonds: Iterable[Sequence[str]]) -> list[Bond]:
+    """Type and atoms of bonds; none where one cannot be read, since they only serve as a check."""
+    try:
+        return [(int(kind), int(first), int(second)) for kind, first, second in bonds]
+    except ValueError:
+        return []
 
 
 def _check_count(stated: int, found: int, before: int) -> None:

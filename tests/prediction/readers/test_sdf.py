@@ -92,3 +92,56 @@ def test_a_broken_record_costs_no_other(tmp_path, record, message):
     entries = read(tmp_path, "in.sdf", f"{SDF}$$$$\n{record}$$$$\n{SDF}$$$$\n")
     assert [bool(error) for error in errors(entries)] == [False, True, False]
     assert message in entries[1].error
+
+
+def ethanol(bonds: str, more: str = "", elements: str = "CCO") -> str:
+    """Its heavy atoms alone."""
+    places = [(0.0, 0.0, 0.0), (1.5, 0.0, 0.1), (2.0, 1.3, 0.0)]
+    atoms = "".join(
+        f"{x:10.4f}{y:10.4f}{z:10.4f} {e:3} 0  0\n"
+        for e, (x, y, z) in zip(elements, places, strict=True)
+    )
+    counts = f"  3{len(bonds.splitlines()):3}  0  0  0  0            999 V2000"
+    return f"x\n  program 01010000003D\n\n{counts}\n{atoms}{bonds}{more}M  END\n"
+
+
+@pytest.mark.parametrize(
+    ("record", "missing"),
+    [
+        (ethanol("  1  2  1  0\n  2  3  1  0\n"), True),
+        (ethanol("  1  2  4  0\n  2  3  4  0\n"), True),
+        (ethanol("  1  2  1  0\n  2  3  1  0\n", "M  CHG  1   1   1\n"), False),
+        (ethanol("  1  2  2  0\n  2  3  2  0\n", elements="OCO"), False),
+        (ethanol(""), False),  # nothing is known of its bonds
+        (ethanol("  1  2  1  0\n  2  x  1  0\n"), False),
+        (V3000.replace(" O 0.0", " C 0.0").replace(" H ", " O "), True),
+        (V3000.replace(" O 0.0", " C 0.0").replace(" H ", " O ").replace("MASS", "CHG"), False),
+    ],
+)
+def test_hydrogens_that_are_left_out(tmp_path, record, missing):
+    """Such a molecule would be predicted as bare atoms."""
+    (entry,) = read(tmp_path, "in.sdf", record)
+    expected = "the molecule has no hydrogens, but the bonds of atom" if missing else ""
+    assert entry.error.startswith(expected)
+    assert bool(entry.error) == missing
+
+
+def test_records_of_public_reports(tmp_path):
+    """Data right before the delimiter, blank lines with a space, counts without a space."""
+    many = 120
+    line = "".join(f"{i:10.4f}{0:10.4f}{0:10.4f} H   0  0\n" for i in range(many))
+    glued = f"m\n  program 01010000003D\n\n{many:3}100  0  0  0  0            999 V2000\n{line}"
+    entries = read(
+        tmp_path,
+        "in.sdf",
+        f"{SDF}> <a>\n1\n$$$$\n{SDF}> <a>\n1\n \n> <b>\n2\n \n$$$$\n{SDF}\n> <a>\n1\n\n$$$$\n"
+        f"{glued}M  END\n$$$$\n\n  Ketcher 06242214552D\n\n  0  0  0  0  0 999 V2000\nM  END\n",
+    )
+    assert [entry.content.fields for entry in entries[:3]] == [
+        {"a": "1"},
+        {"a": "1", "b": "2"},
+        {"a": "1"},
+    ]
+    assert [bool(error) for error in errors(entries)] == [False] * 4 + [True]
+    assert len(entries[3].content.charges) == many
+    assert "0 atoms" in entries[4].error
