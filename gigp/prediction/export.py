@@ -9,8 +9,8 @@ from torch.export import Dim, ExportedProgram, export
 from gigp.datasets import RotMNIST
 from gigp.errors import InputError
 from gigp.prediction.readers.images import SIDE
+from gigp.training.load import load_trained
 from gigp.training.module import LitModule
-from gigp.training.run import load_trained
 
 
 class Digits(nn.Module):

@@ -18,7 +18,7 @@ from gigp.pointcloud import PointCloud, Sizes, center_points
 from gigp.prediction.readers import IMAGE_READERS, MOLECULE_READERS
 from gigp.prediction.readers.molecule import Molecule, check_elements
 from gigp.training.features import BackboneFeatures
-from gigp.training.run import load_trained
+from gigp.training.load import load_trained
 
 PAIRS = 200_000  # of atoms in a batch: bounds the memory, whatever the sizes of the molecules
 

@@ -12,7 +12,7 @@ from gigp.errors import InputError
 from gigp.prediction.predictor import Predictor
 from gigp.prediction.readers.entries import Entry, read_entries
 from gigp.prediction.readers.text import printable
-from gigp.training.run import quiet
+from gigp.training.console import quiet
 
 Values = list[float] | None  # predictions of one entry; None where it is wrong
 

@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from gigp.config.compose import CONFIGS, composed
 from gigp.datasets.targets import TARGETS, parse_targets
 from gigp.errors import InputError
-from gigp.training.folder import run_name
+from gigp.training.name import run_name
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from gigp.config.compose import compose_config
 from gigp.errors import InputError
 from gigp.study.experiments import Cell, Experiment
-from gigp.training.folder import RunFolder, further_overrides
+from gigp.training.folder import RunFolder
+from gigp.training.name import further_overrides
 
 Key = tuple[str, int]
 

@@ -14,7 +14,7 @@ from gigp.config.compose import CONFIGS
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
 from gigp.study.experiments import Cell, Experiment, protocol_of, target_rank
-from gigp.training.folder import further_overrides
+from gigp.training.name import further_overrides
 
 INVARIANT = ("dimenet", "schnet", "visnet")  # backbones that are so under SE(3), whatever the group
 # then readouts, by name

@@ -10,7 +10,7 @@ from torch import Tensor
 from gigp.datasets.rotmnist_sources import rotate
 from gigp.groups import SO2, SO3
 from gigp.pointcloud import PointCloud
-from gigp.training.run import load_trained
+from gigp.training.load import load_trained
 
 Row = dict[str, Any]
 

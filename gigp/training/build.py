@@ -1,8 +1,11 @@
-"""From a composed configuration to the model and what is trained."""
+"""From a composed configuration to everything that a run needs: data, model, trainer."""
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from omegaconf import DictConfig
 
@@ -10,13 +13,76 @@ from gigp.config.instantiate import instantiate
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.model import PointCloudModel
+from gigp.training.checkpoints import load_backbone, load_checkpoint
+from gigp.training.folder import RunFolder
+from gigp.training.history import History
 from gigp.training.module import Classification, LitModule, Regression
+from gigp.training.trainer import build_trainer
 
 POOL_SEED = 2**62  # larger than any seed of a run or of an epoch
 
 
+@dataclass
+class RunParts:
+    """What a run is made of.
+
+    Attributes:
+        data: data set, set up.
+        module: model with its loss and optimizer.
+        trainer: Lightning's trainer, without a logger yet.
+        history: rows of the epochs, which the trainer fills.
+        resume: checkpoint to go on from, if there is one.
+    """
+
+    data: PointCloudDataModule
+    module: LitModule
+    trainer: L.Trainer
+    history: History
+    resume: Path | None
+
+
+def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
+    """Build everything that a run needs; nothing is written.
+
+    Args:
+        cfg: resolved configuration.
+        folder: folder of the run, which the trainer will write to.
+        resume: go on from the last checkpoint in the folder, where there is one.
+
+    Raises:
+        InputError: something does not fit together, the data are other ones than those of the
+            checkpoint, or Lightning refuses its settings.
+    """
+    L.seed_everything(cfg.seed, verbose=False)
+    data: PointCloudDataModule = instantiate(cfg.dataset)
+    last = folder.last if resume and folder.last.exists() else None
+    if last:  # the source that the run had found
+        data.load_state_dict(load_checkpoint(last).get(type(data).__qualname__, {}))
+    data.setup()
+    model = build_model(cfg, data)
+    model.calibrate(data.train_clouds())
+    if cfg.init_from:
+        load_backbone(model, Path(cfg.init_from))
+    if cfg.compile:
+        model.compile(dynamic=True)
+    module = build_module(
+        model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone
+    )
+    history = History(folder.metrics)
+    trainer = build_trainer(cfg, folder, module, history)
+    # before a resume, or it would round the weights
+    trainer.precision_plugin.convert_module(module)
+    batch = min(data.batch_size, len(data.indices["train"]))
+    if batch < trainer.world_size:
+        raise InputError(
+            f"{trainer.world_size} processes cannot share batches of {batch} clouds; use fewer "
+            "devices."
+        )
+    return RunParts(data, module, trainer, history, last)
+
+
 def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
-    """Build the model that a composed config asks for, on the data of a set-up data module."""
+    """The model of a configuration, for the channels and targets of a data module."""
     backbone = instantiate(
         cfg.backbone,
         in_channels=datamodule.in_channels,
@@ -36,7 +102,7 @@ def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
 def build_module(
     model: PointCloudModel, data: PointCloudDataModule, *, fit: bool = True, **options
 ) -> LitModule:
-    """The task that fits a data module.
+    """The Lightning module for the kind of targets that a data module has.
 
     Args:
         fit: take statistics from the training set; else from the state dict that is loaded next,

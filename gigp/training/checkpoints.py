@@ -4,28 +4,30 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
+from lightning import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from gigp.errors import InputError
 from gigp.files import open_atomically
 from gigp.model import PointCloudModel
+from gigp.training.checks import UnfitError, check_weights, training_state
 
-# what Lightning needs to go on
-TRAINING = {
-    "state_dict",
-    "optimizer_states",
-    "lr_schedulers",
-    "callbacks",
-    "loops",
-    "epoch",
-    "global_step",
-}
+LARGEST = 4 * 2**30  # bytes of a checkpoint
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are written whole or not at all, and read as tensors and plain data only."""
+    """Checkpoints that are written whole or not at all, and read as tensors and plain data only.
+
+    Args:
+        module: module that resumes from them; what does not fit it is refused.
+    """
+
+    def __init__(self, module: LightningModule) -> None:
+        super().__init__()
+        self.module = module
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -47,36 +49,59 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
     ) -> dict:
         checkpoint = load_checkpoint(Path(path), map_location)
-        if missing := TRAINING - checkpoint.keys():
-            raise _unusable(Path(path), f"it lacks {', '.join(sorted(missing))}")
-        return checkpoint
+        try:
+            state = training_state(checkpoint, self.module)
+        except UnfitError as error:
+            raise unusable(Path(path), str(error)) from None
+        data = type(self.module.trainer.datamodule).__qualname__
+        state |= {"pytorch-lightning_version": lightning.__version__}
+        return state | {data: checkpoint[data]} if data in checkpoint else state
 
 
 def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """Read a checkpoint without executing anything in it.
 
     Raises:
-        InputError: it is missing, damaged, or holds more than tensors and plain data.
+        InputError: it is missing, damaged, too large, or holds more than tensors and plain data.
     """
     if not path.exists():
         raise InputError(f"there is no checkpoint at {path}.")
+    if not path.is_file():
+        raise unusable(path, "it is not a regular file")
+    if (size := path.stat().st_size) > LARGEST:
+        raise unusable(path, f"it has {size:,} bytes; {LARGEST:,} are allowed")
     try:
-        # torch itself does not look at the checksums that it writes
-        with zipfile.ZipFile(path) as archive:
-            if spoiled := archive.testzip():
-                raise zipfile.BadZipFile(f"the checksum of {spoiled} does not match")
+        _check_archive(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     # torch.load has no error class of its own: zip, pickle, end of file, runtime
     except Exception as error:
-        raise _unusable(path, f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
+        raise unusable(path, f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        raise _unusable(path, "it holds no state_dict")
+        raise unusable(path, "it holds no state_dict")
     return checkpoint
 
 
-def _unusable(path: Path, reason: str) -> InputError:
+def _check_archive(path: Path) -> None:
+    """Check sizes and checksums of all parts; torch itself does not look at those that it writes.
+
+    Raises:
+        zipfile.BadZipFile: a checksum does not match, or a part is compressed, which torch never
+            writes: it could be far larger than the file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise zipfile.BadZipFile("it is compressed")
+        if sum(part.file_size for part in parts) > path.stat().st_size:
+            raise zipfile.BadZipFile("its parts overlap")
+        if spoiled := archive.testzip():
+            raise zipfile.BadZipFile(f"the checksum of {spoiled} does not match")
+
+
+def unusable(path: Path, reason: str) -> InputError:
+    """The error for a checkpoint that cannot be used."""
     return InputError(
-        f"{path} is damaged or no checkpoint of this project ({reason}). Delete it, or start anew "
+        f"{path} is damaged or not a checkpoint of this run ({reason}). Delete it, or start anew "
         "with overwrite=true."
     )
 
@@ -106,10 +131,10 @@ def load_backbone(model: PointCloudModel, source: Path) -> None:
             if key.startswith(prefix)
         }
         try:
-            getattr(model, name).load_state_dict(part)
-        except RuntimeError as error:
+            check_weights(part, getattr(model, name))
+        except UnfitError as error:
             raise InputError(
-                f"the {name} in {path} does not fit this configuration: "
-                f"{str(error).splitlines()[-1].strip()} Use the backbone, group, scale and target "
-                "of that run (its config.yaml has them)."
-            ) from error
+                f"the {name} in {path} does not fit this configuration: {error}. Use the backbone, "
+                "group, scale and target of that run (its config.yaml has them)."
+            ) from None
+        getattr(model, name).load_state_dict(part)

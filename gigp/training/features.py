@@ -15,7 +15,7 @@ from gigp.datasets.cache import Arrays, CacheWriter, load_or_fill, sha256_of
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of
 from gigp.errors import InputError, check_choice
 from gigp.pointcloud import PointCloud, Sizes
-from gigp.training.run import load_trained
+from gigp.training.load import load_trained
 
 FORMAT = 3  # of the cache; a higher number makes every cache be built again
 

@@ -1,4 +1,4 @@
-"""A run's folder: its identity, its configuration, and what came of it.
+"""A run's folder: its configuration, checkpoints and record.
 
     <results_dir>/<name>/seed<k>/
         config.yaml  metrics.csv  summary.json  test_samples.npz
@@ -8,9 +8,7 @@ The folder is a function of the configuration, without a timestamp: the same com
 folder again.
 """
 
-import fcntl
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,69 +19,9 @@ import yaml
 
 from gigp.errors import InputError
 from gigp.files import delete_abandoned, disk_errors, write_atomically
+from gigp.training.lock import lock_folder
+from gigp.training.name import LOCATION_KEYS, identity
 from gigp.training.record import Record, read_record
-
-# what may differ between two commands that mean the same run
-NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale", "study")
-# on how many devices, started how, and where files lie: the same run may go on elsewhere
-LOCATION_KEYS = (
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "launcher",
-    "dataset.root",
-    "dataset.cache",
-)
-EXCLUDED_FROM_NAME = (
-    "dataset",
-    "group",
-    "pool",
-    "scale",
-    "target",
-    "seed",
-    "logger",
-    "experiment",
-    *LOCATION_KEYS,
-    *NOT_IDENTITY,
-)
-
-
-def run_name(config: dict[str, Any], overrides: list[str]) -> str:
-    """Name of a run: its choices, then every other override of the command line, in alphabetical
-    order.
-
-    Args:
-        config: resolved configuration.
-        overrides: of the command line, as KEY=VALUE.
-    """
-    if config["name"]:
-        return str(config["name"])
-    choices, target = config["choices"], config["target"]
-    parts = [choices["dataset"], choices["group"], choices["pool"], choices["scale"]]
-    if target and choices["dataset"] != "rotmnist":  # which has but one
-        parts.insert(1, target if isinstance(target, str) else "+".join(target))
-    extra = further_overrides(overrides)
-    extra += [f"experiment={choices['experiment']}"] if choices["experiment"] else []
-    return "_".join([*parts, *(re.sub(r"[^\w.=+,-]+", "-", e) for e in extra)])
-
-
-def further_overrides(overrides: list[str]) -> list[str]:
-    """Those that set a run apart beyond its choices, target and seed, in alphabetical order."""
-    keys = [override.lstrip("+~").partition("=") for override in overrides]
-    return sorted(
-        f"{k}={v}"
-        for k, _, v in keys
-        if k not in EXCLUDED_FROM_NAME and not k.startswith("logger.")
-    )
-
-
-def identity(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a configuration makes a run another run."""
-    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    for section, _, name in (key.partition(".") for key in LOCATION_KEYS):
-        if isinstance(kept.get(section), dict):
-            kept[section] = {key: value for key, value in kept[section].items() if key != name}
-    return kept
 
 
 class RunFolder:
@@ -111,28 +49,32 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes out of the folder.
+        """Keep other processes out of the folder, and tidy it up.
 
         Raises:
-            InputError: another process works in it, or it cannot be written.
+            InputError: another process works in it, it cannot be written, or it holds links.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / ".lock", "a+")  # noqa: SIM115
-        except OSError as error:
-            raise InputError(
-                f"cannot write to {self.path} ({error.strerror}); set results_dir=FOLDER."
-            ) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"another process is at work on {self.path}; wait for it or change name=."
-                ) from None
+        self.refuse_links()
+        with lock_folder(self.path):
             with disk_errors(self.path):
                 self._recover()
             yield
+
+    def refuse_links(self) -> None:
+        """Refuse symbolic links in the folder: what is read, written and deleted would lie outside.
+
+        The folder itself, and those above it, may be links.
+
+        Raises:
+            InputError: naming the first link.
+        """
+        inside = [self.path, self.checkpoints, self.replaced]
+        for path in (path for folder in inside if folder.is_dir() for path in folder.iterdir()):
+            if path.is_symlink():
+                raise InputError(
+                    f"{path} is a symbolic link, which is not followed within a run; put the file "
+                    "itself there, or delete the link."
+                )
 
     def summary(self) -> Record | None:
         """The record of a finished run, else None."""
@@ -149,27 +91,33 @@ class RunFolder:
         """
         return self.summary() if self.done.exists() else None
 
-    def open(self, config: dict[str, Any], overwrite: bool = False) -> None:
-        """Write the configuration, or check that the folder holds the same one for its checkpoints.
+    def check(self, config: dict[str, Any]) -> None:
+        """Check that the checkpoints in the folder, if there are any, are of this configuration.
 
         Raises:
-            InputError: it holds another; the message lists the differences.
+            InputError: they are of another one; the message lists the differences.
         """
-        wanted = identity(config)
+        if not (self.config.exists() and self.checkpoints.exists()):
+            return
+        differences = sorted(_differences(identity(self._held()), identity(config)))
+        if differences:
+            raise InputError(
+                f"{self.path} holds a run of another configuration:\n  "
+                + "\n  ".join(differences)
+                + "\nGive this one another name=..., or replace the old one with overwrite=true."
+            )
+
+    def begin(self, config: dict[str, Any], overwrite: bool = False) -> None:
+        """Write the configuration of a run that is about to be trained.
+
+        Args:
+            config: resolved configuration.
+            overwrite: make room first: what is there moves to `replaced`, or goes if unfinished.
+        """
         if overwrite:
             with disk_errors(self.path):
                 self._set_aside()
-        if self.config.exists() and self.checkpoints.exists():
-            held = identity(self._held())
-            differences = sorted(_differences(held, wanted))
-            if differences:
-                raise InputError(
-                    f"{self.path} holds a run of another configuration:\n  "
-                    + "\n  ".join(differences)
-                    + "\nGive this one another name=..., or replace the old one with "
-                    "overwrite=true."
-                )
-        else:
+        if not (self.config.exists() and self.checkpoints.exists()):
             write_atomically(self.config, yaml.safe_dump(config, sort_keys=False))
 
     def finish(self, record: Record) -> None:
@@ -184,7 +132,7 @@ class RunFolder:
         try:
             held = yaml.safe_load(self.config.read_text())
             if not isinstance(held, dict):
-                raise ValueError("it is no configuration")
+                raise ValueError("it is not a configuration")
         except (OSError, ValueError, yaml.YAMLError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(

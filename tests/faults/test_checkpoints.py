@@ -8,10 +8,12 @@ import zipfile
 
 import pytest
 import torch
+from lightning import LightningModule
 
 from gigp.errors import InputError
 from gigp.training.checkpoints import AtomicCheckpoints, load_checkpoint
-from gigp.training.run import load_trained, run
+from gigp.training.load import load_trained
+from gigp.training.run import run
 from tests.faults.harness import left
 
 
@@ -131,10 +133,10 @@ def test_checkpoint_that_attacks(trained, tmp_path):
     for kind, evil in attacks(proof).items():
         for path in (folder.last, folder.best):
             path.write_bytes(evil)
-            with pytest.raises(InputError, match="damaged or no checkpoint of this project"):
+            with pytest.raises(InputError, match="damaged or not a checkpoint of this run"):
                 load_checkpoint(path)
-        with pytest.raises(InputError, match="damaged or no checkpoint of this project"):
-            AtomicCheckpoints().load_checkpoint(folder.last, weights_only=False)
+        with pytest.raises(InputError, match="damaged or not a checkpoint of this run"):
+            AtomicCheckpoints(LightningModule()).load_checkpoint(folder.last, weights_only=False)
         with pytest.raises(InputError, match=r"best\.ckpt is damaged"):
             load_trained(folder.path)
         with pytest.raises(InputError, match=r"last\.ckpt is damaged"):
@@ -157,7 +159,7 @@ def test_foreign_checkpoint(trained):
         ([1, 2], "it holds no state_dict"),
         ({"model": {"w": torch.zeros(3)}}, "it holds no state_dict"),
         ({"state_dict": 3}, "it holds no state_dict"),
-        ({"state_dict": {"w": torch.zeros(3)}}, "it lacks callbacks, epoch"),
+        ({"state_dict": {"w": torch.zeros(3)}}, "weights are those of another architecture"),
     ):
         torch.save(foreign, folder.last)
         with pytest.raises(InputError, match=message):

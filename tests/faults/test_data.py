@@ -12,8 +12,9 @@ from gigp.datasets import qm9 as qm9_module
 from gigp.datasets.cache import digest_of, read, write
 from gigp.datasets.rotmnist_sources import find_source
 from gigp.errors import InputError
+from gigp.training.load import load_trained
 from gigp.training.module import LitModule
-from gigp.training.run import load_trained, run
+from gigp.training.run import run
 from tests.conftest import DATA, tiny
 from tests.faults.harness import left
 

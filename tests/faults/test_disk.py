@@ -11,7 +11,8 @@ from gigp.datasets import cache
 from gigp.datasets.cache import load_or_build, read, write
 from gigp.errors import InputError
 from gigp.training.folder import RunFolder
-from gigp.training.run import load_trained, run
+from gigp.training.load import load_trained
+from gigp.training.run import run
 from tests.faults.harness import assert_same_run, left
 
 PAGE = 4096

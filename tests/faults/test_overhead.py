@@ -12,7 +12,7 @@ import pytest
 import gigp.training.run as running
 from gigp.config import instantiate as config
 from gigp.datasets import cache, loader, qm9
-from gigp.training import folder
+from gigp.training import checkpoints, folder, lock
 from gigp.training.run import run
 from tests.conftest import tiny
 
@@ -27,8 +27,9 @@ CAREFUL = [
     (os, "fsync"),
     (os, "replace"),
     (zipfile.ZipFile, "testzip"),  # checksums of a checkpoint
+    (checkpoints, "training_state"),  # every tensor of it
     (folder.RunFolder, "_recover"),
-    (folder.fcntl, "flock"),
+    (lock, "_lock"),
 ]
 
 

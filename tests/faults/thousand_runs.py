@@ -88,7 +88,8 @@ def work(root: Path, num: int, order: int) -> None:
     from gigp.config.compose import compose_config
     from gigp.errors import InputError
     from gigp.files import write_atomically
-    from gigp.training.folder import RunFolder, run_name
+    from gigp.training.folder import RunFolder
+    from gigp.training.name import run_name
     from gigp.training.record import Record, read_record
 
     os.chdir(ROOT)
@@ -124,7 +125,8 @@ def work(root: Path, num: int, order: int) -> None:
                 continue
             with folder.lock():
                 if folder.finished() is None:
-                    folder.open(mine)
+                    folder.check(mine)
+                    folder.begin(mine)
                     folder.checkpoints.mkdir(exist_ok=True)
                     for epoch in range(EPOCHS):
                         write_atomically(folder.metrics, "val/loss\n" + "1\n" * (epoch + 1))

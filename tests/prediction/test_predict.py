@@ -17,7 +17,8 @@ from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
 from gigp.prediction import Predictor, predict
 from gigp.prediction.readers.molecule import Molecule, make_molecule
-from gigp.training.run import load_trained, run
+from gigp.training.load import load_trained
+from gigp.training.run import run
 from predict import main
 from tests.conftest import ROOT, tiny
 from tests.programs import run_program

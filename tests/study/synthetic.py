@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gigp.study.experiments import Cell
 from gigp.study.runs import pairs, pool_defaults, symmetry_of, unit_of
-from gigp.training.folder import further_overrides
+from gigp.training.name import further_overrides
 
 EPOCHS = 20
 

@@ -22,7 +22,7 @@ def reproduce(*arguments: str) -> CompletedProcess:
 
 def test_lists_what_is_missing_and_what_runs_before(tmp_path):
     """Of fourteen heads for one seed one has a record; their backbone comes first."""
-    folder = tmp_path / "features_T3_gigp_small_pool_on=outputs_experiment=qm9_heads" / "seed2"
+    folder = tmp_path / "features_T3_gigp_small_pool_on-outputs_experiment-qm9_heads" / "seed2"
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text("{}")
     done = reproduce(
@@ -47,7 +47,7 @@ def test_unknown_table_names_the_tables():
 @pytest.mark.parametrize("experiment", [name for name, e in EXPERIMENTS.items() if e.sweeps])
 def test_cells_are_named_as_their_runs(experiment):
     """What is told of a cell without composing its configuration is what the configuration says."""
-    from gigp.training.folder import run_name
+    from gigp.training.name import run_name
 
     cell = EXPERIMENTS[experiment].cells("small")[-1]
     cfg, base = compose_config(cell.overrides), base_of(cell.overrides)
@@ -72,7 +72,7 @@ def test_trains_the_backbone_that_it_starts_from(experiment):
 def test_a_checkpoint_that_is_here_is_not_made_again(tmp_path):
     cells = [cell for cell in EXPERIMENTS["qm9_heads"].cells("small") if cell.seed == 0]
     jobs = plan(cells, EXPERIMENTS, tmp_path)
-    assert jobs[0].cell.name == "qm9_all_T3_mean_small_experiment=qm9_pools"
+    assert jobs[0].cell.name == "qm9_all_T3_mean_small_experiment-qm9_pools"
     assert {job.after for job in jobs[1:]} == {jobs[0].cell.key}
     best = tmp_path / jobs[0].cell.name / "seed0" / "checkpoints" / "best.ckpt"
     best.parent.mkdir(parents=True)

@@ -11,7 +11,8 @@ import torch
 
 from gigp.errors import InputError
 from gigp.training.features import BackboneFeatures
-from gigp.training.run import load_trained, run
+from gigp.training.load import load_trained
+from gigp.training.run import run
 from tests.conftest import tiny
 
 CPU = ("trainer.max_epochs=1", "trainer.accelerator=cpu")

@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from gigp.training.folder import run_name
+from gigp.training.name import run_name
 from gigp.training.run import run
 from tests.conftest import DATA, ROOT, tiny
 from tests.training.test_run import assert_same_weights

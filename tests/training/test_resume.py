@@ -1,6 +1,10 @@
 """Resume where the best epoch is early: after every epoch `last.ckpt` is that epoch's."""
 
+import json
+import os
 import shutil
+import signal
+import time
 
 import pandas as pd
 import pytest
@@ -11,6 +15,7 @@ from gigp.training.module import LitModule
 from gigp.training.run import run
 from tests.conftest import tiny
 from tests.faults.harness import COLUMNS, assert_same_run, left
+from tests.programs import Program, run_program
 
 EPOCHS = 8
 # a rate so large that the validation loss soon grows
@@ -53,6 +58,10 @@ def interrupt(monkeypatch, method: str, epoch: int) -> None:
 
 def epoch_of(path) -> int:
     return torch.load(path, weights_only=True)["epoch"]
+
+
+def rows_of_file(metrics) -> int:
+    return len(metrics.read_text().splitlines()) - 1
 
 
 def rows_of(folder: RunFolder) -> pd.DataFrame:
@@ -113,3 +122,34 @@ def test_folder_that_was_moved_resumes_to_the_same_record(configure, tmp_path, w
     run(moved)
     assert_same_run(moved, whole)
     assert not (tmp_path / "first").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_killed_process_resumes(configure, tmp_path, runs, how):
+    """The real command, killed from outside in the middle of training."""
+    # long enough to be still at it when the signal comes
+    overrides = [*DIVERGING, "trainer.max_epochs=60"]
+    whole = configure(*overrides, f"results_dir={runs}", "name=long")
+    run(whole)
+    line = [*overrides, "logger=csv", f"results_dir={tmp_path}/runs", "name=it"]
+    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = Program("train.py", *line, env=env)
+    metrics = tmp_path / "runs" / "it" / "seed0" / "metrics.csv"
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) > 2):
+        assert process.poll() is None, process.wait().stderr
+        time.sleep(0.005)
+    process.send_signal(how)
+    killed = process.wait()
+    if how != signal.SIGKILL:
+        assert killed.returncode == 130
+        assert "The same command goes on" in killed.stderr
+        assert "Traceback" not in killed.stderr
+    # a row stands for an epoch that is in last.ckpt
+    assert epoch_of(metrics.parent / "checkpoints" / "last.ckpt") >= rows_of_file(metrics) - 1 > 0
+    resumed = run_program("train.py", *line, env=env)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Resuming" in resumed.stdout
+    assert_same_run(configure(*overrides, "name=it"), whole)
+    # the test does not go back in history
+    record = json.loads(left(whole).record.read_text())
+    assert record["epochs"] == 60 > record["best_epoch"] + 1

@@ -1,9 +1,6 @@
 """One run from the real configuration: records, identity, resume, bad input."""
 
-import json
-import os
 import shutil
-import signal
 import subprocess
 import time
 
@@ -13,13 +10,12 @@ import pytest
 import torch
 import yaml
 
-import gigp.training.run
+import gigp.training.trainer
 from gigp.errors import InputError
-from gigp.training.folder import RunFolder, run_name
+from gigp.training.folder import RunFolder
 from gigp.training.record import read_record, read_samples
 from gigp.training.run import run
 from tests.conftest import DATA, tiny
-from tests.programs import Program, run_program
 
 TINY = tiny(epochs=3, train=150, val=60, test=70)
 TIMES = ("train_seconds", "seconds", "cpu_seconds")
@@ -189,73 +185,12 @@ def test_resume_equals_uninterrupted(configure, tmp_path, dataset, monkeypatch):
     assert resumed.best_epoch == whole.best_epoch
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Where a run lies that was never killed; the first test that needs it makes it."""
-    return tmp_path_factory.mktemp("undisturbed")
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_killed_process_resumes(configure, tmp_path, undisturbed, how):
-    """The real command, killed from outside in the middle of training."""
-    # long enough to be still at it when the signal comes
-    overrides = [*TINY, "trainer.max_epochs=30"]
-    run(configure(*overrides, f"results_dir={undisturbed}", "name=whole"))
-    where = [
-        f"dataset.root={DATA}",
-        f"dataset.cache={DATA}",
-        "logger=csv",
-        f"results_dir={tmp_path}/runs",
-        "name=it",
-    ]
-    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = Program("train.py", *overrides, *where, env=env)
-    metrics = tmp_path / "runs" / "it" / "seed0" / "metrics.csv"
-    while not (metrics.exists() and len(metrics.read_text().splitlines()) > 2):
-        assert process.poll() is None, process.wait().stderr
-        time.sleep(0.005)
-    process.send_signal(how)
-    killed = process.wait()
-    if how != signal.SIGKILL:
-        assert killed.returncode == 130
-        assert "The same command goes on" in killed.stderr
-        assert "Traceback" not in killed.stderr
-    resumed = run_program("train.py", *overrides, *where, env=env)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "Resuming" in resumed.stdout
-    whole = undisturbed / "whole" / "seed0"
-    assert_same_weights(
-        metrics.parent / "checkpoints" / "last.ckpt", whole / "checkpoints" / "last.ckpt"
-    )
-    a, b = (json.loads((p / "summary.json").read_text()) for p in (metrics.parent, whole))
-    assert a["metrics"] == b["metrics"]
-    # the test does not go back in history
-    assert a["epochs"] == b["epochs"] == 30 > b["best_epoch"] + 1
-
-
 def test_another_configuration_is_refused(configure):
     run(configure(*TINY, "name=mine"))
     with pytest.raises(InputError, match=r"lr: 0\.003 there, 0\.01 now") as error:
         run(configure(*TINY, "name=mine", "lr=0.01"))
     assert "overwrite=true" in str(error.value)
     assert run(configure(*TINY, "name=mine", "lr=0.01", "overwrite=true")).epochs == 3
-
-
-def test_names(configure):
-    def name(*overrides):
-        from omegaconf import OmegaConf
-
-        return run_name(
-            OmegaConf.to_container(configure(*overrides), resolve=True), list(overrides)
-        )
-
-    assert name("pool=mean", "seed=3", "logger=csv") == "qm9_homo_T3_mean_small"
-    assert name("target=[homo,r2]", "group=SE3") == "qm9_homo+r2_SE3_gigp_small"
-    assert name("pool.orbits=1", "lr=0.1") == "qm9_homo_T3_gigp_small_lr=0.1_pool.orbits=1"
-    assert name("lr=0.1", "pool.orbits=1") == name("pool.orbits=1", "lr=0.1")
-    assert name("dataset=rotmnist", "scale=debug") == "rotmnist_SO2_gigp_debug"
-    assert name("dataset.root=/mnt/data", "trainer.devices=2") == name()
-    assert name("name=x", "lr=0.1") == "x"
 
 
 def test_fine_tune_protocol(configure, tmp_path):
@@ -316,7 +251,7 @@ def test_checkpoint_that_would_execute_code(configure, tmp_path):
     folder = folder_of(tmp_path)
     folder.record.unlink()
     torch.save({"state_dict": {}, "callbacks": subprocess.Popen}, folder.last)
-    with pytest.raises(InputError, match="damaged or no checkpoint"):
+    with pytest.raises(InputError, match="damaged or not a checkpoint"):
         run(configure(*TINY))
 
 
@@ -403,7 +338,7 @@ def test_a_run_goes_on_where_data_lie_elsewhere(configure, tmp_path, qm9):
 @pytest.mark.parametrize("known", [True, False])
 def test_imitated_bf16_is_told(configure, monkeypatch, capsys, known):
     """One batch of a net so small that a CPU without bf16 does it in a moment."""
-    monkeypatch.setattr(gigp.training.run, "cpu_supports_bf16", lambda: known)
+    monkeypatch.setattr(gigp.training.trainer, "cpu_supports_bf16", lambda: known)
     run(
         configure(
             *tiny(epochs=1, train=20, val=10, test=10),

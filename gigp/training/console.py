@@ -1,0 +1,52 @@
+"""What a run prints, on the first of several processes only."""
+
+import logging
+import warnings
+
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from gigp.training.folder import RunFolder
+from gigp.training.record import Record
+
+console = Console(soft_wrap=True, quiet=rank_zero_only.rank > 0)
+
+# warnings about what is on purpose
+INTENDED = (
+    "many workers",
+    "Checkpoint directory",
+    "in eval mode",
+    "sync_dist",
+    "broadcast_buffers",
+)
+# warnings of libraries about themselves
+LIBRARIES = ("torch.jit.script", "LeafSpec")
+
+
+def quiet() -> None:
+    """Silence Lightning's tips, and the warnings about what is on purpose."""
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.ERROR)
+    for message in (*INTENDED, *LIBRARIES):
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
+
+
+def print_record(record: Record, folder: RunFolder) -> None:
+    """Print a table of the test metrics, and where the record lies."""
+    data = record.data
+    title = f"{record.name}, seed {record.seed}"
+    table = Table("metric", "test", "unit", "kind", title=title, title_justify="left")
+    for name, metric in record.metrics.items():
+        table.add_row(name, f"{metric.test:.4g}", metric.unit, metric.kind)
+    console.print(table)
+    sizes = " / ".join(f"{size:,}" for size in data["sizes"].values())
+    lines = {
+        "split": f"{data['split']} ({data['split_hash']}): {sizes} for train / val / test",
+        "source": data["source"],
+        "parameters": f"{record.parameters:,}",
+        "time": f"{record.seconds:.0f} s, {record.samples_per_second:.0f} samples/s",
+        "record": folder.path,
+    }
+    for name, value in lines.items():
+        console.print(f"{name:11} {value}", highlight=False)

@@ -1,0 +1,52 @@
+"""The trained model of a finished run."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gigp.config.instantiate import instantiate, load_config
+from gigp.datasets.loader import PointCloudDataModule
+from gigp.errors import InputError
+from gigp.training.build import build_model, build_module
+from gigp.training.checkpoints import load_checkpoint
+from gigp.training.checks import UnfitError, check_weights
+from gigp.training.module import LitModule
+
+
+def load_trained(
+    folder: str | Path, setup: bool = True, **dataset: Any
+) -> tuple[DictConfig, PointCloudDataModule, LitModule]:
+    """The configuration, data, and best model of a finished run, in evaluation mode.
+
+    Args:
+        folder: folder of the run, with its checkpoints.
+        setup: read the data set; False leaves it alone, so that it need not be on disk.
+        dataset: settings of the data set to use in place of the run's.
+
+    Raises:
+        InputError: there is no run, or no checkpoint, or it does not fit its configuration.
+    """
+    folder = Path(folder)
+    cfg = load_config(folder)
+    best = folder / "checkpoints" / "best.ckpt"
+    if not best.exists():
+        raise InputError(
+            f"there is no checkpoint at {best}: {folder} is not trained yet, or the record of a "
+            "run that was trained elsewhere. Train it here first."
+        )
+    checkpoint = load_checkpoint(best)
+    data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
+    # the source that the run had found
+    data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
+    if setup:
+        data.setup()
+    module = build_module(build_model(cfg, data), data, fit=False, lr=cfg.lr)
+    try:
+        check_weights(checkpoint["state_dict"], module)
+    except UnfitError as error:
+        raise InputError(
+            f"the checkpoint in {folder} does not fit its config.yaml: {error}."
+        ) from None
+    module.load_state_dict(checkpoint["state_dict"])
+    return cfg, data, module.eval()
