@@ -111,10 +111,10 @@ class BackboneFeatures(PointCloudDataModule):
     def get_batch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
         mask = self.mask[indices]
         mask = mask[:, : int(mask.sum(1).max())]  # (B, N)
-        rows = (self.starts[indices, None] + torch.arange(mask.shape[1])).clamp(
-            max=len(self.features) - 1
-        )
-        pos, feat = self.positions[rows], self.features[rows].float()
+        rows = self.starts[indices, None] + torch.arange(mask.shape[1])  # (B, N)
+        rows = rows.clamp(max=len(self.features) - 1)
+        feat = self.features.index_select(0, rows.flatten()).float()  # copies whole rows
+        pos, feat = self.positions[rows], feat.unflatten(0, rows.shape)
         mass = None if self.masses is None else self.masses[rows]
         return PointCloud(pos, feat, mask, Sizes.of(mask), mass), self.values[indices]
 
