@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gigp.prediction.readers.entries import Entry
+    from gigp.datasets.readers.entries import Entry
 
 OPTIONS = ("input", "run", "output", "batch_size")
 USAGE = "write python predict.py run=FOLDER input=FILE [output=FILE]."

@@ -1,16 +1,55 @@
-"""Chemical elements: charges, masses and the input features of atoms."""
+"""Chemical elements: symbols, masses and the input features of atoms."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
-MASSES = [0.0, 1.008, 0, 0, 0, 0, 12.011, 14.007, 15.999, 18.998]  # by nuclear charge, in u
+# fmt: off
+SYMBOLS = (  # by nuclear charge; 0 is padding
+    "",
+    "H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S",
+    "Cl", "Ar", "K", "Ca", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga",
+    "Ge", "As", "Se", "Br", "Kr", "Rb", "Sr", "Y", "Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd",
+    "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Xe", "Cs", "Ba", "La", "Ce", "Pr", "Nd", "Pm",
+    "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu", "Hf", "Ta", "W", "Re", "Os",
+    "Ir", "Pt", "Au", "Hg", "Tl", "Pb", "Bi", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa",
+    "U", "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es", "Fm", "Md", "No", "Lr", "Rf", "Db", "Sg",
+    "Bh", "Hs", "Mt", "Ds", "Rg", "Cn", "Nh", "Fl", "Mc", "Lv", "Ts", "Og",
+)
+MASSES = (  # by nuclear charge, in u: standard atomic weights, or a long-lived isotope's mass
+    0.0,
+    1.008, 4.003, 6.940, 9.012, 10.810, 12.011, 14.007, 15.999, 18.998, 20.180, 22.990, 24.305,
+    26.982, 28.085, 30.974, 32.060, 35.450, 39.948, 39.098, 40.078, 44.956, 47.867, 50.941,
+    51.996, 54.938, 55.845, 58.933, 58.693, 63.546, 65.380, 69.723, 72.630, 74.922, 78.971,
+    79.904, 83.798, 85.468, 87.620, 88.906, 91.224, 92.906, 95.950, 97.907, 101.070, 102.906,
+    106.420, 107.868, 112.414, 114.818, 118.710, 121.760, 127.600, 126.904, 131.293, 132.905,
+    137.327, 138.905, 140.116, 140.908, 144.242, 144.913, 150.360, 151.964, 157.250, 158.925,
+    162.500, 164.930, 167.259, 168.934, 173.054, 174.967, 178.490, 180.948, 183.840, 186.207,
+    190.230, 192.217, 195.084, 196.967, 200.592, 204.380, 207.200, 208.980, 208.982, 209.987,
+    222.018, 223.020, 226.025, 227.028, 232.038, 231.036, 238.029, 237.048, 244.064, 243.061,
+    247.070, 247.070, 251.080, 252.083, 257.095, 258.098, 259.101, 262.110, 267.122, 268.126,
+    271.134, 270.133, 269.134, 278.156, 281.165, 281.166, 285.177, 286.182, 289.190, 289.194,
+    293.204, 293.208, 294.214,
+)
+# fmt: on
+ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}  # of QM9
 
 
-def atom_features() -> Tensor:
-    """Features by nuclear charge, (10, 15); zero for 0, which is padding."""
-    table = torch.zeros(10, len(ELEMENTS), 3)
-    for i, charge in enumerate(ELEMENTS.values()):
-        z = charge / 9
+def atom_features(charges: Sequence[int] = tuple(ELEMENTS.values())) -> Tensor:
+    """Input features of atoms, one block for each element (Finzi et al. 2020, appendix D).
+
+    A block is 1, z and z^2 for atoms of its element and 0 for others, where z is the nuclear charge
+    divided by the largest one.
+
+    Args:
+        charges: nuclear charges of the elements, ascending.
+
+    Returns:
+        Features by nuclear charge, (largest + 1, 3 * elements); zero for all other charges.
+    """
+    table = torch.zeros(max(charges) + 1, len(charges), 3)
+    for i, charge in enumerate(charges):
+        z = charge / max(charges)
         table[charge, i] = torch.tensor([1.0, z, z * z])
     return table.flatten(1)

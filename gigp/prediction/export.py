@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
 from gigp.datasets import RotMNIST
+from gigp.datasets.readers.images import SIDE
 from gigp.errors import InputError
-from gigp.prediction.readers.images import SIDE
 from gigp.training.load import load_trained
 from gigp.training.module import LitModule
 

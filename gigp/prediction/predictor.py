@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from gigp.datasets import QM9, RotMNIST
 from gigp.datasets.atoms import ELEMENTS, MASSES, atom_features
 from gigp.datasets.cache import sha256_of
+from gigp.datasets.readers import IMAGE_READERS, MOLECULE_READERS
+from gigp.datasets.readers.molecule import Molecule, check_elements
 from gigp.errors import InputError
 from gigp.model import PointCloudModel
 from gigp.pointcloud import PointCloud, Sizes, center_points
-from gigp.prediction.readers import IMAGE_READERS, MOLECULE_READERS
-from gigp.prediction.readers.molecule import Molecule, check_elements
 from gigp.training.features import BackboneFeatures
 from gigp.training.load import load_trained
 

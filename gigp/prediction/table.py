@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
+from gigp.datasets.readers.entries import Entry, read_entries
+from gigp.datasets.readers.text import printable
 from gigp.errors import InputError
 from gigp.prediction.predictor import Predictor
-from gigp.prediction.readers.entries import Entry, read_entries
-from gigp.prediction.readers.text import printable
 from gigp.training.console import quiet
 
 Values = list[float] | None  # predictions of one entry; None where it is wrong

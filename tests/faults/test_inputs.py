@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gigp.datasets.readers import IMAGE_READERS, MOLECULE_READERS
+from gigp.datasets.readers.entries import read_entries
 from gigp.errors import InputError
-from gigp.prediction.readers import IMAGE_READERS, MOLECULE_READERS
-from gigp.prediction.readers.entries import read_entries
-from tests.prediction.readers.molecules import TEXTS
+from tests.datasets.readers.molecules import TEXTS
 
 # what a hand, a spreadsheet or another program may leave in a table of numbers
 PIECES = [

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from gigp.datasets.cache import CacheError, load_or_build, read
+from gigp.datasets.readers.images import read_npy
 from gigp.errors import InputError
-from gigp.prediction.readers.images import read_npy
 from gigp.training.run import run
 from tests.conftest import ROOT, tiny
 from tests.faults.harness import left

@@ -13,10 +13,10 @@ from PIL import Image
 
 from gigp.datasets import QM9, RotMNIST
 from gigp.datasets.atoms import ELEMENTS
+from gigp.datasets.readers.molecule import Molecule, make_molecule
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
 from gigp.prediction import Predictor, predict
-from gigp.prediction.readers.molecule import Molecule, make_molecule
 from gigp.training.load import load_trained
 from gigp.training.run import run
 from predict import main

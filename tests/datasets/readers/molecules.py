@@ -1,8 +1,8 @@
 """One molecule of water in every format, and what the readers make of a text."""
 
+from gigp.datasets.readers import MOLECULE_READERS
+from gigp.datasets.readers.entries import Entry, read_entries
 from gigp.errors import InputError
-from gigp.prediction.readers import MOLECULE_READERS
-from gigp.prediction.readers.entries import Entry, read_entries
 
 WATER = [("O", 0.0, 0.0, 0.1173), ("H", 0.0, 0.7572, -0.4692), ("H", 0.0, -0.7572, -0.4692)]
 POSITIONS = [list(atom[1:]) for atom in WATER]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gigp.datasets.atoms import SYMBOLS
 from gigp.errors import InputError
 
 MOST_ATOMS = 400  # 29 in QM9; memory grows with the square
@@ -15,20 +16,8 @@ MOST_ATOMS = 400  # 29 in QM9; memory grows with the square
 CLOSEST, WIDEST_GAP = 0.1, 30.0
 # Angstrom; beyond it double precision keeps less than seven digits of a bond length
 FARTHEST = 1e8
-# fmt: off
-SYMBOLS = (  # in the order of nuclear charges, from 1
-    "H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S", "Cl",
-    "Ar", "K", "Ca", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga", "Ge", "As",
-    "Se", "Br", "Kr", "Rb", "Sr", "Y", "Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In",
-    "Sn", "Sb", "Te", "I", "Xe", "Cs", "Ba", "La", "Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb",
-    "Dy", "Ho", "Er", "Tm", "Yb", "Lu", "Hf", "Ta", "W", "Re", "Os", "Ir", "Pt", "Au", "Hg", "Tl",
-    "Pb", "Bi", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa", "U", "Np", "Pu", "Am", "Cm", "Bk",
-    "Cf", "Es", "Fm", "Md", "No", "Lr", "Rf", "Db", "Sg", "Bh", "Hs", "Mt", "Ds", "Rg", "Cn", "Nh",
-    "Fl", "Mc", "Lv", "Ts", "Og",
-)
-# fmt: on
-CHARGES = {symbol: charge for charge, symbol in enumerate(SYMBOLS, 1)} | {"D": 1, "T": 1}
-CHARGES |= {str(charge): charge for charge in range(1, len(SYMBOLS) + 1)}
+CHARGES = {symbol: charge for charge, symbol in enumerate(SYMBOLS) if charge} | {"D": 1, "T": 1}
+CHARGES |= {str(charge): charge for charge in range(1, len(SYMBOLS))}
 # O1, H12, C1A, H2': a symbol and the number of the atom, as crystallographers label atoms
 LABEL = re.compile(r"([A-Za-z]{1,2})(?:\d{1,4}[A-Za-z]?'*)?", re.ASCII)
 
@@ -97,11 +86,11 @@ def check_elements(molecule: Molecule, known: Sequence[int], trained_on: str) ->
         InputError: naming those that it does not know.
     """
     charges: list[int] = molecule.charges.unique().tolist()
-    unknown = [SYMBOLS[charge - 1] for charge in charges if charge not in known]
+    unknown = [SYMBOLS[charge] for charge in charges if charge not in known]
     if unknown:
         raise InputError(
             f"element {', '.join(unknown)} is unknown to models of {trained_on}, which know "
-            f"{', '.join(SYMBOLS[charge - 1] for charge in known)}."
+            f"{', '.join(SYMBOLS[charge] for charge in known)}."
         )
 
 

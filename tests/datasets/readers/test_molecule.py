@@ -3,22 +3,21 @@
 import pytest
 import torch
 
-from gigp.datasets.atoms import ELEMENTS
-from gigp.errors import InputError
-from gigp.prediction.readers.molecule import (
+from gigp.datasets.atoms import ELEMENTS, MASSES, SYMBOLS
+from gigp.datasets.readers.molecule import (
     MOST_ATOMS,
-    SYMBOLS,
     charge_of,
     check_elements,
     make_molecule,
 )
+from gigp.errors import InputError
 
 BOND = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]]
 
 
 def test_symbols_are_those_of_the_data_set():
     assert {symbol: charge_of(symbol) for symbol in ELEMENTS} == ELEMENTS
-    assert len(SYMBOLS) == len(set(SYMBOLS)) == 118
+    assert len(SYMBOLS) == len(set(SYMBOLS)) == len(MASSES) == 119
     assert [charge_of(name) for name in ("Fe", "CL", "xe", "118", "D", "T3", "Og1")] == [
         *(26, 17, 54, 118, 1, 1, 118)
     ]

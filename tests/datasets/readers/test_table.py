@@ -3,7 +3,7 @@
 import pytest
 
 from gigp.errors import InputError
-from tests.prediction.readers.molecules import CSV, WATER, assert_water, errors, read
+from tests.datasets.readers.molecules import CSV, WATER, assert_water, errors, read
 
 HEADER, ROWS = CSV.split("\n", 1)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from gigp.datasets.readers import MOLECULE_READERS
+from gigp.datasets.readers.entries import read_entries
+from gigp.datasets.readers.text import printable
 from gigp.errors import InputError
-from gigp.prediction.readers import MOLECULE_READERS
-from gigp.prediction.readers.entries import read_entries
-from gigp.prediction.readers.text import printable
-from tests.prediction.readers.molecules import TEXTS, XYZ
+from tests.datasets.readers.molecules import TEXTS, XYZ
 
 
 def test_folders_are_read_in_order_and_bad_files_listed(tmp_path):

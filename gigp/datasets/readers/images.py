@@ -9,8 +9,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from gigp.datasets.readers.entries import Found
 from gigp.errors import InputError
-from gigp.prediction.readers.entries import Found
 
 SIDE = 28
 WHITE = 255

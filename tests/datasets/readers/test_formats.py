@@ -2,10 +2,10 @@
 
 import pytest
 
+from gigp.datasets.readers import MOLECULE_READERS
+from gigp.datasets.readers.entries import read_entries
 from gigp.errors import InputError
-from gigp.prediction.readers import MOLECULE_READERS
-from gigp.prediction.readers.entries import read_entries
-from tests.prediction.readers.molecules import EXTENDED, TEXTS, assert_water, problems, read
+from tests.datasets.readers.molecules import EXTENDED, TEXTS, assert_water, problems, read
 
 
 @pytest.mark.parametrize("name", TEXTS)

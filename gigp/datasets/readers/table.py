@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from gigp.datasets.readers.entries import Found
+from gigp.datasets.readers.molecule import Molecule, attempt, make_molecule
+from gigp.datasets.readers.text import parse_numbers, read_text
 from gigp.errors import InputError
-from gigp.prediction.readers.entries import Found
-from gigp.prediction.readers.molecule import Molecule, attempt, make_molecule
-from gigp.prediction.readers.text import parse_numbers, read_text
 
 COLUMNS = ("molecule", "element", "x", "y", "z")
 DELIMITERS = ",;\t|"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.prediction.readers.molecules import SDF, V3000, assert_water, errors, read
+from tests.datasets.readers.molecules import SDF, V3000, assert_water, errors, read
 
 DATA = "> 25 <energy> (id 7)\n-76.4\neV\n\n>  <name with spaces>\nx\n\n"
 FLAT = SDF.replace("0.1173", "0.0000").replace("-0.4692", " 0.4692").replace(" 0.4692", " 0.0000")

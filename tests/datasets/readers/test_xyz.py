@@ -2,8 +2,8 @@
 
 import pytest
 
-from gigp.prediction.readers.xyz import parse_comment
-from tests.prediction.readers.molecules import EXTENDED, WATER, XYZ, assert_water, errors, read
+from gigp.datasets.readers.xyz import parse_comment
+from tests.datasets.readers.molecules import EXTENDED, WATER, XYZ, assert_water, errors, read
 
 
 def rows(order: str, *extra: str) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from gigp.datasets.readers.entries import Found
+from gigp.datasets.readers.hydrogens import Bond, check_hydrogens
+from gigp.datasets.readers.molecule import Molecule, attempt, make_molecule
+from gigp.datasets.readers.text import parse_numbers, read_lines, shorten
 from gigp.errors import InputError
-from gigp.prediction.readers.entries import Found
-from gigp.prediction.readers.hydrogens import Bond, check_hydrogens
-from gigp.prediction.readers.molecule import Molecule, attempt, make_molecule
-from gigp.prediction.readers.text import parse_numbers, read_lines, shorten
 
 COUNTS = re.compile(r".{3,}V[23]000\s*", re.ASCII)  # the fourth line of a record
 DATA_NAME = re.compile(r">.*<(.+)>")

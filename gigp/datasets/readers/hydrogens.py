@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from gigp.datasets.readers.molecule import charge_of
 from gigp.errors import InputError
-from gigp.prediction.readers.molecule import charge_of
 
 CARBON, VALENCE = 6, 4
 ORDERS = {1: 1.0, 2: 2.0, 3: 3.0, 4: 1.5}  # by type of bond in the format; 4 is aromatic

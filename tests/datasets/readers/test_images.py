@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from gigp.datasets.readers import IMAGE_READERS
+from gigp.datasets.readers.entries import read_entries
 from gigp.errors import InputError
-from gigp.prediction.readers import IMAGE_READERS
-from gigp.prediction.readers.entries import read_entries
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from gigp.datasets.readers.entries import Found
+from gigp.datasets.readers.molecule import CHARGES, LABEL, Molecule, attempt, make_molecule
+from gigp.datasets.readers.text import parse_number, parse_numbers, read_lines, shorten
 from gigp.errors import InputError
-from gigp.prediction.readers.entries import Found
-from gigp.prediction.readers.molecule import CHARGES, LABEL, Molecule, attempt, make_molecule
-from gigp.prediction.readers.text import parse_number, parse_numbers, read_lines, shorten
 
 COUNT = re.compile(r"\s*(\d+)\s*", re.ASCII)
 MOST_DIGITS = 9  # of a count; more are a mistake

@@ -2,11 +2,11 @@
 where the readers of the usual libraries stop at the first.
 """
 
-from gigp.prediction.readers.entries import Reader
-from gigp.prediction.readers.images import read_idx, read_npy, read_png
-from gigp.prediction.readers.sdf import read_sdf
-from gigp.prediction.readers.table import read_csv
-from gigp.prediction.readers.xyz import read_xyz
+from gigp.datasets.readers.entries import Reader
+from gigp.datasets.readers.images import read_idx, read_npy, read_png
+from gigp.datasets.readers.sdf import read_sdf
+from gigp.datasets.readers.table import read_csv
+from gigp.datasets.readers.xyz import read_xyz
 
 MOLECULE_READERS: dict[str, Reader] = {
     ".xyz": read_xyz,
