@@ -1,7 +1,7 @@
-"""What a group has to say for itself; a new group is one subclass."""
+"""Abstract base class of Lie groups; a new group is one subclass and one config."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -10,27 +10,39 @@ from gigp.errors import InputError
 from gigp.groups.series import norm
 
 
+class RandomOptions(TypedDict, total=False):
+    """Options of torch's random functions."""
+
+    generator: torch.Generator | None
+    dtype: torch.dtype | None
+    device: torch.device | str | None
+
+
 class Group(ABC):
     """A Lie group G that acts on the points of R^d, by matrices.
 
     Elements are matrices (..., rep_dim, rep_dim): d x d for linear groups, homogeneous (d + 1) x (d
     + 1) for groups with translations. Elements of the Lie algebra are coordinates (..., lie_dim) in
-    the basis `generators()`, rotations before translations. Every point x lies on one orbit, named
-    by the orbit coordinate q(x), and is the image of that orbit's `representative` under its lifts
-    (Finzi et al. 2020, arXiv 2002.12880, section 4).
+    the basis `generators()`, rotations before translations. Every point x lies on one orbit, which
+    the orbit coordinate q(x) identifies, and is the image of that orbit's `representative` under
+    its lifts (Finzi et al. 2020, arXiv 2002.12880, section 4).
+
+    Args:
+        alpha: weight of the group part in `distance`, from 0 to 1; the orbit part weighs 1 - alpha.
 
     Attributes:
-        dim: d, the dimension of the space.
+        name: usual symbol, as SO(3).
+        dim: dimension d of the space.
         lie_dim: dimension of the group.
         q_dim: dimension of the orbit space R^d / G.
-        q_embed_dim: how many numbers embed the orbit space without a jump.
-        rep_dim: side of the matrices.
-        free: no element but the identity fixes a point, so every point has a single lift.
-        commutative: elements commute, which makes the network exactly equivariant.
-        period: period of `orbit_coordinate` where that is an angle.
-        alpha: weight of the group part in `distance`; the orbit part weighs 1 - alpha.
+        q_embed_dim: number of coordinates that embed the orbit space without a jump.
+        rep_dim: number of rows of the matrices.
+        free: True where only the identity fixes a point, so that every point has a single lift.
+        commutative: True where elements commute; then the network is exactly equivariant.
+        period: period of `orbit_coordinate` where that is an angle, else None.
     """
 
+    name: str
     dim: int
     lie_dim: int
     q_dim: int
@@ -41,17 +53,12 @@ class Group(ABC):
 
     def __init__(self, alpha: float = 0.2) -> None:
         if not 0 <= alpha <= 1:
-            raise InputError(f"alpha={alpha} is no weight; it must lie between 0 and 1.")
+            raise InputError(f"alpha={alpha} is not a valid weight; use a number from 0 to 1.")
         self.alpha = alpha
 
     @property
     def q_embed_dim(self) -> int:
         return self.q_dim
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """The usual symbol, as SO(3)."""
 
     @abstractmethod
     def generators(self) -> Tensor:
@@ -77,20 +84,21 @@ class Group(ABC):
 
     @abstractmethod
     def section(self, x: Tensor) -> Tensor:
-        """One element that takes the representative of x's orbit to x, (..., d) -> (..., rep_dim,
-        rep_dim).
+        """One element that takes the representative of x's orbit to x.
+
+        (..., d) -> (..., rep_dim, rep_dim).
         """
 
     @abstractmethod
-    def random(
-        self,
-        *shape: int,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """Random elements (*shape, rep_dim, rep_dim): uniform rotations, normal translations,
-        log-normal scales.
+    def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
+        """Random elements: uniform rotations, normal translations, log-normal scales.
+
+        Args:
+            shape: shape of the batch.
+            options: `generator`, `dtype`, `device`.
+
+        Returns:
+            (*shape, rep_dim, rep_dim).
         """
 
     def inverse(self, g: Tensor) -> Tensor:
@@ -104,21 +112,27 @@ class Group(ABC):
         return x if self.rep_dim == d else x + g[..., :d, d]
 
     def relative(self, u: Tensor, v: Tensor) -> Tensor:
-        """log(v^-1 u) of elements that broadcast, (..., rep_dim, rep_dim) twice -> (...,
-        lie_dim).
+        """log(v^-1 u) of elements that broadcast.
+
+        (..., rep_dim, rep_dim), (..., rep_dim, rep_dim) -> (..., lie_dim).
         """
         return self.log(self.inverse(v) @ u)
 
     def stabilizer(
-        self,
-        *shape: int,
-        liftsamples: int = 1,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+        self, *shape: int, liftsamples: int = 1, **options: Unpack[RandomOptions]
     ) -> Tensor:
-        """Random elements that fix every representative, (*shape, liftsamples, rep_dim,
-        rep_dim).
+        """Random elements that fix every representative.
+
+        Args:
+            shape: shape of the batch.
+            liftsamples: number of elements for each member of the batch.
+            options: `generator`, `dtype`, `device`.
+
+        Returns:
+            (*shape, liftsamples, rep_dim, rep_dim).
+
+        Raises:
+            InputError: the group acts freely.
         """
         raise InputError(
             f"{self} acts freely: only the identity fixes a point, so there is nothing to sample."
@@ -148,24 +162,27 @@ class Group(ABC):
         return section if stabilizer is None else section @ stabilizer
 
     def orbit_coordinate(self, x: Tensor) -> Tensor:
-        """The number that tells orbits apart, (..., d) -> (...,), for groups whose orbit space is
-        one-dimensional.
+        """The number that tells orbits apart, for groups whose orbit space is one-dimensional.
+
+        (..., d) -> (...,).
 
         Raises:
             InputError: the orbit space is a point or has more dimensions.
         """
         if self.q_dim != 1:
-            raise InputError(
-                f"orbits of {self} are told apart by {self.q_dim} numbers, not by one."
-            )
+            raise InputError(f"{self.q_dim} numbers tell the orbits of {self} apart, not one.")
         return self.orbit(x)[..., 0]
 
     def distance(self, a: Tensor, qu: Tensor, qv: Tensor) -> Tensor:
         """alpha |log(v^-1 u)| + (1 - alpha) |q_u - q_v|.
 
         Args:
-            a: log(v^-1 u), (..., lie_dim).
-            qu, qv: orbit coordinates, (..., q_embed_dim).
+            a: logarithms log(v^-1 u), (..., lie_dim).
+            qu: orbit coordinates of the points of u, (..., q_embed_dim).
+            qv: orbit coordinates of the points of v, (..., q_embed_dim).
+
+        Returns:
+            (...,).
         """
         return self.alpha * norm(a) + (1 - self.alpha) * norm(qu - qv)
 

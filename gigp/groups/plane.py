@@ -1,14 +1,15 @@
 """Groups of the plane with rotations or scales: SO(2), R*xSO(2), Rx and SE(2)."""
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from gigp.groups.base import Group
+from gigp.groups.base import Group, RandomOptions
 from gigp.groups.series import cosc, cotc, norm, sinc
 
-TINY = 1e-12  # radius that stands for the origin where a group acts on the plane without it
+TINY = 1e-12  # radius of the origin for groups of scalings, which leave it out
 
 
 def rotation(angle: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def similarity_log(g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class SO2(Group):
-    """Rotations of the plane about the origin; orbits are circles, named by their radius."""
+    """Rotations of the plane about the origin; orbits are circles, identified by their radius."""
 
     name = "SO(2)"
     dim = rep_dim = 2
@@ -68,10 +69,8 @@ class SO2(Group):
         radial = (qu - qv).abs() / (qu + qv + 1e-3)
         return (self.alpha * a.abs() + (1 - self.alpha) * radial)[..., 0]
 
-    def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return rotation(
-            2 * math.pi * torch.rand(shape, generator=generator, dtype=dtype, device=device)
-        )
+    def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
+        return rotation(2 * math.pi * torch.rand(shape, **options))
 
 
 class RxSO2(Group):
@@ -111,14 +110,14 @@ class RxSO2(Group):
         """
         return self.alpha * a[..., 1].abs() + (1 - self.alpha) * (a[..., 0].abs() / 2).tanh()
 
-    def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        scale, angle = torch.randn((2, *shape), generator=generator, dtype=dtype, device=device)
+    def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
+        scale, angle = torch.randn((2, *shape), **options)
         return self.exp(torch.stack([scale / 2, math.pi * angle.tanh()], -1))
 
 
 class Rx(Group):
-    """Scalings of the plane without its origin; orbits are rays, named by their angle, embedded as
-    (cos, sin).
+    """Scalings of the plane without its origin. Orbits are rays, identified by their angle, which
+    (cos, sin) embed.
     """
 
     name = "Rx"
@@ -149,10 +148,8 @@ class Rx(Group):
     def section(self, x: Tensor) -> Tensor:
         return self.exp(norm(x).clamp(min=TINY).log().unsqueeze(-1))
 
-    def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return self.exp(
-            torch.randn((*shape, 1), generator=generator, dtype=dtype, device=device) / 2
-        )
+    def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
+        return self.exp(torch.randn((*shape, 1), **options) / 2)
 
 
 class SE2(Group):
@@ -199,31 +196,31 @@ class SE2(Group):
     def section(self, x: Tensor) -> Tensor:
         return rigid(torch.eye(2, dtype=x.dtype, device=x.device).expand(*x.shape[:-1], 2, 2), x)
 
-    def stabilizer(self, *shape, liftsamples=1, generator=None, dtype=None, device=None) -> Tensor:
-        angle = stratified_angles(
-            *shape, num=liftsamples, generator=generator, dtype=dtype, device=device
-        )
+    def stabilizer(
+        self, *shape: int, liftsamples: int = 1, **options: Unpack[RandomOptions]
+    ) -> Tensor:
+        angle = stratified_angles(*shape, num=liftsamples, **options)
         return rigid(rotation(angle), angle.new_zeros(*angle.shape, 2))
 
     def distance(self, a: Tensor, qu: Tensor, qv: Tensor) -> Tensor:
         """alpha |angle| + (1 - alpha) |translation part|."""
         return self.alpha * a[..., 0].abs() + (1 - self.alpha) * norm(a[..., 1:])
 
-    def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        options = {"generator": generator, "dtype": dtype, "device": device}
+    def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
         return rigid(SO2().random(*shape, **options), torch.randn((*shape, 2), **options))
 
 
-def stratified_angles(*shape: int, num: int, generator=None, dtype=None, device=None) -> Tensor:
-    """One uniformly random angle in each of `num` equal sectors that start anywhere, (*shape, num).
+def stratified_angles(*shape: int, num: int, **options: Unpack[RandomOptions]) -> Tensor:
+    """One uniformly random angle in each of `num` equal sectors, which start anywhere.
 
-    Angles in step would put the lifts of a point exactly opposite each other, where logarithms
-    jump.
+    Equally spaced angles would put two lifts of a point exactly opposite each other, where
+    logarithms jump.
+
+    Returns:
+        (*shape, num).
     """
-    start, within = (
-        torch.rand((*shape, n), generator=generator, dtype=dtype, device=device) for n in (1, num)
-    )
-    return 2 * math.pi * (start + (within + torch.arange(num, device=device)) / num)
+    start, within = (torch.rand((*shape, n), **options) for n in (1, num))
+    return 2 * math.pi * (start + (within + torch.arange(num, device=within.device)) / num)
 
 
 def rigid(rotation: Tensor, translation: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""sin(x)/x and its relatives, and norms, without NaN in value or gradient where x = 0.
+"""sin(x)/x and similar functions, and norms: finite in value and gradient where x = 0.
 
 The trigonometric ones take the *square* of the angle: an angle computed as a norm then needs no
 square root at zero, where its gradient is infinite. Near zero a Taylor polynomial takes over.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# below this x^2 the series serve: they and the formulas are exact to a few 1e-15 on their sides
+# below this x^2 the series are used; they and the formulas are exact there to a few 1e-15
 SMALL = 0.25
 
 
@@ -44,9 +44,10 @@ def cotc(x2: Tensor) -> Tensor:
 
 
 def norm(x: Tensor) -> Tensor:
-    """Euclidean norm over the last dimension; its gradient at zero is zero."""
+    """Euclidean norm over the last dimension; its gradient at zero is zero. NaN stays NaN."""
     x2 = x.square().sum(-1)
-    return torch.where(x2 > 0, torch.where(x2 > 0, x2, 1.0).sqrt(), 0.0)
+    zero = x2 == 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, x2).sqrt())
 
 
 def _alternating(first: int) -> tuple[float, ...]:
@@ -57,11 +58,13 @@ def _alternating(first: int) -> tuple[float, ...]:
 def _smooth(
     x2: Tensor, coefficients: tuple[float, ...], formula: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """The power series in x^2 near zero, `formula` of x elsewhere; neither branch sees the other's
-    arguments.
+    """Power series in x^2 near zero, `formula` of x elsewhere.
+
+    Neither branch gets the arguments of the other: their gradients would be NaN.
     """
     small = x2 < SMALL
-    near, series = torch.where(small, x2, 0.0), 0.0
+    near = torch.where(small, x2, 0.0)
+    series = torch.zeros_like(near)
     for c in reversed(coefficients):
         series = series * near + c
     return torch.where(small, series, formula(torch.where(small, 1.0, x2).sqrt()))

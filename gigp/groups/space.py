@@ -5,10 +5,12 @@ formula divides zero by zero. Pairs of elements are composed as quaternions too:
 place of nine.
 """
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
-from gigp.groups.base import Group
+from gigp.groups.base import Group, RandomOptions
 from gigp.groups.plane import rigid, rigid_inverse, stratified_angles
 from gigp.groups.series import cosc, cotc, norm, sinc, sincc
 
@@ -65,8 +67,8 @@ def quaternion_relative(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, T
 
 
 class SO3(Group):
-    """Rotations of space about the origin; orbits are spheres, named by their radius. A point has a
-    circle of lifts.
+    """Rotations of space about the origin. Orbits are spheres, identified by their radius; a point
+    has a circle of lifts.
     """
 
     name = "SO(3)"
@@ -96,11 +98,15 @@ class SO3(Group):
         return torch.cat([q, torch.zeros_like(q), torch.zeros_like(q)], -1)
 
     def section(self, x: Tensor) -> Tensor:
-        """The rotation that takes (1, 0, 0) to x / |x| by the shortest way; about x = 0 and beyond
-        90 degrees, after a half turn about z, so that nothing is divided by zero."""
+        """The rotation that takes (1, 0, 0) to x / |x| by the shortest way.
+
+        Beyond 90 degrees a half turn about z comes first, so that nothing is divided by zero; at
+        x = 0 it is the identity.
+        """
         radius = norm(x).unsqueeze(-1)
         east = torch.tensor([1.0, 0.0, 0.0], dtype=x.dtype, device=x.device)
-        b = torch.where(radius > 0, x / torch.where(radius > 0, radius, 1.0), east)
+        zero = radius == 0
+        b = torch.where(zero, east, x / torch.where(zero, 1.0, radius))
         sign = torch.where(b[..., 0] < 0, -1.0, 1.0).to(x.dtype)[..., None]  # (..., 1)
         k = cross_matrix(torch.linalg.cross(sign * east, b))
         turn = (
@@ -110,15 +116,15 @@ class SO3(Group):
         )
         return turn * torch.cat([sign, sign, torch.ones_like(sign)], -1).unsqueeze(-2)
 
-    def stabilizer(self, *shape, liftsamples=1, generator=None, dtype=None, device=None) -> Tensor:
-        angle = stratified_angles(
-            *shape, num=liftsamples, generator=generator, dtype=dtype, device=device
-        )
+    def stabilizer(
+        self, *shape: int, liftsamples: int = 1, **options: Unpack[RandomOptions]
+    ) -> Tensor:
+        angle = stratified_angles(*shape, num=liftsamples, **options)
         zero = torch.zeros_like(angle)
         return rotation_exp(torch.stack([angle, zero, zero], -1))
 
-    def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        q = torch.randn((*shape, 4), generator=generator, dtype=dtype, device=device)
+    def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
+        q = torch.randn((*shape, 4), **options)
         w = quaternion_log(*(q / norm(q).unsqueeze(-1)).unbind(-1))
         return rotation_exp(torch.stack(w, -1))
 
@@ -153,16 +159,13 @@ class SE3(Group):
 
     def relative(self, u: Tensor, v: Tensor) -> Tensor:
         q = quaternion_relative(quaternion(u[..., :3, :3]), quaternion(v[..., :3, :3]))
-        t = [u[..., i, 3] - v[..., i, 3] for i in range(3)]
-        # R_v^T t
-        turned = [v[..., 0, i] * t[0] + v[..., 1, i] * t[1] + v[..., 2, i] * t[2] for i in range(3)]
-        return self._log(quaternion_log(*q), turned)
+        x, y, z = (u[..., i, 3] - v[..., i, 3] for i in range(3))
+        turned = tuple(v[..., 0, i] * x + v[..., 1, i] * y + v[..., 2, i] * z for i in range(3))
+        return self._log(quaternion_log(*q), turned)  # turned = R_v^T t
 
     @staticmethod
     def _log(w: tuple[Tensor, ...], t: tuple[Tensor, ...]) -> Tensor:
-        """[w, V(w)^-1 t] with V^-1 t = t - w x t / 2 + cotc(|w|^2) w x (w x t), all by
-        components.
-        """
+        """[w, V(w)^-1 t] by components, where V^-1 t = t - w x t / 2 + cotc(|w|^2) w x (w x t)."""
         first = _cross(w, t)
         c = cotc(w[0] * w[0] + w[1] * w[1] + w[2] * w[2])
         second = _cross(w, first)
@@ -182,16 +185,17 @@ class SE3(Group):
     def section(self, x: Tensor) -> Tensor:
         return rigid(torch.eye(3, dtype=x.dtype, device=x.device).expand(*x.shape[:-1], 3, 3), x)
 
-    def stabilizer(self, *shape, liftsamples=1, generator=None, dtype=None, device=None) -> Tensor:
-        r = SO3().random(*shape, liftsamples, generator=generator, dtype=dtype, device=device)
+    def stabilizer(
+        self, *shape: int, liftsamples: int = 1, **options: Unpack[RandomOptions]
+    ) -> Tensor:
+        r = SO3().random(*shape, liftsamples, **options)
         return rigid(r, r.new_zeros(*r.shape[:-1]))
 
     def distance(self, a: Tensor, qu: Tensor, qv: Tensor) -> Tensor:
         """alpha |rotation part| + (1 - alpha) |translation part|."""
         return self.alpha * norm(a[..., :3]) + (1 - self.alpha) * norm(a[..., 3:])
 
-    def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        options = {"generator": generator, "dtype": dtype, "device": device}
+    def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
         return rigid(SO3().random(*shape, **options), torch.randn((*shape, 3), **options))
 
 

@@ -1,9 +1,11 @@
 """Groups without rotations: Trivial, T(d), and translations along one axis of the plane."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
-from gigp.groups.base import Group
+from gigp.groups.base import Group, RandomOptions
 
 
 class Trivial(Group):
@@ -16,10 +18,7 @@ class Trivial(Group):
     def __init__(self, dim: int, alpha: float = 0.2) -> None:
         super().__init__(alpha)
         self.dim = self.rep_dim = self.q_dim = dim
-
-    @property
-    def name(self) -> str:
-        return f"Trivial({self.dim})"
+        self.name = f"Trivial({dim})"
 
     def generators(self) -> Tensor:
         return torch.zeros(0, self.dim, self.dim)
@@ -42,12 +41,13 @@ class Trivial(Group):
     def section(self, x: Tensor) -> Tensor:
         return self.exp(x)
 
-    def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return torch.eye(self.dim, dtype=dtype, device=device).expand(*shape, -1, -1)
+    def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
+        eye = torch.eye(self.dim, dtype=options.get("dtype"), device=options.get("device"))
+        return eye.expand(*shape, -1, -1)
 
 
 class Translations(Group):
-    """Translations of R^d along some of its axes; the other coordinates name the orbit."""
+    """Translations of R^d along some of its axes; the other coordinates identify the orbit."""
 
     def __init__(self, dim: int, axes: tuple[int, ...], alpha: float = 0.2) -> None:
         super().__init__(alpha)
@@ -85,10 +85,8 @@ class Translations(Group):
     def section(self, x: Tensor) -> Tensor:
         return self.exp(x[..., self.axes])
 
-    def random(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return self.exp(
-            torch.randn((*shape, self.lie_dim), generator=generator, dtype=dtype, device=device)
-        )
+    def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
+        return self.exp(torch.randn((*shape, self.lie_dim), **options))
 
 
 class T(Translations):
@@ -96,10 +94,7 @@ class T(Translations):
 
     def __init__(self, dim: int, alpha: float = 0.2) -> None:
         super().__init__(dim, tuple(range(dim)), alpha)
-
-    @property
-    def name(self) -> str:
-        return f"T({self.dim})"
+        self.name = f"T({dim})"
 
 
 class Tx(Translations):

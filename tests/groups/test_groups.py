@@ -9,12 +9,12 @@ import torch
 from scipy.linalg import expm, logm
 
 from gigp.errors import InputError
-from gigp.groups import SE2, SE3, SO2, SO3, Rx, RxSO2, T, Trivial, Tx, Ty
+from gigp.groups import SO2, SO3, Rx, RxSO2, T, Trivial
+from gigp.groups.series import norm
+from gigp.groups.translations import Translations
 from gigp.testing import random_element
+from tests.groups.common import GROUPS, leaves_out_the_origin, rotations
 
-GROUPS = [Trivial(2), Trivial(3), T(2), T(3), Tx(), Ty(), SO2(), RxSO2(), Rx(), SE2(), SO3(), SE3()]
-# algebra indices
-ROTATIONS = {"SO(2)": [0], "R*xSO(2)": [1], "SE(2)": [0], "SO(3)": [0, 1, 2], "SE(3)": [0, 1, 2]}
 MAGNITUDES = [10.0**e for e in range(-9, 1)] + [3.0, math.pi - 1e-3, math.pi - 1e-6]
 
 
@@ -31,7 +31,7 @@ def points(group, num=50) -> torch.Tensor:
 def algebra(group, magnitude, num=20) -> torch.Tensor:
     """Random algebra elements whose rotation part has exactly this angle."""
     a = torch.randn(num, group.lie_dim, dtype=torch.float64)
-    turn = ROTATIONS.get(group.name, [])
+    turn = rotations(group)
     if turn:
         a[:, turn] *= magnitude / a[:, turn].norm(dim=-1, keepdim=True)
     rest = [i for i in range(group.lie_dim) if i not in turn]
@@ -94,7 +94,7 @@ def test_relative_and_distance_are_invariant(group):
 
 def test_lifts_reach_the_point(group):
     x = points(group)
-    x[0] = 0 if group.name not in ("R*xSO(2)", "Rx") else x[0]
+    x[0] = x[0] if leaves_out_the_origin(group) else 0
     # opposite of the axis that SO(3) lifts start from
     x[1] = torch.tensor([-1.0, 0, 0, 0][: group.dim])
     stabilizer = None if group.free else group.stabilizer(len(x), liftsamples=3, dtype=x.dtype)
@@ -118,7 +118,7 @@ def test_stabilizers_fix_and_are_uniform(group):
     d = group.dim
     mean = s[..., :d, :d].mean(0)  # of each lift: the projection on what the stabilizer fixes
     fixed = torch.zeros(d, d, dtype=torch.float64)
-    if group.name == "SO(3)":
+    if isinstance(group, SO3):
         fixed[0, 0] = 1
     assert (mean - fixed).abs().max() < 0.06
 
@@ -135,7 +135,7 @@ def test_orbits(group):
             group.orbit_coordinate(group.act(g, x)), group.orbit_coordinate(x)
         )
     else:
-        with pytest.raises(InputError, match="not by one"):
+        with pytest.raises(InputError, match="apart, not one"):
             group.orbit_coordinate(x)
 
 
@@ -187,6 +187,33 @@ def test_names_and_bad_values(group):
         group.lift(torch.randn(4, group.dim + 1))
     with pytest.raises(InputError, match=r"alpha=1\.5"):
         type(group)(*([group.dim] if isinstance(group, Trivial | T) else []), alpha=1.5)
+
+
+def test_nan_stays_nan(group):
+    """A point without a place must not become one at the origin, in value or gradient."""
+    x = points(group, 3)
+    x[1, 0] = torch.nan
+    x.requires_grad_()
+    u, q = group.lift(x)[:, 0], group.orbit(x)
+    a = group.relative(u[:, None], u)
+    distance = group.distance(a, q[:, None], q[None])
+    if group.lie_dim or group.q_dim:
+        assert distance[1].isnan().all()
+        assert distance[0, 2].isfinite()
+        (gradient,) = torch.autograd.grad(distance[1].sum(), x)
+        assert gradient[1].isnan().any()
+    if group.q_dim == 1 and not isinstance(group, Translations):
+        assert group.orbit_coordinate(x)[1].isnan()
+
+
+def test_norm_of_nan():
+    x = torch.tensor([[torch.nan, 0.0], [0.0, 0.0], [3.0, 4.0]], requires_grad=True)
+    value = norm(x)
+    (gradient,) = torch.autograd.grad(value.sum(), x)
+    assert value[0].isnan()
+    assert value[1:].tolist() == [0, 5]
+    assert gradient[0].isnan().any()
+    assert gradient[1:].tolist() == [[0, 0], [pytest.approx(0.6), pytest.approx(0.8)]]
 
 
 def test_so2_distance_is_relative_in_the_radius():

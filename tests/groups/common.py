@@ -1,0 +1,23 @@
+"""The groups of configs/group; a new one is found by its config."""
+
+import torch
+from omegaconf import OmegaConf
+
+from gigp.config.instantiate import instantiate
+from gigp.groups import Group
+from tests.conftest import ROOT
+
+FILES = sorted((ROOT / "configs" / "group").glob("*.yaml"))
+GROUPS: list[Group] = [instantiate(OmegaConf.load(path).group) for path in FILES]
+
+
+def rotations(group: Group) -> list[int]:
+    """Indices of the generators that turn."""
+    turns = [bool(a.any()) and torch.equal(a, -a.T) for a in group.generators()]
+    return [i for i, turn in enumerate(turns) if turn]
+
+
+def leaves_out_the_origin(group: Group) -> bool:
+    """True for groups of scalings, which act on space without its origin."""
+    d = group.dim
+    return any(float(a[:d, :d].trace()) != 0 for a in group.generators())
