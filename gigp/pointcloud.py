@@ -70,8 +70,20 @@ def masked(x: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
     Args:
         x: (..., c).
         mask: bool, broadcastable to x.shape[:-1].
+
+    Raises:
+        InputError: a mask of another type.
     """
+    check_mask(mask)
     return torch.where(mask.unsqueeze(-1), x, fill)
+
+
+def check_mask(mask: Tensor) -> None:
+    """Refuse masks that are not boolean."""
+    if mask.dtype != torch.bool:
+        raise InputError(
+            f"mask is of {mask.dtype}; it is True for real points, so pass mask.bool()."
+        )
 
 
 def center_points(pos: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """Multilayer perceptrons, and their start as the identity."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -99,7 +99,7 @@ def sum_mlp(phi: nn.Sequential, x: Tensor, weight: Tensor, keep: Tensor) -> Tens
     Returns:
         (B, o).
     """
-    hidden_layers, last = phi[:-1], phi[-1]
+    hidden_layers, last = phi[:-1], cast(nn.Linear, phi[-1])
     if use_cpu_kernels(x) and not torch._C._are_functorch_transforms_active():
         rows = keep.expand(x.shape[:2]).flatten().nonzero().squeeze(1)  # (R,)
         scale = weight.expand(x.shape[:2]).flatten()[rows].unsqueeze(-1)

@@ -3,7 +3,7 @@ that each belongs to.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -96,32 +96,23 @@ class GIGPAggregation(Aggregation):
         self.assert_two_dimensional_input(x, dim)
         if ptr is not None:
             check_ptr(ptr, index, len(x))
-        if index is None:
-            index = torch.repeat_interleave(ptr.diff(), output_size=len(x))
-        self._check(x, index, pos, q)
-        if q is None:
-            q = self._coordinate(pos, index, dim_size, mass)
+        if index is None:  # then there is a ptr: Aggregation.__call__ sees to it, and to dim_size
+            index = torch.repeat_interleave(cast(Tensor, ptr).diff(), output_size=len(x))
+        num = cast(int, dim_size)
+        self._check_points(x, index)
+        q = self._coordinate(len(x), index, num, pos, q, mass)
         # (N, K)
         m = self.pool.orbits(q[None], torch.ones_like(q[None], dtype=torch.bool))[0]
         m = m.to(accurate(x.dtype))
-        n = m.new_zeros(dim_size, m.shape[1]).index_add(0, index, m)  # (B, K)
-        h = sum_of_products(m, x.to(m.dtype), index, dim_size)  # (B, K, c)
+        n = m.new_zeros(num, m.shape[1]).index_add(0, index, m)  # (B, K)
+        h = sum_of_products(m, x.to(m.dtype), index, num)  # (B, K, c)
         return self.pool.combine(h.to(x.dtype), n.to(x.dtype))
 
-    def _check(self, x: Tensor, index: Tensor, pos: Tensor | None, q: Tensor | None) -> None:
-        """Refuse points without positions, and arguments that do not fit together."""
-        channels, dim = self.pool.channels, self.pool.group.dim
-        if (pos is None) == (q is None):
+    def _check_points(self, x: Tensor, index: Tensor) -> None:
+        """Refuse features or an index of the wrong shape or type."""
+        if x.shape[1] != self.pool.channels:
             raise InputError(
-                f"{'neither' if q is None else 'both'} of pos= and q= given; pass one of them: "
-                f"positions (N, {dim}) or orbit coordinates (N,). Layers that call their "
-                "aggregation without either cannot use GIGP."
-            )
-        place, shape = (q, (len(x),)) if pos is None else (pos, (len(x), dim))
-        if x.shape[1] != channels or place.shape != shape:
-            raise InputError(
-                f"x {tuple(x.shape)} and {'q' if pos is None else 'pos'} {tuple(place.shape)} do "
-                f"not fit; expected {(len(x), channels)} and {shape}."
+                f"x has shape {tuple(x.shape)}; this aggregation takes (N, {self.pool.channels})."
             )
         if not x.is_floating_point():
             raise InputError(
@@ -136,9 +127,30 @@ class GIGPAggregation(Aggregation):
             point = int((index < 0).nonzero()[0])
             raise InputError(f"index[{point}] is {int(index[point])}; graphs are numbered from 0.")
 
-    def _coordinate(self, pos: Tensor, index: Tensor, num: int, mass: Tensor | None) -> Tensor:
-        """Orbit coordinates, (N,), of positions (N, d) with masses (N,) in `num` graphs."""
+    def _coordinate(
+        self,
+        points: int,
+        index: Tensor,
+        num: int,
+        pos: Tensor | None,
+        q: Tensor | None,
+        mass: Tensor | None,
+    ) -> Tensor:
+        """Orbit coordinates, (N,): those given, or of positions (N, d) with masses (N,)."""
         coordinate = self.pool.orbit_coordinate
+        dim = coordinate.group.dim
+        if q is not None and pos is None:
+            if q.shape != (points,):
+                raise InputError(f"q has shape {tuple(q.shape)}; expected ({points},).")
+            return q
+        if pos is None or q is not None:
+            raise InputError(
+                f"{'neither' if q is None else 'both'} of pos= and q= given; pass one of them: "
+                f"positions (N, {dim}) or orbit coordinates (N,). Layers that call their "
+                "aggregation without either cannot use GIGP."
+            )
+        if pos.shape != (points, dim):
+            raise InputError(f"pos has shape {tuple(pos.shape)}; expected ({points}, {dim}).")
         if coordinate.center != "origin":
             if coordinate.center == "centroid":
                 mass = torch.ones_like(pos[:, 0])

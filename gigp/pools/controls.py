@@ -5,6 +5,7 @@ GIGP over a single orbit (`pool=one_orbit`) is a further control; it needs no cl
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -87,12 +88,14 @@ class DeepSets(Pool):
         self.coordinate = None if group is None else OrbitCoordinate(group, center)
         self.needs_mass = group is not None and center == "mass"
         self.divisor = Divisor(divisor)
-        size = {"hidden_layers": hidden_layers, "hidden_channels": hidden_channels}
-        self.phi = identity_mlp(channels, extra_inputs=int(group is not None), **size)
-        self.rho = identity_mlp(channels, **size) if rho else None
+        make = partial(
+            identity_mlp, channels, hidden_layers=hidden_layers, hidden_channels=hidden_channels
+        )
+        self.phi = make(extra_inputs=int(group is not None))
+        self.rho = make() if rho else None
 
     def fit(self, clouds: Iterable[PointCloud]) -> None:
-        self.divisor.fit(measure(clouds).points)
+        self.divisor.fit(measure(clouds, self.coordinate).points)
 
     def forward(
         self, feat: Tensor, pos: Tensor, mask: Tensor, mass: Tensor | None = None

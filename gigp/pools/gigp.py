@@ -61,6 +61,8 @@ class GIGP(Pool):
             an orbit space of more than one dimension; an unknown option; too few hidden channels.
     """
 
+    group: Group
+
     def __init__(
         self,
         channels: int,
@@ -159,10 +161,6 @@ class GIGP(Pool):
                 f"feat is of {feat.dtype}, which cannot hold fractions of points; pass "
                 "feat.float()."
             )
-        if mask.dtype != torch.bool:
-            raise InputError(
-                f"mask is of {mask.dtype}; it is True for real points, so pass mask.bool()."
-            )
         if feat.dim() != 3 or feat.shape[-1] != self.channels:
             raise InputError(
                 f"feat has shape {tuple(feat.shape)}; this pool takes (B, N, {self.channels})."
@@ -206,7 +204,7 @@ class GIGP(Pool):
         The response is the mean over the channels of how much one more unit of a summed feature
         changes w_k z_k in the same channel, at h = 0: central differences.
         """
-        centers = self.orbits.centers.to(self.phi[0].weight.dtype)  # (K,)
+        centers = self.orbits.centers.to(next(self.phi.parameters()).dtype)  # (K,)
         fed = centers[:, None] if self.feed_center else centers.new_zeros(len(centers), 0)
 
         def phi_at(h: Tensor) -> Tensor:

@@ -115,11 +115,12 @@ class Orbits(FittedModule):
         elif self.membership == "smooth":
             m = self._splines(q)
         else:
-            reach = self.delta
-            # no point is lost: it reaches its nearest center
-            if self.normalize or self.membership == "nearest":
-                reach = distance.amin(1, keepdim=True)
-                reach = reach.clamp(min=self.delta) if self.membership == "ball" else reach
+            reach = torch.full_like(distance[:, :1], self.delta)  # (B, 1, N)
+            nearest = distance.amin(1, keepdim=True)
+            if self.membership == "nearest":
+                reach = nearest
+            elif self.normalize:  # no point is lost: it belongs to its nearest center
+                reach = nearest.clamp(min=self.delta)
             m = distance.le_(reach)  # as numbers, 0 or 1
         # 0 * q is 0, and NaN for a point that has no place: it must not vanish
         scale = torch.where(mask, 1 + 0 * q.detach(), 0)
@@ -138,7 +139,7 @@ class Orbits(FittedModule):
             return -torch.expm1(-n.masked_fill(n < least, 0))
         if self.membership == "hat":
             return n.clamp(max=1)
-        return n.sign()  # of NaN: NaN
+        return n.clamp(max=1).ceil()  # keeps NaN
 
     @property
     def fractional(self) -> bool:

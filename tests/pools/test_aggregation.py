@@ -159,15 +159,91 @@ def test_fits_on_graphs_as_on_clouds(qm9):
         aggr.fit([Data(x=cloud.feat[0])])
 
 
+def test_unsorted_batches_keep_every_point():
+    """Padded from a batch vector in any order: the same clouds, centers and masses."""
+    x, pos, index = points((5, 0, 2, 4))
+    mass = torch.rand(11).double() + 1
+    p = torch.randperm(11)
+    batch = Batch(x=x[p], pos=pos[p], batch=index[p], mass=mass[p])
+    batch._num_graphs = 4
+    padded = PointCloud.from_pyg(batch)
+    assert padded.mask.sum(1).tolist() == [5, 0, 2, 4]
+    for i in range(4):
+        for values, found in ((x, padded.feat), (pos, padded.pos), (mass, padded.mass)):
+            rows, expected = found[i][padded.mask[i]], values[index == i]
+            order = torch.argsort(p[index[p] == i])
+            torch.testing.assert_close(rows[order], expected)
+    for center in ("centroid", "mass"):
+        sorted_, unsorted = (GIGPAggregation(4, SO3(), center=center).double() for _ in range(2))
+        unsorted.fit([batch])
+        sorted_.fit(
+            [Data(x=x[index == i], pos=pos[index == i], mass=mass[index == i]) for i in (0, 2, 3)]
+        )
+        torch.testing.assert_close(unsorted.pool.orbits.centers, sorted_.pool.orbits.centers)
+
+
+def test_center_of_mass_as_the_dense_layer():
+    aggr, (x, pos, index) = aggregation(center="mass"), points((5, 9, 0, 1))
+    mass = torch.rand(15).double() + 1
+    feat, mask = to_dense_batch(x, index, batch_size=4)
+    at, masses = (to_dense_batch(v, index, batch_size=4)[0] for v in (pos, mass))
+    out = aggr(x, index, dim_size=4, pos=pos, mass=mass)
+    torch.testing.assert_close(out, aggr.pool(feat, at, mask, mass=masses))
+    with pytest.raises(InputError, match=r"masses of the points: pass mass= of shape \(15,\)"):
+        aggr(x, index, dim_size=4, pos=pos)
+
+
+@pytest.mark.parametrize("center", ["centroid", "origin"])
+def test_nan_position_gives_nan(center):
+    aggr, (x, pos, index) = aggregation(center=center), points((5, 9, 3))
+    expected = aggr(x, index, pos=pos)
+    pos[6, 0] = torch.nan
+    out = aggr(x, index, pos=pos)
+    assert out[1].isnan().all()
+    torch.testing.assert_close(out[[0, 2]], expected[[0, 2]])
+
+
+def test_autocast():
+    """Positions in single precision, features in bfloat16, as a layer under autocast makes them."""
+    aggr, (x, pos, index) = aggregation(trained=False).float(), points((5, 9, 600))
+    x, pos = x.float(), pos.float()
+    expected = aggr(x, index, pos=pos)
+    with torch.autocast("cpu", torch.bfloat16):
+        for feat in (x, x.bfloat16()):
+            out = aggr(feat.requires_grad_(), index, pos=pos)
+            torch.testing.assert_close(out.float(), expected, rtol=0.03, atol=0.03)
+            out.sum().backward()
+
+
+def test_large_graphs_in_bfloat16():
+    """A sum of ones in bfloat16 stops at 256: the number of points would be wrong by a factor."""
+    aggr, (_, pos, index) = aggregation(trained=False).bfloat16(), points((3000,))
+    out = aggr(torch.ones(3000, 4).bfloat16(), index, pos=pos.bfloat16())
+    torch.testing.assert_close(out.float(), torch.ones(1, 4), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        (Data(pos=torch.ones(2, 3)), r"fit takes several graphs or batches; pass \[batch\]"),
+        ([(torch.ones(2, 3), torch.ones(2, 4))], "tuple has no positions"),
+        ([Data(x=torch.ones(2, 4))], r"Data has no positions; .* with data\.pos"),
+    ],
+)
+def test_fit_on_something_else(batches, message):
+    with pytest.raises(InputError, match=message):
+        GIGPAggregation(4, SO3()).fit(batches)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"pos": None}, r"neither of pos= and q= given; .* \(N, 3\)"),
         ({"q": torch.ones(5)}, "both of pos= and q="),
-        ({"pos": torch.ones(5, 2)}, r"pos \(5, 2\) do not fit; expected \(5, 4\) and \(5, 3\)"),
-        ({"pos": torch.ones(4, 3)}, r"pos \(4, 3\)"),
-        ({"x": torch.ones(5, 3)}, r"x \(5, 3\)"),
-        ({"pos": None, "q": torch.ones(5, 1)}, r"q \(5, 1\)"),
+        ({"pos": torch.ones(5, 2)}, r"pos has shape \(5, 2\); expected \(5, 3\)"),
+        ({"pos": torch.ones(4, 3)}, r"pos has shape \(4, 3\)"),
+        ({"x": torch.ones(5, 3)}, r"x has shape \(5, 3\); this aggregation takes \(N, 4\)"),
+        ({"pos": None, "q": torch.ones(5, 1)}, r"q has shape \(5, 1\)"),
         (
             {"index": torch.zeros(4, dtype=torch.long)},
             r"index \(4,\) of torch.int64 .* of 5 points; expected \(5,\)",

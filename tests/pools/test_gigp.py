@@ -233,3 +233,90 @@ def test_response_is_flat_at_the_start_and_follows_the_weights():
         pool.weight[3] = 2.0
     assert pool.orbit_response()["response"][3] == pytest.approx(2.0, rel=1e-3)
     assert MeanPool(4).orbit_response() == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"feat": torch.ones(2, 5, 3)}, r"feat has shape \(2, 5, 3\); this pool takes \(B, N, 4\)"),
+        ({"feat": torch.ones(5, 4)}, r"feat has shape \(5, 4\)"),
+        ({"pos": torch.ones(2, 6, 3)}, r"pos \(2, 6, 3\) .* expected pos \(2, 5, 3\) and mask"),
+        ({"mask": torch.ones(3, 5) > 0}, r"mask \(3, 5\) do not fit"),
+        ({"mask": torch.ones(5) > 0}, r"mask \(5,\) do not fit"),
+        ({"mask": torch.ones(1, 5) > 0}, r"mask \(1, 5\) do not fit; .* or 1 in place"),
+    ],
+)
+def test_shapes_that_do_not_fit(change, message):
+    given = {"feat": torch.ones(2, 5, 4), "pos": torch.ones(2, 5, 3), "mask": torch.ones(2, 5) > 0}
+    with pytest.raises(InputError, match=message):
+        gigp()(**(given | change))
+
+
+@pytest.mark.parametrize(
+    ("clouds", "message"),
+    [
+        (cloud(), r"fit takes several batches of clouds; pass \[cloud\]"),
+        ([tuple(cloud())], r"fit takes gigp\.PointCloud, not tuple; pass PointCloud\(pos, feat"),
+        ([torch.ones(3)], "not Tensor"),
+        ([], "hold no points"),
+        ([cloud()._replace(mask=torch.zeros(3, 9) > 0)], "hold no points"),
+    ],
+)
+def test_fit_on_something_else(clouds, message):
+    with pytest.raises(InputError, match=message):
+        GIGP(4, SO3()).fit(clouds)
+
+
+@pytest.mark.parametrize("divisor", ["count", "constant"])
+def test_loaded_pool_compiles_and_exports_before_any_call(divisor):
+    pos, feat, mask, *_ = cloud()
+    options = {"orbits": 12, "hidden_channels": 16, "divisor": divisor}
+    pool = gigp(**options)
+
+    def loaded() -> GIGP:
+        fresh = GIGP(4, SO3(), **options).double()
+        fresh.load_state_dict(pool.state_dict())
+        return fresh
+
+    expected = pool(feat, pos, mask)
+    compiled = torch.compile(loaded(), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(feat, pos, mask), expected)
+    program = torch.export.export(loaded(), (feat, pos, mask)).module()
+    torch.testing.assert_close(program(feat, pos, mask), expected)
+
+
+def test_state_dict_of_a_pool_that_was_never_fitted():
+    fresh = GIGP(4, SO3())
+    fresh.load_state_dict(GIGP(4, SO3()).state_dict())
+    pos, feat, mask, *_ = cloud()
+    with pytest.raises(InputError, match=r"orbit centers are not set: call pool\.fit\(training_cl"):
+        fresh(feat.float(), pos.float(), mask)
+
+
+def test_same_without_and_with_empty_orbits(monkeypatch):
+    """The CPU skips empty orbits; every other path evaluates them."""
+    pos, feat, mask, *_ = cloud((5, 9, 0, 29))
+    for membership in MEMBERSHIPS:
+        pool = gigp(orbits=50, membership=membership)
+        results = []
+        for skip in (True, False):
+            with monkeypatch.context() as patch:
+                patch.setattr("gigp.nn.mlp.use_cpu_kernels", lambda x, skip=skip: skip)
+                leaves = [feat.clone().requires_grad_(), pos.clone().requires_grad_()]
+                out = pool(*leaves, mask)
+                wanted = [leaves[0], *pool.parameters()]
+                wanted += [leaves[1]] if membership in ("hat", "smooth") else []
+                results.append([out, *torch.autograd.grad(out.square().sum(), wanted)])
+        torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
+
+
+def test_per_sample_gradients_by_functorch():
+    pos, feat, mask, *_ = cloud((5, 9, 3))
+    pool = gigp()
+
+    def loss(feat: torch.Tensor, pos: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return pool(feat[None], pos[None], mask[None]).square().sum()
+
+    gradients = torch.func.vmap(torch.func.grad(loss))(feat, pos, mask)
+    for i in range(3):
+        torch.testing.assert_close(gradients[i], torch.func.grad(loss)(feat[i], pos[i], mask[i]))

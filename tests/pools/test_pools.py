@@ -145,6 +145,42 @@ def test_gradients_are_finite(pool):
     assert all(x.grad is None or x.grad.isfinite().all() for x in [*leaves, *pool.parameters()])
 
 
+def test_nan_position_gives_nan(pool):
+    """Never a number for a point without a place; the other clouds are as before."""
+    pos, feat, mask, *_ = cloud((5, 9, 4))
+    expected = pool(feat, pos, mask)
+    knows_positions = (pool(feat, 2 * pos.flip(-1), mask) - expected).abs().max() > 1e-9
+    for value in (torch.nan, torch.inf):
+        spoiled = pos.clone()
+        spoiled[1, 3, 1] = value
+        spoiled.requires_grad_()
+        out = pool(feat, spoiled, mask)
+        torch.testing.assert_close(out[[0, 2]], expected[[0, 2]])
+        if knows_positions:
+            assert out[1].isnan().all()
+            with pytest.raises(InputError, match="not finite"):
+                pool.fit([cloud()._replace(pos=spoiled.detach()[:, :, :], feat=feat, mask=mask)])
+
+
+def test_nan_gradients_where_positions_are_nan():
+    """A loss of a NaN cloud has no finite gradient that an optimizer would take."""
+    pos, feat, mask, *_ = cloud((5, 9))
+    pool = gigp(membership="smooth", activation="silu")
+    pos[1, 3, 1] = torch.nan
+    pos.requires_grad_()
+    pool(feat, pos, mask).sum().backward()
+    assert pos.grad[1].isnan().any()
+    assert pos.grad[0].isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.long])
+def test_masks_that_are_not_boolean(name, dtype):
+    pos, feat, mask, *_ = cloud()
+    with pytest.raises(InputError, match=r"mask is of torch\.\w+; .* pass mask\.bool\(\)"):
+        make(name)(feat, pos, mask.to(dtype))
+
+
 def test_reload_equals_stored(pool):
     pos, feat, mask, *_ = cloud()
     expected = pool(feat, pos, mask)
