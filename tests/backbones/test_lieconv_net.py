@@ -183,6 +183,21 @@ def test_gradients_are_finite(group):
     assert feat.grad.abs().sum() > 0
 
 
+def test_nan_position_gives_nan(group):
+    """In value and gradient, for its own cloud alone; and radii are never set on one."""
+    net, clouds = backbone(group), cloud(group.dim)
+    expected = net(clouds).feat
+    clouds.pos[1, 3, 0] = torch.nan
+    pos = clouds.pos.requires_grad_()
+    out = net(clouds).feat
+    assert out[1].isnan().all()
+    torch.testing.assert_close(out[[0, 2]], expected[[0, 2]])
+    (gradient,) = torch.autograd.grad(out[1].sum(), pos)
+    assert gradient[1].isnan().any()
+    with pytest.raises(InputError, match="positions that are not finite"):
+        net.calibrate(clouds)
+
+
 def test_masked_points_get_no_gradient(group):
     net, (pos, feat, mask, *_) = backbone(group), cloud(group.dim)
     net(PointCloud(pos, feat.requires_grad_(), mask)).feat.square().sum().backward()

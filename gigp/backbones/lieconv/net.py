@@ -18,7 +18,7 @@ from gigp.errors import InputError
 from gigp.groups import Group
 from gigp.nn.linear import Linear
 from gigp.nn.norm import NormSequential
-from gigp.pointcloud import PointCloud
+from gigp.pointcloud import PointCloud, masked
 
 
 class Bottleneck(nn.Module):
@@ -142,7 +142,7 @@ class LieResNet(Backbone):
         self._check(cloud)
         layout = self.geometry.layout_of(cloud)
         blocks = self.geometry(layout, cloud.pos, elements)
-        feat = self.embed(layout.rows(cloud.feat))  # (R, S, width)
+        feat = self.embed(layout.rows(self._marked(cloud)))  # (R, S, width)
         if self.liftsamples > 1:
             feat = feat.repeat_interleave(self.liftsamples, 0)  # (R * L, S, width)
         neighborhoods = self.geometry.neighborhoods(blocks)
@@ -158,6 +158,8 @@ class LieResNet(Backbone):
         already.
         """
         self._check(cloud)
+        if not bool(cloud.pos[cloud.mask].isfinite().all()):
+            raise InputError("the training clouds hold positions that are not finite.")
         self.geometry.calibrate(cloud)
 
     @torch.no_grad()
@@ -169,6 +171,16 @@ class LieResNet(Backbone):
             return cloud
         layout = self.geometry.layout_of(cloud)
         return self.geometry.kept(cloud, layout, self.geometry(layout, cloud.pos))
+
+    def _marked(self, cloud: PointCloud) -> Tensor:
+        """The features, (B, N, c), NaN throughout a cloud with a position that is not finite.
+
+        No ball holds such a point, so it would otherwise vanish.
+        """
+        if isinstance(self.geometry, GridGeometry):
+            return cloud.feat
+        total = masked(cloud.pos, cloud.mask).sum((1, 2), keepdim=True)  # (B, 1, 1)
+        return cloud.feat + 0 * total.to(cloud.feat.dtype)
 
     def _check(self, cloud: PointCloud) -> None:
         """Refuse clouds that the net was not made for."""
