@@ -51,14 +51,20 @@ def main(cfg: DictConfig) -> str:
 
 
 if __name__ == "__main__":
-    from gigp.config.validate import format_hydra_error, options_first
+    from gigp.config.command_line import format_hydra_error, options_first
+    from gigp.config.help import help_text
     from gigp.training.sweep import report
+    from gigp.training.sweeper import use_sweeper
 
     # or Hydra would print its errors in its own words, and cut tracebacks short
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         sys.argv[1:] = options_first(sys.argv[1:])
-        main()
+        if {"-h", "--help"} & set(sys.argv):
+            print(help_text(), end="")
+        else:
+            use_sweeper()
+            main()
     except (ConfigCompositionException, OverrideParseException, InputError) as error:
         print(
             f"\nError: {error if isinstance(error, InputError) else format_hydra_error(error)}",

@@ -1,7 +1,8 @@
 """The one exception that means: the input is wrong, and the message says how to mend it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, get_args
 
 
@@ -46,3 +47,15 @@ def needs_extra(extra: str) -> Iterator[None]:
             f"the package {package} is missing; install gigp with its extra {extra!r}: "
             f"`pip install '.[{extra}]'` in a checkout."
         ) from error
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """` Did you mean ...?` with the most similar of the known names, or nothing.
+
+    Args:
+        name: what the user wrote.
+        known: what is allowed.
+        cutoff: least similarity, from 0 (anything) to 1 (equal).
+    """
+    close = get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f" Did you mean {close[0]}?" if close else ""

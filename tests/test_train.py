@@ -8,6 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from gigp.config.help import help_text
 from tests.conftest import DATA, ROOT, tiny
 from tests.programs import run_program
 
@@ -24,24 +25,20 @@ def train(*arguments: str, **env: str) -> CompletedProcess:
     return run_program("train.py", *arguments, env={**clean, **env})
 
 
-def test_help_explains_every_choice():
-    out = train("--help").stdout
-    for folder in ("dataset", "pool", "group", "scale", "logger", "backbone", "trainer"):
-        assert folder in out
-        for path in (ROOT / "configs" / folder).glob("*.yaml"):
-            assert path.stem in out, path
-    assert "-m" in out
+def test_help_is_asked_for_anywhere():
+    done = train("pool=gigp", "--help")
+    assert (done.returncode, done.stdout) == (0, help_text())
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["poool=gigp"], "poool is no setting. Did you mean pool?"),
+        (["poool=gigp"], "poool is not a setting. Did you mean pool?"),
         (["pool=gipg"], "pool=gipg is unknown. Did you mean gigp? Choose from attentional, "),
         (["pool"], "'pool' is not of the form KEY=VALUE"),
         (
             ["--pool", "gigp"],
-            "--pool is no option; settings are written KEY=VALUE, without dashes, as in pool=gigp.",
+            "--pool is not an option; settings are written KEY=VALUE, without dashes, as in pool=",
         ),
         (["target=hommo"], "Did you mean homo"),
         (["pool.orbits=0"], "at least 1"),
@@ -56,7 +53,7 @@ def test_help_explains_every_choice():
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: it must be a whole number, 1 or larger"),
         (
             ["backbone=schnet", "backbone.width=32"],
-            "backbone.width is no setting of this backbone, which has: ch",
+            "backbone.width is not a setting of this backbone, which has: ch",
         ),
     ],
 )
@@ -87,6 +84,24 @@ def test_sweep_goes_on_after_a_failure_and_skips_what_is_finished(tmp_path):
     assert again.stdout.count("skipped") == 2
     assert not (ROOT / "outputs").exists()
     assert not (ROOT / "multirun").exists()
+
+
+def test_sweep_runs_the_combinations_that_exist(tmp_path):
+    where = ["dataset=orbits", *tiny(epochs=1, train=75, val=20, test=20), "logger=csv"]
+    where += [f"results_dir={tmp_path}", "pool=gigp,mean", "pool.orbits=5"]
+    done = train("-m", *where)
+    assert done.returncode == 1
+    assert done.stdout.count("pool=mean pool.orbits=5: FAILED: pool.orbits is not a setting.") == 1
+    assert len(list(tmp_path.glob("*/seed0/summary.json"))) == 1
+    none = train("-m", *where, "pool=sum,mean")
+    assert (none.returncode, none.stdout) == (2, "")
+    assert none.stderr.startswith("\nError: pool.orbits is not a setting. ")
+
+
+def test_sweep_over_nothing_is_refused(tmp_path):
+    done = train("-m", "dataset=orbits", f"results_dir={tmp_path}", "target=glob(*)")
+    assert done.returncode == 2
+    assert done.stderr.startswith("\nError: there is nothing to run: glob(...)")
 
 
 def test_wandb_offline_without_account_or_prompt(tmp_path):

@@ -1,215 +1,171 @@
-"""What a user may set: values of the right kind, under names that something reads, and what to say
-otherwise.
-"""
+"""Check a composed configuration before anything is built from it."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import Parameter, signature
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from gigp.config.instantiate import PARTS
-from gigp.errors import InputError
+from gigp.errors import InputError, did_you_mean
 
-GENERAL = {
+# settings outside the sections; those in sections have the types that their classes declare
+TYPES = {
     "lr": float,
     "warmup": float,
-    **dict.fromkeys(("compile", "freeze_backbone", "overwrite"), bool),
+    "compile": bool,
+    "freeze_backbone": bool,
+    "overwrite": bool,
 }
-KINDS = {
+MINIMUM = {"seed": 0, "trainer.max_epochs": 1, "recalibrate": 0}
+TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
     str: "text",
     NoneType: "null",
 }
-LEAST = {"seed": 0, "trainer.max_epochs": 1, "recalibrate": 0}
-# sections to which settings may be added: whoever takes them checks them
-OPEN = {*PARTS, "trainer", "hydra"}
-OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+# sections that take further settings with +SECTION.KEY=VALUE; their classes refuse what is unknown
+OPEN_SECTIONS = {*PARTS, "trainer", "hydra"}
+# arguments of Lightning's Trainer that every run sets itself
+FIXED_TRAINER_ARGUMENTS = {
+    "callbacks",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "logger",
+    "num_sanity_val_steps",
+    "plugins",
+    "use_distributed_sampler",
+}
+RESERVED_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}  # Hydra's
 
 
 def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
-    """Refuse what would fail later in words of a library, or do something else than the user
-    thinks.
+    """Refuse settings that would fail later, or would be ignored.
 
     Args:
         cfg: composed configuration.
-        overrides: of the command line, as KEY=VALUE.
+        overrides: settings of the command line, as KEY=VALUE.
 
     Raises:
-        InputError: a setting without a value, of another kind or that nothing reads, a frozen
-            backbone that nobody trained, or an override that the backbone does not know.
+        InputError: a setting is missing, has the wrong type, or is not read by anything; a backbone
+            is frozen that was never trained.
     """
-    if missing := sorted(_missing(OmegaConf.to_container(cfg))):
+    _check_overrides(cfg, overrides)
+    missing = sorted(_missing_keys(OmegaConf.to_container(cfg)))
+    if missing:
         raise InputError(
             f"{missing[0]} is missing: give {missing[0]}=...; configs/dataset says what it is."
         )
-    _check_additions(cfg, overrides)
-    for key, kind in GENERAL.items():
-        _check_kind(key, cfg[key], kind)
-    for key, least in LEAST.items():
+    for key, kind in TYPES.items():
+        _check_type(key, cfg[key], kind)
+    for key, minimum in MINIMUM.items():
         value = OmegaConf.select(cfg, key)
-        if not _is(value, int) or value < least:
-            raise InputError(f"{key}={value}: it must be a whole number, {least} or larger.")
+        if not _has_type(value, int) or value < minimum:
+            raise InputError(f"{key}={value}: it must be a whole number, {minimum} or larger.")
     if cfg.freeze_backbone and not cfg.init_from:
         raise InputError(
             "freeze_backbone=true without init_from would freeze a backbone that was never "
             "trained; name the run to start from, as init_from=results/runs/NAME/seed0, or set "
             "freeze_backbone=false."
         )
-    for part in PARTS:
-        _check_arguments(part, cfg[part])
+    for section in PARTS:
+        _check_arguments(section, cfg[section])
+    _check_trainer(cfg.trainer)
     _check_backbone(cfg.backbone, overrides)
 
 
-def _check_arguments(part: str, node: DictConfig) -> None:
-    """Refuse arguments that a class does not take, or that are of another kind than it says."""
-    if "_target_" not in node:
-        return  # which instantiate says better
-    built = hydra.utils.get_object(node._target_)
-    known, kinds = signature(built).parameters, get_type_hints(built.__init__)
-    anything = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in known.values())
-    for name in sorted(node.keys() - OF_HYDRA):
-        if name not in known and not anything:
-            settings = sorted(known.keys() & node.keys())
+def settings_of(cfg: Mapping[str, Any]) -> list[str]:
+    """Names that a user may write before the first dot of an override."""
+    internal = {"choices", "recenter", "hydra", "study"}
+    names = {str(key) for key in cfg} | {"experiment", "launcher", *cfg.get("choices", ())}
+    return sorted(names - internal)
+
+
+def _check_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuse `+KEY=VALUE` that nothing would read, and `~KEY` where the setting is needed."""
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        section, _, name = key.partition(".")
+        if override.startswith("~") and not (name and section in ("trainer", "hydra")):
             raise InputError(
-                f"{part}.{name} is no setting of "
-                f"{built.__name__}.{did_you_mean(name, settings)}{_has(settings)}"
+                f"{override} removes a setting that every run needs; leave {override} out."
             )
-        _check_kind(f"{part}.{name}", node[name], kinds.get(name, object))
+        adds = override.startswith("+") and not override.startswith("++")
+        if adds and not (name and section in OPEN_SECTIONS):
+            meant = did_you_mean(key, set(settings_of(cfg)) - {key})
+            raise InputError(f"{override} adds a setting that nothing reads.{meant}")
+
+
+def _check_arguments(section: str, node: DictConfig) -> None:
+    """Refuse arguments that a class does not take, or that have another type than it declares."""
+    if "_target_" not in node:
+        return  # instantiate has the message for that
+    cls = hydra.utils.get_object(node._target_)
+    parameters, types = signature(cls).parameters, get_type_hints(cls.__init__)
+    takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())
+    for name in sorted({*map(str, node)} - RESERVED_KEYS):
+        if name not in parameters and not takes_any:
+            settings = sorted(parameters.keys() & node.keys())
+            meant = did_you_mean(name, settings)
+            raise InputError(
+                f"{section}.{name} is not a setting of {cls.__name__}.{meant} "
+                f"It has: {', '.join(settings) or 'none'}."
+            )
+        _check_type(f"{section}.{name}", node[name], types.get(name, object))
+
+
+def _check_trainer(node: DictConfig) -> None:
+    """Refuse arguments of Lightning's Trainer that would be ignored."""
+    fixed = sorted(FIXED_TRAINER_ARGUMENTS & node.keys())
+    if fixed:
+        raise InputError(
+            f"trainer.{fixed[0]} cannot be set: every run sets it itself; use logger=csv or "
+            "logger=wandb to choose a logger."
+            if fixed[0] == "logger"
+            else f"trainer.{fixed[0]} cannot be set: every run sets it itself."
+        )
 
 
 def _check_backbone(node: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse settings of another backbone where the user asks for them; data sets and groups bring
-    theirs along.
+    """Refuse settings of another backbone on the command line; data sets and groups may bring some
+    along.
     """
     known = signature(hydra.utils.get_class(node._target_)).parameters
-    given = [override.lstrip("+~").partition("=")[0].partition(".") for override in overrides]
-    for key in (name for section, _, name in given if section == "backbone" and name):
-        if key != "_target_" and key.partition(".")[0] not in known:
+    for override in overrides:
+        section, _, key = override.lstrip("+").partition("=")[0].partition(".")
+        name = key.partition(".")[0]
+        if section == "backbone" and name and name not in {*known, "_target_"}:
             settings = ", ".join(sorted(node.keys() & known.keys())) or "none"
             raise InputError(
-                f"backbone.{key} is no setting of this backbone, which has: {settings}."
+                f"backbone.{key} is not a setting of this backbone, which has: {settings}."
             )
 
 
-def _check_additions(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse +KEY=VALUE where nothing would read it."""
-    for override in overrides:
-        key = override.lstrip("+").partition("=")[0]
-        section, _, name = key.partition(".")
-        if (
-            override.startswith("+")
-            and not override.startswith("++")
-            and not (name and section in OPEN)
-        ):
-            raise InputError(
-                f"{override} adds a setting that nothing "
-                f"reads.{did_you_mean(key, set(settings_of(cfg)) - {key})}"
-            )
-
-
-def _check_kind(key: str, value: Any, kind: Any) -> None:
-    if not _is(value, kind):
+def _check_type(key: str, value: Any, kind: Any) -> None:
+    if not _has_type(value, kind):
         kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-        raise InputError(f"{key}={value}: it must be {' or '.join(KINDS[k] for k in kinds)}.")
+        names = " or ".join(TYPE_NAMES[member] for member in kinds)
+        raise InputError(f"{key}={value}: it must be {names}.")
 
 
-def _is(value: Any, kind: Any) -> bool:
-    """Whether a value is what an annotation of plain types says; others are left to whoever gets
-    the value.
-    """
+def _has_type(value: Any, kind: Any) -> bool:
+    """Whether a value has a plain type; True for other types, which their classes check."""
     if get_origin(kind) in (Union, UnionType):
-        return any(_is(value, k) for k in get_args(kind))
-    if kind not in KINDS:
+        return any(_has_type(value, member) for member in get_args(kind))
+    if kind not in TYPE_NAMES:
         return True
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, int | float if kind is float else kind)
 
 
-def _missing(node: Any, path: str = "") -> Iterator[str]:
+def _missing_keys(node: Any, path: str = "") -> Iterator[str]:
     """Keys whose value is ???; OmegaConf's own search fails where another value refers to one."""
     if node == "???":
         yield path
-    for key, child in node.items() if isinstance(node, dict) else ():
-        yield from _missing(child, f"{path}.{key}" if path else str(key))
-
-
-def settings_of(cfg: DictConfig) -> list[str]:
-    """What a user may write before the first dot of an override."""
-    own = {"choices", "recenter", "hydra", "study"}
-    return sorted(
-        ({str(key) for key in cfg} | {"experiment", "launcher", *cfg.get("choices", ())}) - own
-    )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """What was probably meant."""
-    close = get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]}?" if close else ""
-
-
-def _has(settings: Sequence[str]) -> str:
-    return f" It has: {', '.join(settings) or 'none'}."
-
-
-def options_first(arguments: Sequence[str]) -> list[str]:
-    """A command line with its options first, as Hydra wants it, wherever the user has put them.
-
-    Raises:
-        InputError: an option that Hydra does not know, as `--pool gigp`, or two of which each asks
-            for another thing.
-    """
-    known, others = get_args_parser().parse_known_args(list(arguments))
-    unknown = [argument for argument in others if argument.startswith("-")]
-    if unknown:
-        raise InputError(
-            f"{unknown[0]} is no option; settings are written KEY=VALUE, without dashes, as in "
-            "pool=gigp."
-        )
-    if (
-        len(asked := [name for name in ("run", "multirun", "cfg", "info") if getattr(known, name)])
-        > 1
-    ):
-        raise InputError(
-            f"--{asked[0]} and --{asked[1]} ask for different things; give one of them."
-        )
-    overrides = [*known.overrides, *others]
-    return [*(argument for argument in arguments if argument not in overrides), *overrides]
-
-
-def format_hydra_error(error: ConfigCompositionException | OverrideParseException) -> str:
-    """What Hydra finds wrong with a command line, with the value, what is allowed, and what was
-    probably meant.
-    """
-    cause = error.__cause__
-    if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override!r} is not of the form KEY=VALUE; put values with spaces or signs "
-            "into quotes."
-        )
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        choices = ", ".join(error.options)
-        return (
-            f"{group}={name} is unknown.{did_you_mean(name, error.options)} Choose from {choices}."
-        )
-    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
-        section, _, name = str(cause.full_key).rpartition(".")
-        known = (
-            sorted({*map(str, cause.parent_node)} - OF_HYDRA)
-            if section
-            else settings_of(cause.parent_node)
-        )
-        where = f"{section} has" if section else "There are"
-        meant = did_you_mean(name, known)
-        return f"{cause.full_key} is no setting.{meant} {where}: {', '.join(known)}."
-    return " ".join(str(error).split())
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield from _missing_keys(child, f"{path}.{key}" if path else str(key))

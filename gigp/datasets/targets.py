@@ -5,10 +5,9 @@ Inside, energies are in eV; tables show them in meV. Units: Ramakrishnan et al. 
 """
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
-from gigp.errors import InputError
+from gigp.errors import InputError, did_you_mean
 
 HARTREE = 27.211386246  # eV, as in torch_geometric.datasets.qm9
 
@@ -81,10 +80,9 @@ def parse_targets(names: str | list[str]) -> tuple[Target, ...]:
     names = list(TARGETS) if names == "all" else [names] if isinstance(names, str) else list(names)
     for name in names:
         if name not in TARGETS:
-            close = get_close_matches(str(name), TARGETS, n=1, cutoff=0.5)
-            hint = f" Did you mean {close[0]}?" if close else ""
+            meant = did_you_mean(str(name), TARGETS, cutoff=0.5)
             raise InputError(
-                f"target={name} is unknown.{hint} Choose from {', '.join(TARGETS)}, or all."
+                f"target={name} is unknown.{meant} Choose from {', '.join(TARGETS)}, or all."
             )
     if not names or len(set(names)) < len(names):
         raise InputError(

@@ -2,10 +2,14 @@
 else.
 """
 
-import pytest
-from omegaconf import OmegaConf
+import os
 
-from gigp.config.instantiate import instantiate, load_config
+import pytest
+import yaml
+from omegaconf import OmegaConf
+from torch import nn
+
+from gigp.config.instantiate import instantiate, limit_parameters, load_config
 from gigp.errors import InputError
 from gigp.groups import SO2, SO3
 from gigp.pools.gigp import GIGP
@@ -63,7 +67,7 @@ def test_refuses_all_else(target, depth, monkeypatch):
         {"evil": evil, "node": {"_target_": "gigp.groups.SO2", "alpha": argument}}
     )
     with pytest.raises(
-        InputError, match=r"the configuration asks for .*, which is no model, data set or group"
+        InputError, match=r"the configuration asks for .*, which is not a model, data set or group"
     ):
         instantiate(cfg.node)
 
@@ -76,20 +80,106 @@ def test_section_that_describes_nothing(node):
         instantiate(None)
 
 
+@pytest.fixture
+def stored(configure, tmp_path):
+    """The configuration of a run as it lies in its folder."""
+    return OmegaConf.to_container(configure("dataset=orbits"), resolve=True)
+
+
 @pytest.mark.parametrize("part", ["dataset", "group", "backbone", "pool"])
-def test_foreign_run_folder(configure, tmp_path, part):
+def test_foreign_run_folder(stored, tmp_path, part):
     """Every part of a config.yaml is checked before anything is built of it, and the message names
     the file.
     """
-    cfg = configure("dataset=orbits")
     path = tmp_path / "config.yaml"
-    OmegaConf.save(cfg, path)
-    assert load_config(tmp_path).dataset == cfg.dataset
-    cfg[part] = {"_target_": "os.system", "command": f"touch {tmp_path}/touched"}
-    OmegaConf.save(cfg, path)
+    path.write_text(yaml.safe_dump(stored))
+    assert load_config(tmp_path).dataset == stored["dataset"]
+    stored[part] = {"_target_": "os.system", "command": f"touch {tmp_path}/touched"}
+    path.write_text(yaml.safe_dump(stored))
     with pytest.raises(InputError, match=f"{path} asks for 'os.system'"):
         load_config(tmp_path)
     assert not (tmp_path / "touched").exists()
+
+
+def bomb(depth: int) -> str:
+    """A few lines of YAML that stand for 9 ** depth texts."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    for n in range(1, depth):
+        lines.append(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "${oc.env:HOME}"}, r"refers to other values with \$\{...\}"),
+        ({"pool": {"_target_": "gigp.pools.base.MeanPool", "${oc.env:HOME}": 1}}, "refers to"),
+        ({"backbone": {"_target_": "gigp.backbones.identity.Identity", "blocks": 10**7}}, "more"),
+        ({"backbone": {"_target_": "gigp.backbones.identity.Identity", "a": [1e300]}}, "more"),
+        ({"dataset": {"_target_": "gigp.datasets.OrbitClouds", "points": 10**12}}, "more than"),
+        ({"group": {"_target_": "gigp.groups.SO2", "alpha": float("nan")}}, "more than"),
+        ({"group": None}, "without group"),
+    ],
+)
+def test_hostile_values_are_refused(stored, tmp_path, change, message):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(stored | change))
+    with pytest.raises(InputError, match=message):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (bomb(12), "it has aliases"),
+        ("a: &a [*a]", "it has aliases"),
+        ("[" * 50_000, "nested too deeply|maximum recursion"),
+        ("a: " + "x" * 300_000, "larger than 200,000 bytes"),
+        ("- a", "not a mapping"),
+        ("!!python/object/apply:os.system [touch it]", "could not determine a constructor"),
+        ("\x00", "special characters"),
+    ],
+)
+def test_hostile_files_are_refused(tmp_path, text, message):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_config(tmp_path)
+
+
+def test_a_file_of_another_kind_is_refused(stored, tmp_path):
+    (tmp_path / "elsewhere.yaml").write_text(yaml.safe_dump(stored))
+    (tmp_path / "config.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    with pytest.raises(InputError, match="not a file of its own"):
+        load_config(tmp_path)
+    (tmp_path / "config.yaml").unlink()
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises(InputError, match="not a file of its own"):
+        load_config(tmp_path)
+
+
+def test_foreign_places_are_not_used(configure, tmp_path):
+    cfg = configure("dataset=qm9", f"dataset.root={tmp_path}/a", f"dataset.cache={tmp_path}/b")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(OmegaConf.to_container(cfg, resolve=True)))
+    loaded = load_config(tmp_path)
+    assert (loaded.dataset.root, loaded.dataset.cache) == ("data", "data")
+
+
+def test_runs_that_refer_to_themselves_are_refused(configure, tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder, other in zip(folders, reversed(folders), strict=True):
+        folder.mkdir()
+        cfg = configure("dataset=features", f"dataset.run={other}")
+        text = yaml.safe_dump(OmegaConf.to_container(cfg, resolve=True))
+        (folder / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"dataset\.run leads back to itself"):
+        load_config(folders[0])
+
+
+def test_the_number_of_parameters_is_limited():
+    with limit_parameters(1000):
+        nn.Linear(10, 10)
+        with pytest.raises(InputError, match="more than 1,000 parameters"):
+            nn.Linear(100, 10)
+    nn.Linear(100, 10)
 
 
 def test_every_class_of_our_configurations_is_trusted(configure):

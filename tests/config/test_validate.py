@@ -5,7 +5,8 @@ was meant.
 import pytest
 from hydra.errors import ConfigCompositionException, OverrideParseException
 
-from gigp.config.validate import check_settings, format_hydra_error, options_first
+from gigp.config.command_line import format_hydra_error, options_first
+from gigp.config.validate import check_settings
 from gigp.errors import InputError
 from gigp.training.run import run
 from tests.conftest import tiny
@@ -18,17 +19,17 @@ ORBITS = ("dataset=orbits", *tiny(epochs=1, train=60, val=20, test=20))
     [
         (
             "poool=gigp",
-            "poool is no setting. Did you mean pool? There are: backbone, compile, dataset, "
+            "poool is not a setting. Did you mean pool? There are: backbone, compile, dataset, "
             "experiment, ",
         ),
-        ("datset.train_size=3", "datset is no setting. Did you mean dataset?"),
+        ("datset.train_size=3", "datset is not a setting. Did you mean dataset?"),
         (
             "pool.orbitz=3",
-            "pool.orbitz is no setting. Did you mean orbits? pool has: activation, aggregation, ",
+            "pool.orbitz is not a setting. Did you mean orbits? pool has: activation, ",
         ),
         (
             "dataset.train_sise=3",
-            "dataset.train_sise is no setting. Did you mean train_size? dataset has: augment, ",
+            "dataset.train_sise is not a setting. Did you mean train_size? dataset has: augment, ",
         ),
         (
             "pool=gigpp",
@@ -68,13 +69,21 @@ def test_what_cannot_be_composed(configure, override, message):
         ("pool.normalize=3", "pool.normalize=3: it must be true or false."),
         ("pool.delta=[1]", r"pool.delta=[1]: it must be a number."),
         ("dataset.batch_size=2.5", "dataset.batch_size=2.5: it must be a whole number."),
-        ("+dataset.colour=red", "dataset.colour is no setting of OrbitClouds. It has: augment, "),
+        (
+            "+dataset.colour=red",
+            "dataset.colour is not a setting of OrbitClouds. It has: augment, ",
+        ),
         (
             "+pool.orbitz=3",
-            "pool.orbitz is no setting of GIGP. Did you mean orbits? It has: activation, ",
+            "pool.orbitz is not a setting of GIGP. Did you mean orbits? It has: activation, ",
         ),
         ("+poool=gigp", "+poool=gigp adds a setting that nothing reads. Did you mean pool?"),
         ("+logger.mode=offline", "+logger.mode=offline adds a setting that nothing reads."),
+        ("+trainer.callbacks=[]", "trainer.callbacks cannot be set: every run sets it itself."),
+        ("+trainer.plugins=[]", "trainer.plugins cannot be set: every run sets it itself."),
+        ("+trainer.logger=false", "trainer.logger cannot be set: every run sets it itself; use "),
+        ("~lr", "~lr removes a setting that every run needs; leave ~lr out."),
+        ("~logger.name", "~logger.name removes a setting that every run needs"),
         ("trainer.accelerator=quantum", "Lightning refuses these settings of trainer: "),
         ("+trainer.max_epoch=3", "Lightning refuses these settings of trainer: "),
     ],
@@ -108,6 +117,27 @@ def test_our_own_configurations_fit(configure, dataset, backbone):
     assert check_settings(configure(f"dataset={dataset}", f"backbone={backbone}")) is None
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("logger=null", "logger=null: logger needs a choice out of csv, wandb."),
+        ("~logger", "~logger: logger needs a choice out of csv, wandb."),
+        ("~pool=gigp", "~pool=gigp: pool needs a choice out of attentional, "),
+        ("experiment=null", "experiment=null: experiment needs a choice out of .* Leave it out"),
+    ],
+)
+def test_a_choice_cannot_be_left_empty(argument, message):
+    with pytest.raises(InputError, match=message):
+        options_first(["seed=0", argument])
+
+
+@pytest.mark.parametrize("option", ["--info", "-i"])
+def test_info_takes_no_setting_for_its_value(option):
+    for arguments in ([option, "pool=gigp"], ["pool=gigp", option]):
+        assert options_first(arguments) == [option, "all", "pool=gigp"]
+    assert options_first(["pool=gigp", option, "config"]) == [option, "config", "pool=gigp"]
+
+
 def test_options_may_stand_anywhere():
     assert options_first(["pool=gigp", "--cfg", "job", "seed=0"]) == [
         "--cfg",
@@ -119,7 +149,7 @@ def test_options_may_stand_anywhere():
     assert options_first(["-m", "seed=0,1"]) == ["-m", "seed=0,1"]
     for wrong in ("--pool", "--pool=gigp", "-x"):
         with pytest.raises(
-            InputError, match=f"{wrong} is no option; settings are written KEY=VALUE"
+            InputError, match=f"{wrong} is not an option; settings are written KEY=VALUE"
         ):
             options_first(["seed=0", wrong])
     with pytest.raises(InputError, match="--multirun and --cfg ask for different things"):
