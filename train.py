@@ -53,13 +53,15 @@ def main(cfg: DictConfig) -> str:
 if __name__ == "__main__":
     from gigp.config.command_line import format_hydra_error, options_first
     from gigp.config.help import help_text
+    from gigp.config.paths import quote_paths
     from gigp.training.sweep import report
     from gigp.training.sweeper import use_sweeper
 
     # or Hydra would print its errors in its own words, and cut tracebacks short
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        sys.argv[1:] = options_first(sys.argv[1:])
+        sweeps = any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") for word in sys.argv)
+        sys.argv[1:] = options_first(quote_paths(sys.argv[1:], sweeps))
         if {"-h", "--help"} & set(sys.argv):
             print(help_text(), end="")
         else:

@@ -10,7 +10,7 @@ from rich.table import Table
 from gigp.training.folder import RunFolder
 from gigp.training.record import Record
 
-console = Console(soft_wrap=True, quiet=rank_zero_only.rank > 0)
+console = Console(soft_wrap=True)
 
 # warnings about what is on purpose
 INTENDED = (
@@ -25,7 +25,10 @@ LIBRARIES = ("torch.jit.script", "LeafSpec")
 
 
 def quiet() -> None:
-    """Silence Lightning's tips, and the warnings about what is on purpose."""
+    """Silence Lightning's tips, the warnings about what is on purpose, and all but the first of
+    several processes.
+    """
+    console.quiet = rank_zero_only.rank > 0
     for package in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(package).setLevel(logging.ERROR)
     for message in (*INTENDED, *LIBRARIES):

@@ -1,9 +1,8 @@
-"""One run in several processes: who is who, which rows of a batch are whose, and how the other
-processes start.
+"""One run in several processes: how they start and which one each is.
 
-Every process fetches and augments the same global batch, then takes every W-th row of it. So what
-is drawn does not depend on the number W of processes, and no sample of training, validation or test
-is left out or counted twice.
+Every process loads and augments the same global batch, then takes every W-th row of it
+(`gigp.distributed`). So what is drawn does not depend on the number W of processes, and no sample
+of training, validation or test is left out or counted twice.
 """
 
 import os
@@ -25,14 +24,16 @@ from lightning.pytorch.plugins.environments import (
     TorchElasticEnvironment,
 )
 from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.utilities import rank_zero_only
 
 from gigp.errors import InputError, check_choice
 
-JOIN = "from gigp.training.run import join; join()"  # what another process executes
+JOIN = "from gigp.training.run import join; join()"  # program of another process
 StrategyName = Literal["auto", "ddp"]
 PATIENCE = 60  # seconds that the other processes may take to end after the first
-# names the pipe through which another process tells the first that it is there
+# environment variable with the pipe through which another process tells the first that it is there
 READY = "GIGP_READY"
+OTHER_LAUNCHERS = ("JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK")
 
 
 def choose_strategy(name: StrategyName, devices: int | str, nodes: int) -> str | Strategy:
@@ -46,17 +47,64 @@ def choose_strategy(name: StrategyName, devices: int | str, nodes: int) -> str |
     )
 
 
-def choose_environment() -> list[ClusterEnvironment]:
-    """What tells Lightning about the processes in a job of SLURM; Lightning finds out by itself
-    elsewhere.
+def started_by_launcher(devices: int | str, nodes: int) -> bool:
+    """Whether torchrun, srun or another process of ours has started all processes of this run.
 
-    A job with one task starts the others itself. Lightning never requeues: whoever submitted the
-    job does.
+    What an environment says of ranks is not enough: a run on one device may be one of several
+    independent runs of an srun, or RANK may be left over.
+
+    Raises:
+        InputError: a step of SLURM has another number of tasks than the run has processes.
     """
-    if not SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
-        return []
-    one = os.environ.get("SLURM_NTASKS") == "1"
-    return [LightningEnvironment() if one else SLURMEnvironment(auto_requeue=False)]
+    if READY in os.environ:
+        return True
+    if devices in (1, "1") and nodes == 1:
+        return False
+    if all(key in os.environ for key in ("RANK", "WORLD_SIZE", "MASTER_ADDR")):
+        return True
+    tasks = slurm_tasks()
+    if tasks > 1 and devices != "auto" and tasks != int(devices) * nodes:
+        raise InputError(
+            f"srun has started {tasks} tasks, but the run has {int(devices) * nodes} processes "
+            f"(trainer.devices={devices}, num_nodes={nodes}); make the two numbers equal."
+        )
+    return tasks > 1 or any(key in os.environ for key in OTHER_LAUNCHERS)
+
+
+def slurm_tasks() -> int:
+    """Number of tasks of this step of SLURM; 1 in the script of a job, whatever its --ntasks."""
+    if not SLURMEnvironment.detect() or "SLURM_STEP_ID" not in os.environ:
+        return 1
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS") or 1)
+
+
+def set_rank(devices: int | str, nodes: int) -> int:
+    """Settle which of the run's processes this is, and return its rank.
+
+    Lightning takes the rank from the environment alone: a run on one device with RANK or
+    SLURM_PROCID in its environment would keep silent and write no record.
+
+    Args:
+        devices: `trainer.devices`.
+        nodes: `trainer.num_nodes`.
+    """
+    if not started_by_launcher(devices, nodes):
+        for key in ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE"):
+            os.environ.pop(key, None)
+        rank_zero_only.rank = 0
+    return rank_zero_only.rank
+
+
+def choose_environment(devices: int | str, nodes: int) -> list[ClusterEnvironment]:
+    """What tells Lightning about the processes of a run.
+
+    Lightning never requeues a job of SLURM: whoever submitted it does.
+    """
+    if READY in os.environ or not started_by_launcher(devices, nodes):
+        return [LightningEnvironment()]
+    if TorchElasticEnvironment.detect() or slurm_tasks() == 1:
+        return []  # Lightning finds out by itself
+    return [SLURMEnvironment(auto_requeue=False)]
 
 
 @contextmanager

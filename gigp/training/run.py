@@ -14,7 +14,7 @@ from gigp.training.build import build
 from gigp.training.console import console, print_record, quiet
 from gigp.training.fit import fit
 from gigp.training.folder import RunFolder
-from gigp.training.launch import launch_workers
+from gigp.training.launch import launch_workers, set_rank
 from gigp.training.loggers import build_logger
 from gigp.training.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
 from gigp.training.name import further_overrides, run_name
@@ -34,8 +34,9 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
     Raises:
         InputError: a mistake that the user can mend.
     """
-    quiet()
     check_settings(cfg, overrides)
+    set_rank(cfg.trainer.devices, cfg.trainer.get("num_nodes", 1))
+    quiet()
     config = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.results_dir, run_name(config, overrides), cfg.seed)
     if rank_zero_only.rank > 0:  # the first of several processes has the folder

@@ -39,7 +39,7 @@ def build_trainer(
         trainer = instantiate(
             cfg.trainer,
             callbacks=callbacks,
-            plugins=[AtomicCheckpoints(module), *choose_environment()],
+            plugins=[AtomicCheckpoints(module), *choose_environment(cfg.trainer.devices, nodes)],
             strategy=choose_strategy(cfg.trainer.strategy, cfg.trainer.devices, nodes),
             use_distributed_sampler=False,  # the batches are shared, not the samples
             logger=False,

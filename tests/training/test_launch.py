@@ -113,6 +113,43 @@ def test_more_processes_than_clouds_in_a_batch_are_refused(configure):
         run(configure(*UNEVEN, TWO, "+trainer.num_nodes=2"))
 
 
+SRUN = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_JOB_NAME": "a"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": "1"},
+        {"LOCAL_RANK": "3"},
+        {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "x"},
+        SRUN | {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"},
+        SRUN | {"SLURM_PROCID": "0"},  # the script of a job with --ntasks=4, without srun
+    ],
+)
+def test_a_run_on_one_device_is_whole_whatever_the_environment(
+    configure, tmp_path, monkeypatch, capsys, environment
+):
+    """Ranks may be left over, or belong to independent runs that one srun has started."""
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    # as Lightning does when it is imported
+    rank = int(environment.get("RANK") or environment.get("LOCAL_RANK") or 2)
+    monkeypatch.setattr(processes.rank_zero_only, "rank", rank)
+    sizes = tiny(epochs=1, train=20, val=10, test=10)
+    run(configure("dataset=orbits", *sizes, "name=it"))
+    folder = tmp_path / "runs" / "it" / "seed0"
+    assert json.loads((folder / "summary.json").read_text())["processes"] == 1
+    assert (folder / ".lock").exists()
+    assert "epoch 1/1" in capsys.readouterr().out
+
+
+def test_an_srun_of_another_number_of_tasks_is_refused(configure, monkeypatch):
+    for key, value in (SRUN | {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"}).items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(InputError, match="srun has started 4 tasks, but the run has 2 processes"):
+        run(configure("dataset=orbits", *tiny(epochs=1, train=20, val=10, test=10), TWO))
+
+
 def test_process_that_ends_at_once_is_not_waited_for(configure, monkeypatch):
     """PyTorch would wait for it for half an hour."""
     monkeypatch.setattr(processes, "JOIN", "import sys; sys.exit(3)")
