@@ -87,7 +87,7 @@ def training_state(checkpoint: dict[str, Any], module: nn.Module) -> dict[str, A
     for name, value in (("epoch", epoch), ("global_step", step)):
         if not _is_count(value):
             raise UnfitError(f"its {name} is {str(value)[:50]!r}")
-    _check_counts("loops", checkpoint.get("loops"))
+    _check_loops(checkpoint.get("loops"), epoch)
     trained = [p for p in module.parameters() if p.requires_grad]
     _check_optimizer(checkpoint.get("optimizer_states"), trained)
     _check_schedule(checkpoint.get("lr_schedulers"))
@@ -162,6 +162,17 @@ def _checked_rows(callbacks: Any, epoch: int) -> list[dict[str, float]]:
             if not isinstance(key, str) or not _is_number(value):
                 raise UnfitError(f"its history holds {str(value)[:50]!r}, which is not a number")
     return rows
+
+
+def _check_loops(loops: Any, epoch: int) -> None:
+    """Check the counters of Lightning's loops, and that they stand where the weights do."""
+    _check_counts("loops", loops)
+    try:
+        done = loops["fit_loop"]["epoch_progress"]["current"]["processed"]
+    except (TypeError, KeyError):
+        raise UnfitError("its loops are incomplete") from None
+    if done != epoch + 1:
+        raise UnfitError("its loops are at another epoch than its weights")
 
 
 def _check_counts(name: str, node: Any, depth: int = 0) -> None:
