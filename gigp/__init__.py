@@ -6,14 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gigp.backbones.lieconv import LieConv, LieResNet
     from gigp.pointcloud import PointCloud
+    from gigp.pools import GIGP
     from gigp.pools.aggregation import GIGPAggregation
-    from gigp.pools.gigp import GIGP
 
-__all__ = ["GIGP", "GIGPAggregation", "PointCloud"]
+__all__ = ["GIGP", "GIGPAggregation", "LieConv", "LieResNet", "PointCloud"]
 HOMES = {
-    "GIGP": "gigp.pools.gigp",
+    "GIGP": "gigp.pools",
     "GIGPAggregation": "gigp.pools.aggregation",
+    "LieConv": "gigp.backbones.lieconv",
+    "LieResNet": "gigp.backbones.lieconv",
     "PointCloud": "gigp.pointcloud",
 }
 

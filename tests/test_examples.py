@@ -1,28 +1,42 @@
 """Every example of docs/examples.md runs, is short, and does what its text says."""
 
 import re
+import sys
+from types import ModuleType
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from gigp.groups import SO3
-from gigp.testing import random_element
+from gigp.config.instantiate import instantiate
+from gigp.groups import SE3, SO3
+from gigp.pools import MeanPool
+from gigp.testing import assert_invariant, random_element
 from tests.conftest import ROOT
+from tests.groups import test_groups
+from tests.groups.common import GROUPS
+from tests.pools import test_pools
+from tests.pools.common import SPHERES, cloud, trained
 
 TEXT = (ROOT / "docs" / "examples.md").read_text()
-EXAMPLES = re.findall(r"^## (.*?)\n.*?```python\n(.*?)```", TEXT, flags=re.DOTALL | re.MULTILINE)
+SECTIONS = re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, flags=re.DOTALL | re.MULTILINE)
+CODE = {
+    title: "".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+    for title, text in SECTIONS
+}
 
 
 def names_of(title: str) -> dict:
-    names: dict = {}
-    exec(dict(EXAMPLES)[title], names)
+    names: dict = {"__name__": "example"}
+    exec(CODE[title], names)
     return names
 
 
-@pytest.mark.parametrize(("title", "code"), EXAMPLES, ids=[title for title, _ in EXAMPLES])
-def test_is_short(title, code):
-    lines = [line for line in code.splitlines() if line and not line.startswith(("import", "from"))]
-    assert len(lines) <= 15
+@pytest.mark.parametrize("title", [title for title in CODE if title.startswith(("In ", "The "))])
+def test_is_short(title):
+    lines = CODE[title].splitlines()
+    work = [line for line in lines if line and not line.startswith(("import", "from"))]
+    assert len(work) <= 15
 
 
 def test_graphs():
@@ -38,9 +52,14 @@ def test_point_clouds():
     for parameter in n["pool"].parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     turn = random_element(SO3(), 1)[0].float()
-    answer = lambda pos: n["head"](n["pool"](n["encoder"](torch.ones(8, 20, 1)), pos, n["mask"]))  # noqa: E731
-    torch.testing.assert_close(answer(n["pos"] @ turn.T), answer(n["pos"]), rtol=1e-4, atol=1e-4)
-    assert (torch.autograd.grad(answer(n["pos"]).sum(), n["pos"])[0][n["mask"]] != 0).any()
+
+    def predict(pos: torch.Tensor) -> torch.Tensor:
+        return n["head"](n["pool"](n["feat"].detach(), pos, n["mask"]))
+
+    expected = predict(n["pos"])
+    torch.testing.assert_close(predict(n["pos"] @ turn.T), expected, rtol=1e-4, atol=1e-4)
+    (gradient,) = torch.autograd.grad(expected.sum(), n["pos"])
+    assert (gradient[n["mask"]] != 0).any()
 
 
 def test_images():
@@ -48,7 +67,7 @@ def test_images():
     torch.testing.assert_close(n["logits"], n["head"](n["feat"].mean(1)))
     for parameter in n["pool"].parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    # of the feature map
+    # the feature map, turned by 90 degrees
     quarter = n["feat"].unflatten(1, (12, 12)).rot90(dims=(1, 2)).flatten(1, 2)
     everywhere = torch.ones(1, 144, dtype=torch.bool)
     shuffled = n["feat"][:, torch.randperm(144)]
@@ -61,3 +80,56 @@ def test_backbone():
     n = names_of("The backbone alone")
     assert n["feat"].shape == (3, 24, 32)
     assert n["mask"].sum(1).tolist() == [18, 10, 24]
+
+
+def example_of(title: str, monkeypatch: pytest.MonkeyPatch) -> tuple:
+    """The config of an example as YAML, whose module is there as if it were a file."""
+    (text,) = (text for name, text in SECTIONS if name == title)
+    (config,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    target = re.search(r"_target_: ([\w.]+)\.\w+", config).group(1)
+    assert target.replace(".", "/") + ".py" in text, "the file that the text names is the target"
+    module = ModuleType(target)
+    exec(CODE[title], module.__dict__)
+    monkeypatch.setitem(sys.modules, target, module)
+    parent, _, name = target.rpartition(".")
+    monkeypatch.setattr(sys.modules[parent], name, module, raising=False)
+    return config, OmegaConf.create(config)
+
+
+def test_own_pool(monkeypatch):
+    config, cfg = example_of("A pool of your own", monkeypatch)
+    assert config.startswith("# ")
+    pool = instantiate(OmegaConf.create({"orbits": SPHERES, "pool": cfg}).pool, channels=4).double()
+    pos, feat, mask, *_ = cloud()
+    torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(feat, pos, mask))
+    assert_invariant(lambda pos: trained(pool)(feat, pos, mask), SE3(), pos)
+    for check in (
+        test_pools.test_padding_and_its_content,
+        test_pools.test_batch_equals_single,
+        test_pools.test_shared_positions,
+        test_pools.test_empty_cloud_gives_zero,
+        test_pools.test_gradients_are_finite,
+        test_pools.test_nan_position_gives_nan,
+    ):
+        check(pool)
+
+
+def test_own_group(monkeypatch):
+    config, cfg = example_of("A group of your own", monkeypatch)
+    assert config.startswith("# @package _global_\n# ")
+    group = instantiate(cfg.group)
+    assert str(group) not in map(str, GROUPS)
+    for magnitude in (1e-9, 1.0, 3.0):
+        test_groups.test_exp_and_log_agree_with_scipy(group, magnitude)
+    for check in (
+        test_groups.test_axioms,
+        test_groups.test_relative,
+        test_groups.test_relative_and_distance_are_invariant,
+        test_groups.test_lifts_reach_the_point,
+        test_groups.test_orbits,
+        test_groups.test_gradients_are_finite_where_formulas_divide_by_zero,
+        test_groups.test_single_precision_agrees,
+        test_groups.test_nan_stays_nan,
+        test_groups.test_names_and_bad_values,
+    ):
+        check(group)

@@ -130,7 +130,6 @@ def test_the_layer_works_with_torch_and_numpy(bare, tmp_path):
         ("import gigp.pools.readouts", "torch_geometric", "pyg"),
         ("import gigp.backbones.invariant", "torch_geometric", "pyg"),
         ("import gigp.backbones.dimenet", "torch_geometric", "pyg"),
-        ("from gigp import PointCloud; PointCloud.from_pyg(None)", "torch_geometric", "pyg"),
         ("from gigp.datasets import QM9", "lightning", "train"),
         ("import gigp.config.compose", "hydra", "train"),
         ("import gigp.training.run", "hydra", "train"),

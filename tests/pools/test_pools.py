@@ -8,6 +8,7 @@ import torch
 
 from gigp.errors import InputError
 from gigp.groups import SE3
+from gigp.pointcloud import PointCloud
 from gigp.pools import MeanPool, Pool, SumPool
 from gigp.testing import assert_invariant
 from tests.pools.common import NAMES, cloud, config_of, gigp, make, trained
@@ -158,8 +159,9 @@ def test_nan_position_gives_nan(pool):
         torch.testing.assert_close(out[[0, 2]], expected[[0, 2]])
         if knows_positions:
             assert out[1].isnan().all()
-            with pytest.raises(InputError, match="not finite"):
-                pool.fit([cloud()._replace(pos=spoiled.detach()[:, :, :], feat=feat, mask=mask)])
+            if type(pool).fit is not Pool.fit:
+                with pytest.raises(InputError, match="not finite"):
+                    pool.fit([PointCloud(spoiled.detach(), feat, mask)])
 
 
 def test_nan_gradients_where_positions_are_nan():
