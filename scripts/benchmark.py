@@ -13,13 +13,23 @@ from typing import Any
 
 import torch
 
+from gigp.backbones.lieconv.native import native_status
 from gigp.errors import InputError
 from gigp.nn.linear import cpu_supports_bf16
 from gigp.study.benchmark import reference
-from gigp.study.benchmark.cases import BF16_CASES, CASES, POOL, ROOT, TITLES, load_inputs
+from gigp.study.benchmark.cases import (
+    BF16_CASES,
+    CASES,
+    POOL,
+    READOUT_POOLS,
+    READOUTS,
+    ROOT,
+    TITLES,
+    load_inputs,
+)
 from gigp.study.benchmark.growth import mixed_sizes, pool_growth, training_overhead
 from gigp.study.benchmark.machine import processor
-from gigp.study.benchmark.models import make_model, make_pool
+from gigp.study.benchmark.models import CLOCKS, make_model, make_pool, make_readout
 from gigp.study.benchmark.report import console, save, show_case, show_rows
 from gigp.study.benchmark.workers import MakeModel, compare
 from gigp.training.record import environment
@@ -32,9 +42,17 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cases", default="", help="only cases whose title contains this")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7, help="turns of every model")
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu: processor time, for --threads 1 on a machine that also does other work",
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "benchmarks" / "cpu.json")
     arguments = parser.parse_args()
     arguments.titles = [title for title in TITLES if arguments.cases in title]
+    if arguments.clock == "cpu" and arguments.threads != 1:
+        parser.error("--clock cpu adds the time of all threads; use it with --threads 1")
     if not arguments.titles:
         parser.error(f"no case contains {arguments.cases!r}; the cases are: {', '.join(TITLES)}")
     try:
@@ -49,6 +67,9 @@ def sides_of(title: str, lieconv: str | None, gigp: str | None) -> dict[str, Mak
     if title == POOL:
         names = ["gigp", *(["reference"] if gigp else [])]
         return {side: partial(make_pool, side, gigp) for side in names}
+    if title == READOUTS:
+        inputs = load_inputs(["dataset=qm9"])
+        return {pool: partial(make_readout, inputs, pool) for pool in READOUT_POOLS}
     bf16 = title in BF16_CASES and cpu_supports_bf16()
     names = ["gigp", *(["gigp bf16"] if bf16 else []), *(["reference"] if lieconv else [])]
     inputs = load_inputs(CASES[title])
@@ -59,7 +80,12 @@ def main() -> None:
     arguments = parse_arguments()
     threads, repeats = arguments.threads, arguments.repeats
     torch.set_num_threads(threads)
-    record: dict[str, Any] = environment() | {"threads": threads, "repeats": repeats}
+    record: dict[str, Any] = environment() | {
+        "threads": threads,
+        "repeats": repeats,
+        "clock": arguments.clock,
+    }
+    record["native"] = native_status()
     record |= {"processor": processor(), "cases": {}}
     if arguments.lieconv:
         record["parity"] = reference.parity(arguments.lieconv)
@@ -67,7 +93,7 @@ def main() -> None:
             console.print(f"largest relative difference to the reference, {name}: {difference:.1e}")
     for title in arguments.titles:
         sides = sides_of(title, arguments.lieconv, arguments.gigp)
-        record["cases"][title] = compare(sides, threads, repeats)
+        record["cases"][title] = compare(sides, threads, repeats, arguments.clock)
         show_case(title, record["cases"][title])
         save(record, arguments.out)  # after every case, so that an interruption loses one at most
     if not arguments.cases:

@@ -17,7 +17,8 @@ def speed_report(record: dict[str, Any]) -> str:
         for side, entry in result["sides"].items():
             if side == "reference":
                 continue
-            name = case + (", bf16" if "bf16" in side else "")
+            # the title names the side of ours; others are added to it
+            name = case if side == "gigp" else f"{case}, {side.removeprefix('gigp ')}"
             row: dict[str, str] = {"case": name}
             for what, key in (("train/s", "train"), ("eval/s", "eval"), ("peak MB", "peak_mb")):
                 row[what] = f"{entry[key]:.4g}"
@@ -62,8 +63,11 @@ def machine(record: dict[str, Any]) -> str:
     found = [case["machine"] for case in record["cases"].values()]
     rates = {key: median(rate[key] for rate in found) for key in found[0]}
     bf16 = f"{rates['bf16']:.0f} in bf16" if "bf16" in rates else "it has no bf16"
+    threads = "1 thread" if record["threads"] == 1 else f"{record['threads']} threads"
+    if record.get("clock") == "cpu":
+        threads += ", processor time"
     return (
-        f"## {record.get('processor', 'A CPU, not named')}\n\n{record['threads']} threads, torch "
+        f"## {record.get('processor', 'A CPU, not named')}\n\n{threads}, torch "
         f"{record['versions']['torch']}, commit {record['git_commit'][:7]}, medians of "
         f"{record['repeats']} turns. Matrix products run at {rates['fp32']:.0f} GFLOP/s ({bf16}), "
         f"copies at {rates['copy']:.0f} GB/s."

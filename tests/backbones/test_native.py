@@ -168,6 +168,11 @@ def test_a_cache_that_cannot_be_written(fresh, monkeypatch):
     assert "cannot be written" in native.native_status()
 
 
+def test_installed_without_the_source(fresh, monkeypatch):
+    monkeypatch.setattr(native, "SOURCE", fresh / "native.c")
+    assert native.native_status().endswith("native.c is missing; install gigp again)")
+
+
 def test_turned_off(fresh, monkeypatch, caplog):
     monkeypatch.setenv("GIGP_NATIVE", "0")
     assert not native.use_native(torch.zeros(1))

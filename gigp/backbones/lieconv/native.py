@@ -105,8 +105,10 @@ def load(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
     """Load the compiled file from the cache, after compiling it where it is missing or damaged.
 
     Raises:
-        NativeError: it cannot be compiled, stored or loaded.
+        NativeError: the source is missing, or cannot be compiled, stored or loaded.
     """
+    if not SOURCE.exists():
+        raise NativeError(f"{SOURCE} is missing; install gigp again")
     flags = (*flags, *openmp_of_torch())
     compiler = os.environ.get("CC") or "cc"
     path = cache_folder() / f"lieconv-{cache_key(compiler, flags)}.so"

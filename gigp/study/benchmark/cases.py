@@ -28,7 +28,10 @@ CASES: dict[str, list[str]] = {
 }
 BF16_CASES = ("QM9 T(3), k 1536",)  # also measured in bf16; the others would take minutes
 POOL = "GIGP layer, 64 clouds x 128 points x 64 channels, K 50"
-TITLES = (*CASES, POOL)
+READOUTS = "Readouts of 75 molecules of QM9, 64 channels, K 50"
+TITLES = (*CASES, POOL, READOUTS)
+# pools of configs/pool that are measured: GIGP, and readouts of PyTorch Geometric
+READOUT_POOLS = ("gigp", "mean", "softmax", "attentional", "deepsets", "set_transformer")
 
 
 @dataclass

@@ -72,12 +72,15 @@ def serve(pipe: Connection, make: MakeModel | None, threads: int, keep_memory: b
         pipe.send(answers[question](*arguments))
 
 
-def compare(sides: dict[str, MakeModel], threads: int, repeats: int) -> dict[str, Any]:
+def compare(
+    sides: dict[str, MakeModel], threads: int, repeats: int, clock: str = "wall"
+) -> dict[str, Any]:
     """Let the sides of a case take turns.
 
     Args:
         sides: what builds each model, by name; `reference` is not profiled.
         repeats: turns of every side; medians over them count.
+        clock: see `gigp.study.benchmark.models.CLOCKS`.
 
     Returns:
         `machine`: its rates; `sides`: for each side samples per second, peak memory, work, bounds.
@@ -95,7 +98,7 @@ def compare(sides: dict[str, MakeModel], threads: int, repeats: int) -> dict[str
         for _ in range(repeats):
             rates.append(machine.ask("rates", products))
             for side, worker in workers.items():
-                seconds[side][mode].append(worker.ask("time", mode))
+                seconds[side][mode].append(worker.ask("time", mode, clock))
         if mode == "train":
             peaks = {side: worker.ask("peak_mb") for side, worker in workers.items()}
     # a bound: the best that was seen, not the median
