@@ -41,7 +41,10 @@ def test_a_step_is_counted():
     assert model.time("train") > 0
     assert model.time("eval") > 0
     found = count_work(model)
-    rows, width = 64 * 10, 128
+    (pos, _, mask), _ = model.batches[0]
+    orbits = model.model.pool.orbits
+    members = orbits(model.model.pool.coordinate(pos, mask, None), mask)
+    rows, width = int((members.sum(-2) > 0).sum()), 128  # empty orbits are left out
     # two layers for every orbit, the last one after the sum over orbits
     mlp = 2 * (rows * (65 * width + width * width + width) + 64 * width * 64)
     sums = 2 * 64 * 10 * 32 * 64
