@@ -4,7 +4,8 @@
 
 input       molecules: .xyz, .sdf, or .csv with the columns molecule, element, x, y, z;
             images: .png, .npy, idx; or a folder of such files
-run         folder of a finished run on qm9 or rotmnist, as results/runs/NAME/seed0
+run         folder of a finished run on qm9 or rotmnist, as results/runs/NAME/seed0, or name or
+            folder of a model; without it, the model qm9 that comes with the project
 output      CSV file to write; standard output without it
 batch_size  how many at a time; predictions do not depend on it
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gigp.datasets.readers.entries import Entry
 
 OPTIONS = ("input", "run", "output", "batch_size")
-USAGE = "write python predict.py run=FOLDER input=FILE [output=FILE]."
+USAGE = "write python predict.py input=FILE [run=FOLDER] [output=FILE]."
 
 
 def parse(arguments: list[str]) -> dict[str, str]:
@@ -47,9 +48,8 @@ def parse(arguments: list[str]) -> dict[str, str]:
         if not value:
             raise InputError(f"{key}= has no value.")
         options[key] = value
-    for key in ("run", "input"):
-        if key not in options:
-            raise InputError(f"{key}= is missing; {USAGE}")
+    if "input" not in options:
+        raise InputError(f"input= is missing; {USAGE}")
     if not re.fullmatch(r"0*[1-9]\d{0,6}", options.get("batch_size", "1"), re.ASCII):
         raise InputError(f"batch_size={options['batch_size'][:40]}: it must be a positive integer.")
     return options
@@ -79,10 +79,11 @@ def predict_and_write(arguments: list[str]) -> list["Entry"]:
     """
     from gigp.errors import InputError
     from gigp.prediction import predict
+    from gigp.prediction.models import DEFAULT
     from gigp.prediction.output import check_output, print_output, write_output
 
     options = parse(arguments)
-    run, source = to_path(options["run"]), to_path(options["input"])
+    run, source = to_path(options.get("run", DEFAULT)), to_path(options["input"])
     output = to_path(options["output"]) if "output" in options else None
     if output is not None:
         check_output(output, source)

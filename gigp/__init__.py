@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from gigp.pointcloud import PointCloud
     from gigp.pools import GIGP
     from gigp.pools.aggregation import GIGPAggregation
+    from gigp.prediction.models import load
 
-__all__ = ["GIGP", "GIGPAggregation", "LieConv", "LieResNet", "PointCloud"]
+__all__ = ["GIGP", "GIGPAggregation", "LieConv", "LieResNet", "PointCloud", "load"]
 HOMES = {
     "GIGP": "gigp.pools",
     "GIGPAggregation": "gigp.pools.aggregation",
     "LieConv": "gigp.backbones.lieconv",
     "LieResNet": "gigp.backbones.lieconv",
     "PointCloud": "gigp.pointcloud",
+    "load": "gigp.prediction.models",
 }
 
 

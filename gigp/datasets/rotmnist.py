@@ -110,10 +110,14 @@ class RotMNIST(PointCloudDataModule):
             num, device = len(images), images.device
             angle = 2 * math.pi * torch.rand(num, device=device)
             images = rotate(images, angle, shift=4 * torch.rand(num, 2, device=device) - 2)
+        return self.make_cloud(images), labels
+
+    def make_cloud(self, images: Tensor) -> PointCloud:
+        """Images (B, 28, 28), black 0 to white 1, as clouds of their pixels, normalized."""
         points, pos = self.points.to(images.device), self.grid.to(images.device)
         feat = ((images.flatten(1)[:, points] - MEAN) / STD).unsqueeze(-1)  # (B, N, 1)
         mask = torch.ones(1, len(pos), dtype=torch.bool, device=images.device)
-        return PointCloud(pos.unsqueeze(0), feat, mask), labels
+        return PointCloud(pos.unsqueeze(0), feat, mask)
 
     def _load(self) -> dict[str, Any]:
         caches = {source: self.cache / f"rotmnist-{source}.cache" for source in POOLS}

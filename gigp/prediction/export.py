@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
 from gigp.datasets import RotMNIST
-from gigp.datasets.readers.images import SIDE
+from gigp.datasets.readers.images import SIDE, WHITE
 from gigp.errors import InputError
 from gigp.training.load import load_trained
 from gigp.training.module import LitModule
@@ -27,8 +27,7 @@ class Digits(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 28, 28) float32, black 0 to white 255 -> (B, 10)."""
-        cloud, _ = self.data.prepare_batch((images, None), augment=False)
-        return self.task(cloud)
+        return self.task(self.data.make_cloud(images / WHITE))
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import torch
 from gigp.datasets.readers.entries import Entry, read_entries
 from gigp.datasets.readers.text import printable
 from gigp.errors import InputError
+from gigp.prediction.models import load
 from gigp.prediction.predictor import Predictor
 from gigp.training.console import quiet
 
@@ -23,7 +24,7 @@ def predict(
     """Predict for everything in a file or folder.
 
     Args:
-        run: folder of a run on molecules or images.
+        run: folder of a run or model for molecules or images, or the name of a model.
         path: input, see docs/using_models.md for the formats.
         batch_size: see `Predictor`.
 
@@ -35,7 +36,8 @@ def predict(
         InputError: the run or the input as a whole is wrong.
     """
     quiet()
-    predictor = Predictor(run, batch_size, "cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    predictor = load(run, batch_size=batch_size, device=device)
     entries = [_check(predictor, entry) for entry in read_entries(Path(path), predictor.readers)]
     values = iter(predictor([entry.content for entry in entries if not entry.error]).tolist())
     rows: list[Values] = []

@@ -14,6 +14,7 @@ from gigp.errors import InputError
 from gigp.files import open_atomically
 from gigp.model import PointCloudModel
 from gigp.training.checks import UnfitError, check_weights, training_state
+from gigp.training.weights import FILE, read_weights
 
 LARGEST = 4 * 2**30  # bytes of a checkpoint
 
@@ -58,8 +59,16 @@ class AtomicCheckpoints(TorchCheckpointIO):
         return state | {data: checkpoint[data]} if data in checkpoint else state
 
 
+def find_checkpoint(folder: Path) -> Path:
+    """The weights in a folder: those of a model folder, or the best checkpoint of a run, which need
+    not exist.
+    """
+    model = folder / FILE
+    return model if model.exists() else folder / "checkpoints" / "best.ckpt"
+
+
 def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint without executing anything in it.
+    """Read a checkpoint, or the file of a model folder, without executing anything in it.
 
     Raises:
         InputError: it is missing, damaged, too large, or holds more than tensors and plain data.
@@ -68,6 +77,8 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise InputError(f"there is no checkpoint at {path}.")
     if not path.is_file():
         raise unusable(path, "it is not a regular file")
+    if path.name == FILE:
+        return read_weights(path, map_location)
     if (size := path.stat().st_size) > LARGEST:
         raise unusable(path, f"it has {size:,} bytes; {LARGEST:,} are allowed")
     try:
@@ -107,17 +118,18 @@ def unusable(path: Path, reason: str) -> InputError:
 
 
 def load_backbone(model: PointCloudModel, source: Path) -> None:
-    """Take backbone and head from the best checkpoint of another run, whatever its pool; a model
-    without a backbone takes the head, and one whose pool changes the number of channels starts with
-    a new head.
+    """Take backbone and head from a model folder or the best checkpoint of a run with any pool.
+
+    A model without a backbone takes the head, and one whose pool changes the number of channels
+    starts with a new head.
 
     Args:
-        source: run folder, or a checkpoint.
+        source: folder of a run or model, or a checkpoint.
 
     Raises:
         InputError: there is none, or its backbone has another shape.
     """
-    path = source / "checkpoints" / "best.ckpt" if source.is_dir() else source
+    path = find_checkpoint(source) if source.is_dir() else source
     state = load_checkpoint(path)["state_dict"]
     names = ["backbone"] if list(model.backbone.parameters()) else []
     head = model.head

@@ -9,18 +9,21 @@ from gigp.config.instantiate import instantiate, load_config
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.training.build import build_model, build_module
-from gigp.training.checkpoints import load_checkpoint
+from gigp.training.checkpoints import find_checkpoint, load_checkpoint
 from gigp.training.checks import UnfitError, check_weights
 from gigp.training.module import LitModule
+from gigp.training.record import read_record
+from gigp.training.weights import FILE, read_description
 
 
 def load_trained(
     folder: str | Path, setup: bool = True, **dataset: Any
 ) -> tuple[DictConfig, PointCloudDataModule, LitModule]:
-    """The configuration, data, and best model of a finished run, in evaluation mode.
+    """The configuration, data, and best model of a finished run or of a model folder, in evaluation
+    mode.
 
     Args:
-        folder: folder of the run, with its checkpoints.
+        folder: folder of the run, with its checkpoints, or of the model.
         setup: read the data set; False leaves it alone, so that it need not be on disk.
         dataset: settings of the data set to use in place of the run's.
 
@@ -29,7 +32,7 @@ def load_trained(
     """
     folder = Path(folder)
     cfg = load_config(folder)
-    best = folder / "checkpoints" / "best.ckpt"
+    best = find_checkpoint(folder)
     if not best.exists():
         raise InputError(
             f"there is no checkpoint at {best}: {folder} is not trained yet, or the record of a "
@@ -50,3 +53,14 @@ def load_trained(
         ) from None
     module.load_state_dict(checkpoint["state_dict"])
     return cfg, data, module.eval()
+
+
+def load_description(folder: Path) -> dict[str, Any]:
+    """What is known of the data that a run or model was trained on.
+
+    Raises:
+        InputError: the record of the run, or the file of the model, is missing or damaged.
+    """
+    if (folder / FILE).exists():
+        return read_description(folder / FILE)
+    return read_record(folder / "summary.json").data

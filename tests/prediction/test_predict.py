@@ -20,60 +20,12 @@ from gigp.prediction import Predictor, predict
 from gigp.training.load import load_trained
 from gigp.training.run import run
 from predict import main
-from tests.conftest import ROOT, tiny
+from tests.conftest import ROOT
+from tests.prediction.conftest import RUNS, head_on
 from tests.programs import run_program
 
-SMALL = tiny(epochs=1, train=150, val=40, test=60)
-RUNS = {
-    "T3": ("target=all", *SMALL),
-    "SE3": ("target=[homo,U0]", "group=SE3", *SMALL),
-    "mass": (
-        "target=U0",
-        "group=SO3",
-        "dataset.center=mass",
-        "orbits.center=origin",
-        "backbone.blocks=1",
-        *SMALL,
-    ),
-    "schnet": (
-        "target=[homo,U0]",
-        "backbone=schnet",
-        "backbone.channels=16",
-        "backbone.layers=2",
-        *SMALL,
-    ),
-    "visnet": (
-        "target=[homo,U0]",
-        "backbone=visnet",
-        "backbone.channels=16",
-        "backbone.layers=2",
-        *SMALL,
-    ),
-    "dimenet": (
-        "target=[homo,U0]",
-        "backbone=dimenet",
-        "backbone.channels=16",
-        "backbone.layers=1",
-        "backbone.spherical=3",
-        "backbone.radial=3",
-        *SMALL,
-    ),
-    "images": ("dataset=rotmnist", *tiny(epochs=1, train=100, val=20, test=60)),
-}
 MOLECULES = ["T3", "SE3", "mass", "schnet", "visnet", "dimenet"]
 METHANE = "5\nmethane\nC 0 0 0\nH .63 .63 .63\nH -.63 -.63 .63\nH -.63 .63 -.63\nH .63 -.63 -.63\n"
-
-
-@pytest.fixture
-def trained(configure, tmp_path_factory, qm9, digits):
-    """Make a run, once, and return its folder and summary."""
-    root = tmp_path_factory.getbasetemp() / "predict"
-
-    def make(name: str, *overrides: str):
-        summary = run(configure(*(overrides or RUNS[name]), f"name={name}", f"results_dir={root}"))
-        return root / name / "seed0", summary
-
-    return make
 
 
 def rows_of(table: str) -> list[dict[str, str]]:
@@ -139,24 +91,6 @@ def test_one_by_one_is_as_in_a_batch(trained, qm9, name):
     )
     mixed = Predictor(folder)([large, *inputs[:20], large, *inputs[20:]])
     torch.testing.assert_close(torch.cat([mixed[1:21], mixed[22:]]), together, rtol=1e-5, atol=0)
-
-
-def head_on(folder, cache, *overrides: str) -> tuple[str, ...]:
-    """What trains a pool and a head on the features of a run."""
-    options = (
-        "scale=debug",
-        "trainer.max_epochs=1",
-        "trainer.accelerator=cpu",
-        "backbone=identity",
-        "init_from=null",
-    )
-    return (
-        "dataset=features",
-        f"dataset.run={folder}",
-        f"dataset.cache={cache}",
-        *options,
-        *overrides,
-    )
 
 
 @pytest.mark.parametrize(

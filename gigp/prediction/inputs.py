@@ -1,0 +1,133 @@
+"""What a model takes and gives: molecules and their properties, images and their digits."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gigp.datasets import QM9, RotMNIST
+from gigp.datasets.atoms import ELEMENTS, MASSES, atom_features
+from gigp.datasets.readers import IMAGE_READERS, MOLECULE_READERS
+from gigp.datasets.readers.entries import Reader
+from gigp.datasets.readers.images import WHITE
+from gigp.datasets.readers.molecule import Molecule, check_elements
+from gigp.pointcloud import PointCloud, Sizes, center_points
+
+PAIRS = 200_000  # of atoms in a batch: bounds the memory, whatever the sizes of the molecules
+
+
+class Inputs(Protocol):
+    """One kind of inputs of models.
+
+    Attributes:
+        columns: names of the predictions, with units.
+        readers: readers of input files, by ending.
+    """
+
+    columns: list[str]
+    readers: dict[str, Reader]
+
+    def check(self, content: object) -> None:
+        """Refuse an input that the model cannot take, with an `InputError`."""
+
+    def batches(self, inputs: Sequence, size: int) -> Iterator[Sequence]:
+        """Consecutive inputs, at most `size` at a time."""
+
+    def cloud(self, batch: Sequence, device: torch.device) -> PointCloud:
+        """B inputs as the model saw them in training."""
+
+    def finish(self, outputs: Tensor, batch: Sequence) -> Tensor:
+        """Outputs of the model (B, T) -> what is shown to users, float64."""
+
+
+class MoleculeInputs:
+    """Molecules, and their whole properties in the units of tables.
+
+    Args:
+        data: data set of the run, which need not be set up.
+        scale: what positions are divided by.
+        center: move molecules to the origin even where the run did not, since its model ignores
+            where they are; single precision knows no positions far from it.
+    """
+
+    def __init__(self, data: QM9, scale: float, center: bool) -> None:
+        self.data, self.scale, self.center = data, scale, center
+        self.columns = [f"{target.name} [{target.unit}]" for target in data.targets]
+        self.readers = MOLECULE_READERS
+        self.factors = torch.tensor([t.factor for t in data.targets], dtype=torch.float64)
+
+    def check(self, content: object) -> None:
+        """Refuse elements that QM9 does not have."""
+        if isinstance(content, Molecule):
+            check_elements(content, list(ELEMENTS.values()), "QM9")
+
+    def batches(self, inputs: Sequence[Molecule], size: int) -> Iterator[list[Molecule]]:
+        """Consecutive molecules, `size` of them or fewer where they are large."""
+        batch: list[Molecule] = []
+        pairs = 0
+        for molecule in inputs:
+            more = len(molecule.charges) ** 2
+            if batch and (len(batch) == size or pairs + more > PAIRS):
+                yield batch
+                batch, pairs = [], 0
+            batch.append(molecule)
+            pairs += more
+        if batch:
+            yield batch
+
+    def cloud(self, batch: Sequence[Molecule], device: torch.device) -> PointCloud:
+        """Molecules centered, in double precision, and scaled."""
+        sizes = torch.tensor([len(molecule.charges) for molecule in batch])
+        mask = torch.arange(int(sizes.max())) < sizes[:, None]  # (B, N)
+        pos = torch.zeros(*mask.shape, 3, dtype=torch.float64)  # (B, N, 3)
+        charges = torch.zeros(mask.shape, dtype=torch.long)
+        pos[mask] = torch.cat([molecule.positions for molecule in batch])
+        charges[mask] = torch.cat([molecule.charges for molecule in batch])
+        masses = torch.tensor(MASSES)[charges]  # (B, N)
+        if self.data.recenter or self.center:
+            by_mass = self.data.recenter and self.data.center == "mass"
+            pos = center_points(pos, mask, masses.double() if by_mass else None)
+        return PointCloud(
+            (pos / self.scale).float().to(device),
+            atom_features()[charges].to(device),
+            mask.to(device),
+            Sizes.of(mask),
+            masses.to(device),
+        )
+
+    def finish(self, outputs: Tensor, batch: Sequence[Molecule]) -> Tensor:
+        """Add the reference values of the atoms: (B, T) in internal units -> those of tables."""
+        atoms = self.data.atom_values()  # (10, T) by nuclear charge
+        free = torch.stack([atoms[molecule.charges].sum(0) for molecule in batch])
+        return (outputs.double().cpu() + free) * self.factors
+
+
+class ImageInputs:
+    """Images (28, 28) of gray values from 0 to 255; the most probable digit and probabilities.
+
+    Args:
+        data: data set of the run, which need not be set up.
+    """
+
+    def __init__(self, data: RotMNIST) -> None:
+        self.data = data
+        self.columns = ["digit", *(f"probability of {digit}" for digit in range(data.out_dim))]
+        self.readers = IMAGE_READERS
+
+    def check(self, content: object) -> None:
+        """Any image that a reader has made is fine."""
+
+    def batches(self, inputs: Sequence[Tensor], size: int) -> Iterator[Sequence[Tensor]]:
+        """Consecutive images, `size` at a time."""
+        for start in range(0, len(inputs), size):
+            yield inputs[start : start + size]
+
+    def cloud(self, batch: Sequence[Tensor], device: torch.device) -> PointCloud:
+        """Images as clouds of pixels."""
+        return self.data.make_cloud(torch.stack([*batch]).to(device) / WHITE)
+
+    def finish(self, outputs: Tensor, batch: Sequence[Tensor]) -> Tensor:
+        """Probabilities (B, 10) -> the most probable digit and the probabilities, (B, 11)."""
+        probabilities = outputs.double().cpu()
+        return torch.cat([probabilities.argmax(1, keepdim=True), probabilities], 1)

@@ -1,0 +1,44 @@
+"""Models that come with the project, by name."""
+
+from pathlib import Path
+from typing import Any
+
+from gigp.errors import InputError
+from gigp.prediction.predictor import Predictor
+
+MODELS = Path(__file__).resolve().parents[2] / "results" / "models"
+DEFAULT = "qm9"
+
+
+def load(name: str | Path = DEFAULT, **options: Any) -> Predictor:
+    """A trained model, ready to predict.
+
+    Args:
+        name: name of a model that comes with the project, as `qm9`, or a folder of a model or a
+            run.
+        options: see `Predictor`.
+
+    Raises:
+        InputError: there is no such model, or its files are damaged.
+    """
+    return Predictor(find_model(name), **options)
+
+
+def find_model(name: str | Path) -> Path:
+    """The folder of a model, by its name or path.
+
+    Raises:
+        InputError: it is neither.
+    """
+    path = Path(name)
+    shipped = MODELS / path
+    if path.exists() or len(path.parts) > 1 or path.is_absolute():
+        return path
+    if (shipped / "config.yaml").exists():
+        return shipped
+    known = sorted(file.parent.name for file in MODELS.glob("*/config.yaml"))
+    listed = f"Models here: {', '.join(known)}." if known else f"There are no models in {MODELS}."
+    raise InputError(
+        f"there is no model {str(name)!r}. {listed} Give one of them, or the folder of a finished "
+        "run, as results/runs/NAME/seed0."
+    )
