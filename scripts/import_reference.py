@@ -119,6 +119,7 @@ def evaluate(config: dict, parts: RunParts, folder: RunFolder) -> Record:
     """Validate and test, and make the record; its one row of history holds no training."""
     start, cpu_start = time.perf_counter(), time.process_time()
     trainer, module, data = parts.trainer, parts.module, parts.data
+    parts.history.on_train_epoch_start(trainer, module)  # starts its clock
     validated = trainer.validate(module, datamodule=data, verbose=False)[0]
     seconds = round(time.perf_counter() - start, 3)
     parts.history.rows = [

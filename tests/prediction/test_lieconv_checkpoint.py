@@ -12,12 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from gigp.backbones.lieconv.net import LieResNet
+from gigp.datasets.atoms import atom_features
+from gigp.datasets.readers.molecule import make_molecule
 from gigp.errors import InputError
 from gigp.groups import T
 from gigp.model import PointCloudModel
 from gigp.pointcloud import PointCloud
 from gigp.pools.base import MeanPool
+from gigp.prediction import Predictor
 from gigp.prediction.lieconv_checkpoint import copy_weights, find_layout, read_checkpoint
+from scripts.import_reference import import_run
+from tests.conftest import DATA
 
 WIDTH, BLOCKS = 16, 2
 
@@ -179,6 +184,34 @@ def test_nets_that_do_not_fit():
     for wrong in (torch.zeros(3), torch.full((WIDTH,), torch.nan)):
         with pytest.raises(InputError, match=r"net\.1\.net\.0\.weight in model_state is"):
             our_model(state | {"net.1.net.0.weight": wrong})
+
+
+def test_a_checkpoint_becomes_a_finished_run(tmp_path, qm9):
+    """Its test error is that of the reference's formulas, and it predicts as any other run."""
+    state = reference_state()
+    checkpoint = save(tmp_path / "c500.state", state)
+    sizes = ("dataset.train_size=30", "dataset.val_size=20", "dataset.test_size=25")
+    where = (f"results_dir={tmp_path}/runs", f"dataset.root={DATA}", f"dataset.cache={DATA}")
+    options = [*sizes, *where, "trainer.accelerator=cpu"]
+    record = import_run(checkpoint, "homo", "imported", options)
+    folder = tmp_path / "runs" / "imported" / "seed0"
+
+    train, test = (qm9.indices[part] for part in ("train", "test"))
+    values = qm9.values[:, 2]  # homo in eV, without references
+    mean, std = values[train[:30]].mean(), values[train[:30]].std()
+    errors, features = [], atom_features()
+    for i in test[:25].tolist():
+        mask = qm9.mask[i]
+        found = by_hand(state, qm9.positions[i][mask], features[qm9.charges[i][mask].long()])
+        errors.append((found.squeeze() * std + mean - values[i]).abs())
+    assert record.metrics["homo"].test == pytest.approx(
+        1000 * torch.stack(errors).mean().item(), rel=1e-4
+    )
+
+    methane = [[0, 0, 0], *([x, y, x * y / 0.63] for x in (0.63, -0.63) for y in (0.63, -0.63))]
+    assert Predictor(folder)([make_molecule([*"CHHHH"], methane)]).isfinite().all()
+    with pytest.raises(InputError, match=r"imported/seed0 is finished; give another --name"):
+        import_run(checkpoint, "homo", "imported", options)
 
 
 @pytest.mark.skipif("LIECONV" not in os.environ, reason="LIECONV names no checkout of LieConv")

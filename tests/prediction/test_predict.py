@@ -152,7 +152,7 @@ def test_a_head_does_not_predict_with_a_backbone_trained_anew(trained, configure
     ):
         Predictor(head)
     (head / "summary.json").unlink()
-    with pytest.raises(InputError, match=r"has no whole summary\.json, which says which backbone"):
+    with pytest.raises(InputError, match=r"summary\.json cannot be read"):
         Predictor(head)
 
 
@@ -266,7 +266,7 @@ def test_numbers_that_are_not_finite_are_an_error(trained, tmp_path, monkeypatch
         (["run={run}"], "input= is missing"),
         (
             ["run={run}", "x.xyz"],
-            "'x.xyz' is not of the form option=value; write python predict.py run=FOLDER",
+            "'x.xyz' is not of the form option=value; write python predict.py input=FILE",
         ),
         (["run={run}/checkpoints/best.ckpt", "input=x.xyz"], "Did you mean {run}?"),
         (["run={run}", "input="], "input= has no value"),
@@ -347,7 +347,7 @@ def test_a_configuration_cannot_call_what_it_likes(trained, tmp_path):
         for bad in ({"group": call}, {"pool": {**config["pool"], "group": call}}):
             (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | bad))
             with pytest.raises(
-                InputError, match=f"asks for '{call['_target_']}', which is no model"
+                InputError, match=f"asks for '{call['_target_']}', which is not a model"
             ):
                 load_trained(tmp_path, setup=False)
     assert not (tmp_path / "touched").exists()
