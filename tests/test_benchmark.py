@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from gigp.study.benchmark import reference
-from gigp.study.benchmark.cases import CASES, POOL, compose_case
+from gigp.study.benchmark.cases import CASES, POOL, BenchInputs, compose_case
 from gigp.study.benchmark.machine import measure_rates
-from gigp.study.benchmark.models import make_pool
+from gigp.study.benchmark.models import make_model, make_pool, make_readout
 from gigp.study.benchmark.profile import count_work, time_shares
 from gigp.study.benchmark.workers import Worker
 from tests.conftest import ROOT
@@ -53,6 +53,19 @@ def test_a_step_is_counted():
     assert found["gbyte"] > 4 * 64 * 32 * 64 / 1e9
     assert (rows, width, width) in found["products"]
     assert sum(time_shares(model).values()) == pytest.approx(1)
+
+
+def test_models_are_built_as_those_of_runs(qm9):
+    """From what the benchmark keeps of a data module."""
+    overrides = ["dataset=qm9", "backbone.width=8", "backbone.blocks=2"]
+    batch = qm9.prepare_batch(qm9.get_batch(torch.arange(8)), augment=True)
+    inputs = BenchInputs(
+        compose_case(overrides), [batch], qm9.in_channels, qm9.out_dim, qm9.grid, atoms=qm9.atoms
+    )
+    for model in (make_model(inputs, "gigp"), make_readout(inputs, "softmax")):
+        assert model.size == 8
+        assert model.time("train") > 0
+        assert model.time("eval", clock="cpu") > 0
 
 
 def test_matrix_rate_is_the_best_of_libraries_and_shapes(monkeypatch):

@@ -41,7 +41,7 @@ class BenchInputs:
     Attributes:
         cfg: the composed configuration.
         batches: training batches, augmented.
-        in_channels, out_dim, grid, atoms: as in the data module.
+        in_channels, out_dim, grid, atoms, per_point_outputs: as in the data module.
         disk: pixels of an image that are points, for rotated MNIST.
     """
 
@@ -52,6 +52,7 @@ class BenchInputs:
     grid: Tensor | None = None
     disk: Tensor | None = None
     atoms: Atoms | None = None
+    per_point_outputs: bool = False
 
 
 def compose_case(overrides: list[str]) -> DictConfig:
