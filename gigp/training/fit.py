@@ -7,7 +7,6 @@ from gigp.training.build import RunParts
 from gigp.training.checkpoints import unusable
 from gigp.training.console import console
 from gigp.training.folder import RunFolder
-from gigp.training.loggers import TolerantWandbLogger
 
 # what Lightning ends in where the state of a checkpoint is not as it expects
 RESTORE_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -43,6 +42,3 @@ def fit(parts: RunParts, folder: RunFolder) -> dict[str, float]:
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from error
-    finally:
-        if isinstance(trainer.logger, TolerantWandbLogger):
-            trainer.logger.close()

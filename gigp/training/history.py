@@ -75,6 +75,11 @@ class History(L.Callback):
             }
         )
 
+        own = ("lr", "train_seconds", "seconds", "cpu_seconds")  # the metrics are logged already
+        for logger in trainer.loggers:
+            values = {key: self.rows[-1][key] for key in own}
+            logger.log_metrics(values | {"epoch": trainer.current_epoch}, trainer.global_step)
+
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
 

@@ -82,7 +82,14 @@ def run_name(config: dict[str, Any], overrides: Sequence[str]) -> str:
     parts += [f"{key}={_text(value)}" for key, value in sorted(changes.items())]
     if choices["experiment"]:
         parts.append(f"experiment={choices['experiment']}")
-    return folder_name("_".join(map(str, parts)))
+    return folder_name("_".join(str(part) for part in parts if part))
+
+
+def group_name(config: dict[str, Any], overrides: Sequence[str]) -> str:
+    """What the names of runs have in common that differ in pool and seed alone."""
+    choices = config["choices"] | {"pool": None}
+    others = [override for override in overrides if not override.lstrip("+~").startswith("pool.")]
+    return run_name(config | {"choices": choices}, others)
 
 
 def further_overrides(overrides: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from gigp.training.folder import RunFolder
 from gigp.training.launch import launch_workers, set_rank
 from gigp.training.loggers import build_logger
 from gigp.training.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
-from gigp.training.name import further_overrides, run_name
+from gigp.training.name import further_overrides, group_name, run_name
 from gigp.training.record import Record, environment, make_record, write_samples
 
 
@@ -77,23 +77,31 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
         folder.check(config)
     parts = build(OmegaConf.create(config), folder, resume=not overwrite)
 
+    logger = None
     if first:
         folder.begin(config, overwrite)
-        parts.trainer.logger = build_logger(config, folder)
-    with launch_workers(parts.trainer, config | {"name": folder.name}):
-        results = fit(parts, folder)
-
-    if first:
-        write_samples(folder.samples, parts.module.samples)
-    return make_record(
-        config,
-        folder.name,
-        further_overrides(overrides),
-        parts.data,
-        parts.module,
-        parts.history,
-        results,
-        parts.trainer.world_size,
-        started_with,
-        peak_memory_mb(),
-    )
+        logger = build_logger(config, folder, group_name(config, overrides))
+        parts.trainer.logger = logger
+    try:
+        with launch_workers(parts.trainer, config | {"name": folder.name}):
+            results = fit(parts, folder)
+        record = make_record(
+            config,
+            folder.name,
+            further_overrides(overrides),
+            parts.data,
+            parts.module,
+            parts.history,
+            results,
+            parts.trainer.world_size,
+            started_with,
+            peak_memory_mb(),
+        )
+        if first:
+            write_samples(folder.samples, parts.module.samples)
+        if logger is not None:
+            logger.summarize(record)
+    finally:
+        if logger is not None:
+            logger.close()
+    return record
