@@ -49,12 +49,16 @@ class MoleculeInputs:
         scale: what positions are divided by.
         center: move molecules to the origin even where the run did not, since its model ignores
             where they are; single precision knows no positions far from it.
+
+    Raises:
+        InputError: the checkpoint lacks the reference values of atoms.
     """
 
     def __init__(self, data: QM9, scale: float, center: bool) -> None:
         self.data, self.scale, self.center = data, scale, center
         self.columns = [f"{target.name} [{target.unit}]" for target in data.targets]
         self.readers = MOLECULE_READERS
+        self.atoms = data.atom_values()  # reference values by nuclear charge, (10, T)
         self.factors = torch.tensor([t.factor for t in data.targets], dtype=torch.float64)
 
     def check(self, content: object) -> None:
@@ -98,8 +102,7 @@ class MoleculeInputs:
 
     def finish(self, outputs: Tensor, batch: Sequence[Molecule]) -> Tensor:
         """Add the reference values of the atoms: (B, T) in internal units -> those of tables."""
-        atoms = self.data.atom_values()  # (10, T) by nuclear charge
-        free = torch.stack([atoms[molecule.charges].sum(0) for molecule in batch])
+        free = torch.stack([self.atoms[molecule.charges].sum(0) for molecule in batch])
         return (outputs.double().cpu() + free) * self.factors
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gigp.backbones.lieconv.net import LieResNet
 from gigp.errors import InputError
 from gigp.model import PointCloudModel
 
@@ -151,7 +152,10 @@ def copy_weights(model: PointCloudModel, state: dict[str, Tensor]) -> None:
         InputError: a weight is missing or has another shape, a number is not finite, or the radii
             of the blocks differ.
     """
-    blocks = len(model.backbone.blocks)
+    net = model.backbone
+    if not isinstance(net, LieResNet):
+        raise InputError(f"a LieResNet takes weights of LieConv, not a {type(net).__name__}.")
+    blocks = len(net.blocks)
     for theirs, ours in _module_names(blocks).items():
         for name, target in model.get_submodule(ours).state_dict().items():
             if name != "num_batches_tracked":
@@ -162,7 +166,7 @@ def copy_weights(model: PointCloudModel, state: dict[str, Tensor]) -> None:
             f"the balls of the blocks have different radii ({radii.tolist()}); only nets whose "
             "blocks have the same fill can be imported."
         )
-    model.backbone.geometry.radius.copy_(radii)
+    net.geometry.radius.copy_(radii)
     model.load_state_dict(model.state_dict())  # the net notes that its radii are set
 
 

@@ -5,7 +5,7 @@ outputs of another run becomes one model that needs neither of them.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -51,7 +51,7 @@ def release_model(run: Path, folder: Path, card: str, description: dict[str, Any
             than the run.
     """
     cfg, data, module = load_whole(run)
-    kept = {key: value for key, value in OmegaConf.to_container(cfg).items() if key in KEPT}
+    kept = {key: value for key, value in to_dict(cfg).items() if key in KEPT}
     kept["dataset"] |= {key: value for key, value in PLACES.items() if key in kept["dataset"]}
     dataset = type(data).__qualname__
     origin = load_checkpoint(find_checkpoint(_origin(run)))
@@ -71,6 +71,11 @@ def release_model(run: Path, folder: Path, card: str, description: dict[str, Any
     return size
 
 
+def to_dict(cfg: DictConfig) -> dict[str, Any]:
+    """A configuration as plain data, resolved."""
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+
+
 def load_whole(run: Path) -> tuple[DictConfig, PointCloudDataModule, LitModule]:
     """Configuration, data set and model of a run; of a run on the features or outputs of another
     one, those of both together.
@@ -81,10 +86,10 @@ def load_whole(run: Path) -> tuple[DictConfig, PointCloudDataModule, LitModule]:
     cfg, data, module = load_trained(run, setup=False)
     if not isinstance(data, BackboneFeatures):
         return cfg, data, module
-    whole = OmegaConf.create(OmegaConf.to_container(load_config(data.run), resolve=True))
+    whole = DictConfig(to_dict(load_config(data.run)))
     changes = {key: value for key, value in data.changes.items() if not key.endswith("_size")}
     whole.dataset = {**whole.dataset, **changes}
-    whole.pool = OmegaConf.to_container(cfg.pool, resolve=True)
+    whole.pool = to_dict(cfg.pool)
     whole.choices.pool = cfg.choices.pool
     whole.pool_on = "outputs" if data.per_point_outputs else cfg.pool_on
 
@@ -131,10 +136,10 @@ def _compare(run: Path, folder: Path) -> None:
 
 def _molecules() -> list[Any]:
     """Hydrogen, water, ammonia and methane."""
-    water = [[0, 0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]]
-    ammonia = [[0, 0, 0.12], [0, 0.94, -0.27], [0.81, -0.47, -0.27], [-0.81, -0.47, -0.27]]
+    water = [[0.0, 0.0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]]
+    ammonia = [[0.0, 0.0, 0.12], [0, 0.94, -0.27], [0.81, -0.47, -0.27], [-0.81, -0.47, -0.27]]
     a = 0.63
-    methane = [[0, 0, 0], [a, a, a], [-a, -a, a], [-a, a, -a], [a, -a, -a]]
+    methane = [[0.0, 0.0, 0.0], [a, a, a], [-a, -a, a], [-a, a, -a], [a, -a, -a]]
     return [
         make_molecule(["H", "H"], [[0, 0, 0], [0, 0, 0.74]]),
         make_molecule([*"OHH"], water),

@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from gigp.prediction.predictor import Predictor
 from gigp.training.console import quiet
 
 Values = list[float] | None  # predictions of one entry; None where it is wrong
+NOT_FINITE = "the model gives no finite number; check the positions."
 
 
 def predict(
@@ -39,15 +41,26 @@ def predict(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     predictor = load(run, batch_size=batch_size, device=device)
     entries = [_check(predictor, entry) for entry in read_entries(Path(path), predictor.readers)]
-    values = iter(predictor([entry.content for entry in entries if not entry.error]).tolist())
+    found = iter(_predict(predictor, [entry.content for entry in entries if not entry.error]))
     rows: list[Values] = []
     for i, entry in enumerate(entries):
-        row = None if entry.error else next(values)
-        if row is not None and not all(map(math.isfinite, row)):
-            error = "the model gives no finite number; check the positions."
-            entries[i], row = entry._replace(error=error), None
+        row = None if entry.error else next(found)
+        if isinstance(row, str):
+            entries[i], row = entry._replace(error=row), None
         rows.append(row)
     return format_table(predictor.columns, entries, rows), entries
+
+
+def _predict(predictor: Predictor, contents: Sequence[Any]) -> list[list[float] | str]:
+    """Predictions of every input, or what is wrong with it; one that fails costs no other."""
+    try:
+        rows = predictor(contents).tolist()
+    except (InputError, torch.OutOfMemoryError) as error:
+        if len(contents) == 1:
+            return [str(error)]
+        half = len(contents) // 2
+        return _predict(predictor, contents[:half]) + _predict(predictor, contents[half:])
+    return [row if all(map(math.isfinite, row)) else NOT_FINITE for row in rows]
 
 
 def format_table(columns: Sequence[str], entries: Sequence[Entry], rows: Sequence[Values]) -> str:

@@ -228,6 +228,25 @@ def test_good_ones_are_predicted_and_bad_ones_listed(trained, tmp_path, capsys):
     assert "element Si" in rows_of(capsys.readouterr().out)[0]["error"]
 
 
+def test_one_that_fails_costs_no_other(trained, tmp_path, monkeypatch):
+    """Such as one whose features half precision cannot hold, found in the middle of a batch."""
+    folder, _ = trained("T3")
+    predictions = Predictor.__call__
+
+    def refuse(self, inputs):
+        if any(len(molecule.charges) == 2 for molecule in inputs):
+            raise InputError("too large a feature.")
+        return predictions(self, inputs)
+
+    monkeypatch.setattr(Predictor, "__call__", refuse)
+    bad = "2\nbad\nH 0 0 0\nH 0 0 .74\n"
+    (tmp_path / "in.xyz").write_text(METHANE * 2 + bad + METHANE * 3)
+    table, entries = predict(folder, tmp_path / "in.xyz")
+    errors = ["", "", "too large a feature.", "", "", ""]
+    assert [entry.error for entry in entries] == errors
+    assert [bool(row["U0 [meV]"]) for row in rows_of(table)] == [not error for error in errors]
+
+
 @pytest.mark.parametrize("name", MOLECULES)
 @pytest.mark.parametrize("shift", [1e4, 1e7])
 def test_molecules_far_from_the_origin(trained, name, shift):

@@ -110,7 +110,7 @@ def _decode(image: Image.Image) -> np.ndarray:
     if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
         raise InputError(f"a png of mode {image.mode}; write it as 8-bit gray or RGB.")
     colors = image.convert("RGBA")  # a palette or a single color can be transparent, too
-    if colors.getchannel("A").getextrema()[0] < WHITE:
+    if np.asarray(colors)[..., 3].min() < WHITE:
         raise InputError(
             "transparent pixels, which have no gray value; place the digit on a black background."
         )
