@@ -5,11 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
+from omegaconf import DictConfig
 
+from gigp.config.compose import compose_config
 from gigp.datasets import QM9, RotMNIST
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,21 +56,15 @@ def configure(tmp_path):
     folder.
     """
 
-    def compose_config(*overrides: str):
+    def compose_in_folder(*overrides: str) -> DictConfig:
         where = [f"results_dir={tmp_path}/runs", "logger=csv"]
         # they need no files
         if not any(o.startswith(("dataset=orbits", "experiment=orbits")) for o in overrides):
             where += [f"dataset.cache={DATA}"]
             if not any(o.startswith("dataset.run=") or o == "dataset=features" for o in overrides):
                 where += [f"dataset.root={DATA}"]
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            chosen = {o.partition("=")[0] for o in overrides}
-            defaults = [o for o in where if o.partition("=")[0] not in chosen]
-            cfg = compose("config", [*defaults, *overrides], return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg.copy())
-        with open_dict(cfg):
-            del cfg["hydra"]
-        return cfg
+        chosen = {o.partition("=")[0] for o in overrides}
+        defaults = [o for o in where if o.partition("=")[0] not in chosen]
+        return compose_config([*defaults, *overrides])
 
-    return compose_config
+    return compose_in_folder

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gigp.config.instantiate import instantiate, load_config
+from gigp.config.instantiate import instantiate, limit_parameters, load_config
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.training.build import build_model, build_module
@@ -44,7 +44,9 @@ def load_trained(
     data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
     if setup:
         data.setup()
-    module = build_module(build_model(cfg, data), data, fit=False, lr=cfg.lr)
+    with limit_parameters():
+        model = build_model(cfg, data)
+    module = build_module(model, data, fit=False, lr=cfg.lr)
     try:
         check_weights(checkpoint["state_dict"], module)
     except UnfitError as error:
