@@ -140,7 +140,8 @@ def shuffle(q: Tensor, mask: Tensor, *, random: bool) -> Tensor:
     if random:
         key = torch.rand_like(q)
     else:
-        key = scatter_key(mask.sum(-1, keepdim=True), torch.arange(mask.shape[1]).to(q.device))
+        rank = torch.arange(mask.shape[1], device=q.device)
+        key = scatter_key(mask.sum(-1, keepdim=True), rank)
     # real ranks first, in the order of the key
     is_rank = torch.arange(mask.shape[1], device=q.device) < mask.sum(-1, keepdim=True)
     order = key.to(q.dtype).masked_fill(~is_rank, torch.inf).argsort(dim=-1, stable=True)

@@ -13,29 +13,28 @@ Membership = Literal["ball", "nearest", "hat", "smooth"]
 
 
 class Orbits(FittedModule):
-    """`K` orbit centers on the line (or circle) of orbit coordinates, and the membership of points
-    in them.
+    """K orbit centers on the line (or circle) of orbit coordinates, and memberships in them.
 
-    The centers are evenly spaced over the range that the coordinate takes on the training set
-    (`fit`). They are
+    `fit` spaces the centers evenly over the range of the coordinate on the training set. They are
     buffers: they travel in the checkpoint and never depend on the batch at hand.
 
     Args:
         num: number of centers K.
-        membership: `ball`, 1 where |q - c_k| <= delta; `nearest`, 1 for the closest center (ties
-            share); `hat`, linear interpolation between the two centers around q, which is
-            continuous in q; `smooth`, cubic B-splines, which are twice continuously differentiable
-            in q, and for radii in the positions also at the center itself: forces have no jump.
+        membership: `ball`, 1 where |q - c_k| <= delta; `nearest`, 1 for the closest center (several
+            that are equally close share the point); `hat`, linear interpolation between the two
+            centers around q, which is continuous in q; `smooth`, cubic B-splines, which are twice
+            continuously differentiable in q, and for radii in the positions also at the center of
+            the cloud, so that forces have no jump.
         delta: radius of a ball, in the unit of the orbit coordinate (Angstrom for molecules, pixels
             for images).
         normalize: make the memberships of every point sum to one, so that overlapping balls do not
-            count it twice; a point that no ball holds goes to its nearest center. False reproduces
-            the paper's code.
+            count it twice; a point in no ball belongs to its nearest center. False: as in the
+            paper's code.
         period: period of the orbit coordinate where it is an angle, else None.
 
     Raises:
-        InputError: for an unknown membership, `num` < 1 or `delta` <= 0, or 2 or 3 smooth orbits
-            around a circle.
+        InputError: an unknown membership; `num` < 1 or `delta` <= 0; 2 or 3 smooth orbits around a
+            circle.
     """
 
     centers: Tensor
@@ -73,14 +72,16 @@ class Orbits(FittedModule):
 
     @torch.no_grad()
     def fit(self, low: float, high: float) -> None:
-        """Space the centers evenly over [low, high], or around the whole circle where the
-        coordinate is an angle.
+        """Space the centers evenly over [low, high], or around the circle for angles.
+
+        Raises:
+            InputError: a range that is not finite, or whose ends are the wrong way round.
         """
         most = torch.finfo(self.centers.dtype).max / 2
         if not -most <= low <= high <= most:
             raise InputError(
-                f"orbit coordinates in [{low}, {high}] are no range; are the positions finite, and "
-                "not too large?"
+                f"[{low}, {high}] is not a valid range of orbit coordinates; both ends must be "
+                f"finite numbers up to {most:.0e} in size, the lower one first."
             )
         if self.period is not None:
             low, high = -self.period / 2, self.period / 2 * (1 - 2 / self.num)
@@ -92,7 +93,7 @@ class Orbits(FittedModule):
             low, high = low + inset, high - inset
         self.centers.copy_(torch.linspace(low, high, self.num, dtype=torch.float64))
         step = (high - low) / max(self.num - 1, 1)
-        self.spacing.fill_(step if step > 0 else 1.0)  # all centers in one place: any width serves
+        self.spacing.fill_(step if step > 0 else 1.0)  # any width does where all centers coincide
         self._fitted = True
 
     def forward(self, q: Tensor, mask: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ class Orbits(FittedModule):
             elif self.normalize:  # no point is lost: it belongs to its nearest center
                 reach = nearest.clamp(min=self.delta)
             m = distance.le_(reach)  # as numbers, 0 or 1
-        # 0 * q is 0, and NaN for a point that has no place: it must not vanish
+        # 1 + 0 * q is 1, or NaN where q is not finite: such a point must not vanish
         scale = torch.where(mask, 1 + 0 * q.detach(), 0)
         if self.normalize:
             scale = scale / m.sum(1)
@@ -147,28 +148,27 @@ class Orbits(FittedModule):
         return self.membership in ("hat", "smooth")
 
     def _distance(self, q: Tensor) -> Tensor:
-        """|q - c_k|, (B, K, N), around the circle where q is an angle; `hat` clamps q to the fitted
-        range.
-        """
+        """|q - c_k|, (B, K, N), the short way around for angles; `hat` clamps q to the range."""
         if self.period is None and self.membership == "hat":
             q = q.clamp(self.centers[0], self.centers[-1])
         return self._offset(q).abs()
 
     def _offset(self, q: Tensor) -> Tensor:
-        """q - c_k, (B, K, N), the short way around the circle where q is an angle."""
+        """q - c_k, (B, K, N), the short way around for angles."""
         offset = q.unsqueeze(1) - self.centers.unsqueeze(-1)
         return (
             offset if self.period is None else offset - self.period * (offset / self.period).round()
         )
 
     def _splines(self, q: Tensor) -> Tensor:
-        """Cubic B-splines at the centers, (B, K, N). A line of centers goes on beyond its ends; the
-        first and the last orbit take what the centers there would get, so that every row sums to
-        one, for any q.
+        """Cubic B-splines at the centers, (B, K, N); every point sums to one, for any q.
+
+        A line of centers is continued beyond its ends, and the first and the last orbit take the
+        memberships of the centers there.
         """
         if self.period is not None:
             return cubic_spline(self._offset(q) / self.spacing)
-        # flat beyond
+        # constant beyond the range
         t = ((q - self.centers[0]) / self.spacing).clamp(-1, self.num)
         nodes = torch.arange(-2, self.num + 2, device=q.device, dtype=q.dtype)
         # (B, N, K + 4)
@@ -183,8 +183,8 @@ class Orbits(FittedModule):
 
 
 def cubic_spline(t: Tensor) -> Tensor:
-    """Cubic B-spline at t centers from its own: 0 beyond 2, twice continuously differentiable, sum
-    over integers 1.
+    """Cubic B-spline at distance t: 0 beyond 2, twice continuously differentiable, sum over
+    integers 1.
     """
     distance = t.abs()
     return torch.where(
