@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gigp.errors import check_choice
+from gigp.errors import InputError, check_choice
 from gigp.groups import Group
-from gigp.pointcloud import PointCloud, masked
+from gigp.pointcloud import PointCloud, check_mask, masked
 from gigp.pools.coordinate import measure
 from gigp.pools.divisor import Divisor
 
@@ -50,11 +50,40 @@ class Pool(nn.Module):
         """
         raise NotImplementedError
 
+    def check(self, feat: Tensor, pos: Tensor, mask: Tensor) -> None:
+        """Refuse what `forward` cannot pool.
+
+        Raises:
+            InputError: a tensor of the wrong shape or type.
+        """
+        check_mask(mask)
+        if not feat.is_floating_point():
+            raise InputError(
+                f"feat is of {feat.dtype}, which cannot hold fractions of points; pass "
+                "feat.float()."
+            )
+        if feat.dim() != 3 or feat.shape[-1] != self.channels:
+            raise InputError(
+                f"feat has shape {tuple(feat.shape)}; this pool takes (B, N, {self.channels})."
+            )
+        b, n = feat.shape[:2]
+        if mask.dim() != 2 or mask.shape[1] != n or mask.shape[0] not in (1, b):
+            raise InputError(
+                f"mask {tuple(mask.shape)} does not fit feat {tuple(feat.shape)}; expected "
+                f"({b}, {n}), or (1, {n}) where the batch shares its positions."
+            )
+        if self.group is not None and (pos.dim() != 3 or pos.shape[:2] != mask.shape):
+            raise InputError(
+                f"pos {tuple(pos.shape)} does not fit mask {tuple(mask.shape)}; expected "
+                f"({mask.shape[0]}, {n}, {self.group.dim})."
+            )
+
 
 class MeanPool(Pool):
     """Mean over the points."""
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        self.check(feat, pos, mask)
         return masked(feat, mask).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
@@ -77,6 +106,7 @@ class SumPool(Pool):
             self.divisor.fit(measure(clouds).points)
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        self.check(feat, pos, mask)
         total = masked(feat, mask).sum(1)
         return total if self.divisor is None else self.divisor(total, mask.sum(1))
 
@@ -85,6 +115,7 @@ class MaxPool(Pool):
     """Largest value over the points, channel by channel."""
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        self.check(feat, pos, mask)
         if not mask.shape[1]:  # all clouds are empty: no largest value
             return feat.new_zeros(len(feat), self.channels)
         return masked(masked(feat, mask, -torch.inf).amax(1), mask.any(1))

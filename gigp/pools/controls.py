@@ -49,6 +49,7 @@ class MeanMLP(Pool):
         self.divisor.fit(measure(clouds).points)
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        self.check(feat, pos, mask)
         mean = self.divisor(masked(feat, mask).sum(1), mask.sum(1))
         return masked(self.phi(mean), mask.any(1))
 
@@ -100,6 +101,7 @@ class DeepSets(Pool):
     def forward(
         self, feat: Tensor, pos: Tensor, mask: Tensor, mass: Tensor | None = None
     ) -> Tensor:
+        self.check(feat, pos, mask)
         inputs = masked(feat, mask)  # (B, N, c)
         if self.coordinate is not None:
             q = self.coordinate(pos, mask, mass).to(feat.dtype)  # (B, N) or (1, N)

@@ -149,30 +149,10 @@ class GIGP(Pool):
         Raises:
             InputError: tensors of the wrong shape or type; orbit centers that are not set.
         """
-        self._check(feat, pos, mask)
+        self.check(feat, pos, mask)
         m = self.orbits(self.coordinate(pos, mask, mass), mask).to(feat.dtype)  # (B, N, K)
         h = m.transpose(-1, -2) @ masked(feat, mask)  # (B, K, c)
         return self.combine(h, m.sum(-2))
-
-    def _check(self, feat: Tensor, pos: Tensor, mask: Tensor) -> None:
-        """Refuse tensors that do not fit together, by name."""
-        if not feat.is_floating_point():
-            raise InputError(
-                f"feat is of {feat.dtype}, which cannot hold fractions of points; pass "
-                "feat.float()."
-            )
-        if feat.dim() != 3 or feat.shape[-1] != self.channels:
-            raise InputError(
-                f"feat has shape {tuple(feat.shape)}; this pool takes (B, N, {self.channels})."
-            )
-        fits = pos.dim() == 3 and mask.dim() == 2 and pos.shape[:2] == mask.shape
-        if not fits or mask.shape[1] != feat.shape[1] or mask.shape[0] not in (1, feat.shape[0]):
-            b, n = feat.shape[:2]
-            raise InputError(
-                f"feat {tuple(feat.shape)}, pos {tuple(pos.shape)} and mask {tuple(mask.shape)} do "
-                f"not fit; expected pos ({b}, {n}, {self.group.dim}) and mask ({b}, {n}), or 1 in "
-                "place of the first number where the batch shares its positions."
-            )
 
     def combine(self, h: Tensor, n: Tensor) -> Tensor:
         """Second half of the equations.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gigp.errors import InputError, check_choice, needs_extra
 from gigp.nn.mlp import identity_mlp, mlp, start_as_identity
-from gigp.pointcloud import PointCloud, check_mask
+from gigp.pointcloud import PointCloud
 from gigp.pools.base import Pool
 from gigp.pools.coordinate import measure
 
@@ -56,7 +56,7 @@ class Readout(Pool):
             self.aggregation.start(measure(clouds).points)
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
-        check_mask(mask)
+        self.check(feat, pos, mask)
         mask = mask.expand(feat.shape[:2])  # (B, N)
         sizes = mask.sum(1)
         out = feat.new_zeros(len(feat), self.out_channels)

@@ -72,6 +72,7 @@ class ReleasedGIGP(Pool):
         self.orbits.fit(found.low, found.high)
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        self.check(feat, pos, mask)
         feat = masked(feat, mask)
         m = self.orbits(self.coordinate(pos, mask), mask).to(feat.dtype)  # (B, N, K)
         h = m.mT @ feat  # (B, K, c)

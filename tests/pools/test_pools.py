@@ -175,12 +175,32 @@ def test_nan_gradients_where_positions_are_nan():
     assert pos.grad[0].isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mask": torch.ones(2, 5)}, r"mask is of torch\.float32; .* pass mask\.bool\(\)"),
+        ({"mask": torch.ones(2, 5).long()}, r"mask is of torch\.int64"),
+        ({"mask": torch.ones(3, 5) > 0}, r"mask \(3, 5\) does not fit feat \(2, 5, 4\)"),
+        ({"mask": torch.ones(5) > 0}, r"mask \(5,\) does not fit .* or \(1, 5\) where"),
+        ({"feat": torch.ones(2, 5, 3)}, r"feat has shape \(2, 5, 3\); this pool takes \(B, N, 4\)"),
+        ({"feat": torch.ones(5, 4)}, r"feat has shape \(5, 4\)"),
+        ({"feat": torch.ones(2, 5, 4).long()}, r"cannot hold fractions .* pass feat\.float\(\)"),
+    ],
+)
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.long])
-def test_masks_that_are_not_boolean(name, dtype):
-    pos, feat, mask, *_ = cloud()
-    with pytest.raises(InputError, match=r"mask is of torch\.\w+; .* pass mask\.bool\(\)"):
-        make(name)(feat, pos, mask.to(dtype))
+def test_wrong_tensors(name, change, message):
+    given = {"feat": torch.ones(2, 5, 4), "pos": torch.ones(2, 5, 3), "mask": torch.ones(2, 5) > 0}
+    with pytest.raises(InputError, match=message):
+        make(name)(**(given | change))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "group" in config_of(name).pool])
+def test_wrong_positions(name):
+    feat, mask = torch.ones(2, 5, 4), torch.ones(2, 5) > 0
+    with pytest.raises(InputError, match=r"pos \(2, 6, 3\) does not fit .* expected \(2, 5, 3\)"):
+        make(name)(feat, torch.ones(2, 6, 3), mask)
+    with pytest.raises(InputError, match="3-dimensional positions, not 2"):
+        make(name)(feat, torch.ones(2, 5, 2), mask)
 
 
 def test_reload_equals_stored(pool):
