@@ -45,6 +45,12 @@ def quaternion(r: Tensor) -> Tensor:
     return q / norm(q).unsqueeze(-1)
 
 
+def quaternion_rotation(q: Tensor) -> Tensor:
+    """Rotation matrices of unit quaternions, (..., 4) -> (..., 3, 3): I + 2 w [v]x + 2 [v]x^2."""
+    w, k = q[..., :1, None], cross_matrix(q[..., 1:])
+    return torch.eye(3, dtype=q.dtype, device=q.device) + 2 * (w * k + k @ k)
+
+
 def quaternion_log(w: Tensor, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotation vector, of length pi at most, of a unit quaternion given by components."""
     sine2 = x * x + y * y + z * z
@@ -125,8 +131,7 @@ class SO3(Group):
 
     def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
         q = torch.randn((*shape, 4), **options)
-        w = quaternion_log(*(q / norm(q).unsqueeze(-1)).unbind(-1))
-        return rotation_exp(torch.stack(w, -1))
+        return quaternion_rotation(q / norm(q).unsqueeze(-1))
 
 
 class SE3(Group):

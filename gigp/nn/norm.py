@@ -1,5 +1,6 @@
 """Batch norm over the real rows of all processes of a run."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -15,17 +16,19 @@ class RowWeights(NamedTuple):
     Attributes:
         share: 1 / `num` for rows that count, 0 for others, (rows, 1).
         num: how many rows count, ().
+        correction: num / (num - 1), from the variance of a sample to that of its source, ().
     """
 
     share: Tensor
     num: Tensor
+    correction: Tensor
 
     @classmethod
     def of(cls, real: Tensor, dtype: torch.dtype) -> "RowWeights":
         """From a mask of the rows that count, (rows,)."""
         ones = real.to(dtype)
         num = ones.sum().clamp(min=1)
-        return cls((ones / num).unsqueeze(1), num)
+        return cls((ones / num).unsqueeze(1), num, num / (num - 1).clamp(min=1))
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -67,10 +70,17 @@ class BatchNorm(nn.BatchNorm1d):
                 eps=self.eps,
             )
         wide = x.to(self.weight.dtype)
-        mean, var, num = _over_processes(wide, weights) if shared else _statistics(wide, weights)
-        self.track(mean.detach(), var.detach() * num / (num - 1).clamp(min=1))
-        scale = self.weight * (var + self.eps).rsqrt().to(wide.dtype)
-        return torch.addcmul(self.bias, wide - mean.to(wide.dtype), scale).to(x.dtype)
+        if weights is None or shared:
+            mean, var, num = _over_processes(wide, weights)
+            self.track(mean.detach(), var.detach() * num / (num - 1))
+            offset, var = wide - mean.to(wide.dtype), var.to(wide.dtype)
+        else:
+            share = weights.share.to(wide.dtype)
+            mean = (share * wide).sum(0)  # no matrix product, which may be rounded to TF32
+            offset = wide - mean
+            var = (share * offset.square()).sum(0)
+            self.track(mean.detach(), var.detach() * weights.correction)
+        return torch.addcmul(self.bias, offset, self.weight * (var + self.eps).rsqrt()).to(x.dtype)
 
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:
@@ -88,20 +98,17 @@ class BatchNorm(nn.BatchNorm1d):
         self.running_var.lerp_(var.to(self.running_var.dtype), momentum)
 
 
-def _statistics(x: Tensor, weights: RowWeights | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance, (channels,), and the number of rows that count, ()."""
-    if weights is None:
-        var, mean = torch.var_mean(x, 0, correction=0)
-        return mean, var, mean.new_tensor(len(x))
-    # no matrix products: they may be computed in TF32
-    share = weights.share.to(x.dtype)
-    mean = (share * x).sum(0)
-    return mean, (share * (x - mean).square()).sum(0), weights.num.to(x.dtype)
-
-
 def _over_processes(x: Tensor, weights: RowWeights | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The same over the rows of all processes, in double precision."""
-    mean, var, num = (s.double() for s in _statistics(x, weights))
+    """Mean and variance, (channels,), and the number of rows that count, (), over the rows of all
+    processes, in double precision.
+    """
+    if weights is None:
+        var, mean = (s.double() for s in torch.var_mean(x, 0, correction=0))
+        num = mean.new_tensor(len(x))
+    else:
+        share, num = weights.share.double(), weights.num.double()
+        mean = (share * x).sum(0)
+        var = (share * (x - mean).square()).sum(0)
     sums = sum_over_processes(torch.cat([num[None], num * mean, num * (var + mean.square())]))
     num = sums[0]
     mean, square = (sums[1:] / num).chunk(2)
@@ -109,7 +116,16 @@ def _over_processes(x: Tensor, weights: RowWeights | None) -> tuple[Tensor, Tens
 
 
 class NormSequential(nn.Sequential):
-    """`nn.Sequential` whose batch norms are told which rows count."""
+    """`nn.Sequential` whose batch norms are told which rows count.
+
+    The bias of a linear layer before a batch norm has no effect, so it is not trained.
+    """
+
+    def __init__(self, *modules: nn.Module) -> None:
+        super().__init__(*modules)
+        for module, following in pairwise(modules):
+            if isinstance(module, nn.Linear) and isinstance(following, BatchNorm):
+                module.bias.requires_grad_(False)
 
     def forward(self, x: Tensor, weights: RowWeights | None = None) -> Tensor:
         """(rows, channels) -> (rows, channels of the last layer)."""

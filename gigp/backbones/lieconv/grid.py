@@ -1,17 +1,19 @@
 """Geometry of positions that all clouds share, as images share the pixels: computed once."""
 
 from collections.abc import Callable
+from itertools import accumulate
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from gigp.backbones.lieconv.geometry import BlockGeometry, Geometry, LayoutName, Pairs
+from gigp.backbones.lieconv.geometry import BlockGeometry, Geometry, LayoutName
 from gigp.backbones.lieconv.layout import Layout, Shared
 from gigp.backbones.lieconv.neighborhood import (
+    OUTSIDE,
     Neighborhood,
     TableNeighborhood,
     choose_neighbors,
-    draw_neighbors,
     positions,
 )
 from gigp.errors import InputError
@@ -24,14 +26,33 @@ DECIMALS = 9  # of distances: ties of a regular grid are ties on every machine
 class GridGeometry(Geometry):
     """The neighborhoods of every block on a grid. Lifts are the same in training and evaluation.
 
-    All of it is kept in buffers, which move with the network.
+    All of it is kept in buffers, which move with the network. The queries of all blocks stand one
+    below the other, M in all, with P neighbors each, so that neighbors are chosen at once.
 
     Args:
         group, blocks, fill, nbhd, keep, liftsamples, layout: see `Geometry`.
         grid: positions that all clouds share, (N, d).
+
+    Attributes:
+        outside: 0 for points in the ball of a query, 2 for others, 4 for places without a point,
+            (M, N).
+        neighbors: neighbors of evaluation, (M, P).
+        inputs: kernel inputs of all pairs of all blocks, one below the other, (pairs, a).
+        first_pair, step: the pair of query and neighbor j is first_pair + j * step, (M, 1) each.
+        slots: places of the pairs that count in the flattened (M, P), (E,). How many of the chosen
+            neighbors of a query lie in its ball is the same for every choice; they come first.
+        kept_pos, kept_mask: the points that are left in the end, (1, N', d) and (1, N').
     """
 
     grid: Tensor
+    outside: Tensor
+    neighbors: Tensor
+    inputs: Tensor
+    first_pair: Tensor
+    step: Tensor
+    slots: Tensor
+    kept_pos: Tensor
+    kept_mask: Tensor
 
     def __init__(
         self,
@@ -51,19 +72,17 @@ class GridGeometry(Geometry):
         for _ in range(blocks):
             self.points.append(self.points[-1].keep(keep))
         self.register_buffer("grid", grid[None], persistent=False)
-        with torch.no_grad():
-            self.set_radii(self._lay_out())
-            self._store()
+        self._lay_out()
 
     def after_loading(self) -> None:
         super().after_loading()
-        self._store()
+        self._lay_out()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GridGeometry":
         before = self.grid.dtype
         super()._apply(fn, recurse)
-        if self.grid.dtype != before:  # rounded otherwise
-            self._store()
+        if self.grid.dtype != before:  # what was stored is rounded otherwise
+            self._lay_out()
         return self
 
     def layout_of(self, cloud: PointCloud) -> Layout:
@@ -80,40 +99,31 @@ class GridGeometry(Geometry):
         """What was laid out once, whatever the arguments."""
         blocks = []
         for i in range(len(self.fill)):
-            kept = None if self.keep == 1 else [self._stored("kept", i)]
-            pairs = Pairs(self._stored("inputs", i), self._stored("distance", i))
-            blocks.append(BlockGeometry(self.points[i], self.points[i + 1], kept, [pairs]))
+            kept = None if self.keep == 1 else [self.get_buffer(f"kept_{i}")]
+            blocks.append(BlockGeometry(self.points[i], self.points[i + 1], kept, []))
         return blocks
 
     def calibrate(self, cloud: PointCloud) -> None:
         """The radii were set on the grid."""
 
     def kept(self, cloud: PointCloud, layout: Layout, blocks: list[BlockGeometry]) -> PointCloud:
-        pos = self._stored("pos", 0)
-        mask = torch.ones_like(pos[..., 0], dtype=torch.bool)
-        return PointCloud(pos, cloud.feat, mask)
+        return PointCloud(self.kept_pos, cloud.feat, self.kept_mask)
 
-    def neighborhood(self, i: int, block: BlockGeometry) -> Neighborhood:
-        inputs, (_, n, m) = block.pairs[0].inputs, block.pairs[0].distance.shape
-        if self.fill[i] == 1 and n <= self.nbhd:
-            return block.points.all_neighbors([inputs], block.queries)
-        index = self._stored("neighbors", i)  # (1, m, P)
+    def neighborhoods(self, blocks: list[BlockGeometry]) -> list[Neighborhood]:
+        index = self.neighbors
         if self.training:
-            index, _ = draw_neighbors(self._stored("in_ball", i), min(self.nbhd, n))
-        slots = self._stored("slots", i)  # (E,)
-        pair = (index * m + torch.arange(m, device=index.device)[:, None]).flatten()
-        pairs = inputs.flatten(0, 2).index_select(0, pair.index_select(0, slots))
-        count = self._stored("count", i)
-        return TableNeighborhood(pairs, [(1, n, m)], index[0], slots, count)
-
-    def _stored(self, name: str, i: int) -> Tensor:
-        return self.get_buffer(f"{name}_{i}")
-
-    def _lay_out(self) -> list[BlockGeometry]:
-        """Lay out the grid in double precision, with rounded distances."""
-        pairs = self._pairs(self.grid.double(), None)
-        pairs = pairs._replace(distance=pairs.distance.round(decimals=DECIMALS))
-        return self._subsample(self.points[0], [pairs])
+            keys = torch.rand(self.outside.shape, device=self.outside.device) + self.outside
+            index = keys.topk(index.shape[1], largest=False).indices
+        pair = torch.addcmul(self.first_pair, index, self.step).flatten()
+        pairs = self.inputs.index_select(0, pair.index_select(0, self.slots)).split(self.num_pairs)
+        of_block = index.split([block.queries.width for block in blocks])
+        found: list[Neighborhood] = []
+        for i, block in enumerate(blocks):
+            n, m = block.points.width, block.queries.width
+            slots, count = self.get_buffer(f"slots_{i}"), self.get_buffer(f"count_{i}")
+            chosen = of_block[i][:, : min(self.nbhd, n)]
+            found.append(TableNeighborhood(pairs[i], [(1, n, m)], chosen, slots, count))
+        return found
 
     def _stabilizer(self, g: int, n: int, like: Tensor) -> Tensor | None:
         if self.lift_table is None:
@@ -121,24 +131,50 @@ class GridGeometry(Geometry):
         return self.lift_table.to(like.dtype).expand(g, -1, -1, -1, -1)
 
     @torch.no_grad()
-    def _store(self) -> None:
-        """Keep the geometry, the neighbors of evaluation, and how many of the chosen neighbors of
-        each query lie in its ball, which is the same for every choice; those come first.
+    def _lay_out(self) -> None:
+        """Lay out the grid in double precision, with rounded distances, and store what is needed of
+        it.
         """
-        pos, blocks = self._lifted(self.grid), self._lay_out()
+        pairs = self._pairs(self.grid.double(), None)
+        pairs = pairs._replace(distance=pairs.distance.round(decimals=DECIMALS))
+        blocks = self._subsample(self.points[0], [pairs])
+        if not self.calibrated:
+            self.set_radii(blocks)
+        pos, width = self._lifted(self.grid), min(self.nbhd, self.points[0].width)
+        outside, neighbors, slots, first, step = [], [], [], [], []
+        place = 0
         for i, block in enumerate(blocks):
-            inputs, distance = (x.to(self.grid.dtype) for x in block.pairs[0])
-            neighbors, inside = choose_neighbors(distance, self.radius[i], self.nbhd, random=False)
-            self._keep(f"inputs_{i}", inputs)
-            self._keep(f"distance_{i}", distance)
-            self._keep(f"in_ball_{i}", distance.mT <= self.radius[i])
-            self._keep(f"neighbors_{i}", neighbors)
-            self._keep(f"slots_{i}", positions(inside))
-            self._keep(f"count_{i}", inside.sum(2).view(-1, 1, 1).clamp(min=1))
+            distance = block.pairs[0].distance.to(self.grid.dtype)  # (1, n, m)
+            in_ball = distance[0].mT <= self.radius[i]  # (m, n)
+            missing = self.points[0].width - in_ball.shape[1]
+            out = torch.where(in_ball, 0.0, OUTSIDE)
+            outside.append(F.pad(out, (0, missing), value=2 * OUTSIDE))
+            chosen, inside = choose_neighbors(distance, self.radius[i], self.nbhd, random=False)
+            more = width - chosen.shape[2]
+            neighbors.append(F.pad(chosen[0], (0, more)))
+            slots.append(place + positions(F.pad(inside[0], (0, more))))
+            self._store(f"slots_{i}", positions(inside))
+            self._store(f"count_{i}", inside.sum(2).view(-1, 1, 1).clamp(min=1))
+            queries = torch.arange(in_ball.shape[0], device=distance.device)
+            first.append(queries)
+            step.append(torch.full_like(queries, len(queries)))
+            place += in_ball.shape[0] * width
             if block.kept is not None:
-                self._keep(f"kept_{i}", block.kept[0])
+                self._store(f"kept_{i}", block.kept[0])
                 pos = pos[:, block.kept[0][0]]
-        self._keep("pos_0", pos)
+        sizes = [block.pairs[0].distance.numel() for block in blocks]
+        starts = list(accumulate(sizes, initial=0))
+        first = [f + s for f, s in zip(first, starts, strict=False)]
+        inputs = [block.pairs[0].inputs.flatten(0, 2) for block in blocks]
+        self.num_pairs = [len(s) for s in slots]
+        self._store("outside", torch.cat(outside))
+        self._store("neighbors", torch.cat(neighbors))
+        self._store("slots", torch.cat(slots))
+        self._store("first_pair", torch.cat(first)[:, None])
+        self._store("step", torch.cat(step)[:, None])
+        self._store("inputs", torch.cat(inputs).to(self.grid.dtype))
+        self._store("kept_pos", pos)
+        self._store("kept_mask", torch.ones_like(pos[..., 0], dtype=torch.bool))
 
-    def _keep(self, name: str, x: Tensor) -> None:
+    def _store(self, name: str, x: Tensor) -> None:
         self.register_buffer(name, x, persistent=False)

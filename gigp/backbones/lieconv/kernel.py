@@ -38,9 +38,10 @@ class KernelMLP(NormSequential):
     """
 
     def __init__(self, sizes: list[int], norm: bool = True, same_rows: bool = False) -> None:
-        super().__init__()
+        layers: list[nn.Module] = []
         for i, o in pairwise(sizes):
-            self.extend([Linear(i, o), *norm_swish(o, norm, same_rows)])
+            layers += [Linear(i, o), *norm_swish(o, norm, same_rows)]
+        super().__init__(*layers)
         self.same_rows = same_rows
         self.native_sizes = (
             norm and sizes[1:] == NATIVE_WIDTHS and 1 <= sizes[0] <= MAX_NATIVE_INPUTS

@@ -178,6 +178,8 @@ class TableNeighborhood(Neighborhood):
 
     def split(self, x: Tensor) -> list[Tensor]:
         """Concatenated tables (places, k) one by one, (g, n, m, k)."""
+        if len(self.table_shapes) == 1:
+            return [x.view(*self.table_shapes[0], -1)]
         sizes = [math.prod(shape) for shape in self.table_shapes]
         return [
             t.view(*shape, -1) for t, shape in zip(x.split(sizes), self.table_shapes, strict=True)

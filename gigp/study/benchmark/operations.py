@@ -1,0 +1,72 @@
+"""Count the operations that a piece of work dispatches, and find those that make a GPU wait."""
+
+from collections import Counter
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# operations whose result the host has to wait for
+WAITING = (
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "item",
+    "is_nonzero",
+    "equal",
+    "unique_consecutive",
+    "_unique2",
+)
+# beginnings of the names of operations that start no kernel: views, allocations, marks
+FREE = (
+    "detach",
+    "alias",
+    "_unsafe_view",
+    "_reshape_alias",
+    "empty",
+    "new_empty",
+    "_record_function",
+)
+
+
+class OperationCounter(TorchDispatchMode):
+    """Counts operations, views and allocations left out.
+
+    Attributes:
+        counts: number of calls by name.
+        waiting: names of the operations that make the host wait, copies to the host included.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self.waiting: list[str] = []
+
+    @property
+    def total(self) -> int:
+        """Number of operations."""
+        return sum(self.counts.values())
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if not (func.is_view or name.startswith(FREE)):
+            self.counts[name] += 1
+        if name in WAITING or _boolean_index(name, args) or _copies_to_host(name, args, out):
+            self.waiting.append(name)
+        return out
+
+
+def _boolean_index(name: str, args: tuple) -> bool:
+    """Whether an index is a mask, whose number of True values the host has to be told."""
+    if name not in ("index", "index_put", "index_put_", "_index_put_impl_"):
+        return False
+    return any(index is not None and index.dtype.itemsize == 1 for index in args[1])
+
+
+def _copies_to_host(name: str, args: tuple, out: Any) -> bool:
+    if name not in ("_to_copy", "copy_") or out.device.type != "cpu":
+        return False
+    source = args[1] if name == "copy_" else args[0]
+    return source.device.type != "cpu"

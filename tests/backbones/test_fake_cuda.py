@@ -1,0 +1,145 @@
+"""Everything that a training step runs, on CUDA tensors without values and without a GPU.
+
+Tensors that are left on the wrong device, and operations whose result the host would have to wait
+for, raise an error. Backward passes need a GPU; `test_operations.py` counts them on meta tensors.
+"""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from torch import nn
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+
+from gigp.backbones.identity import Identity
+from gigp.backbones.lieconv import LieResNet
+from gigp.groups import SO2, SO3
+from gigp.model import PointCloudModel
+from gigp.pointcloud import PointCloud
+from gigp.pools.base import MeanPool
+from gigp.training.module import Classification, Regression
+from tests.backbones.test_lieconv_net import GROUPS
+from tests.conftest import ROOT
+
+# readouts of PyTorch Geometric need the points in one list, whose length a GPU has to be asked for
+WAITING = {
+    "attentional",
+    "deepsets",
+    "median",
+    "multi",
+    "quantiles",
+    "set2set",
+    "set_transformer",
+    "softmax",
+}
+
+
+def to_fake_cuda(x, mode: FakeTensorMode):
+    """The module, cloud or tensor with its tensors as fake CUDA tensors."""
+    if isinstance(x, torch.Tensor):
+        with mode:
+            return mode.from_tensor(x).to("cuda")
+    if isinstance(x, PointCloud):
+        return PointCloud(*(to_fake_cuda(y, mode) if torch.is_tensor(y) else y for y in x))
+    for module in x.modules():
+        for name, p in module._parameters.items():
+            if p is not None:
+                fake = to_fake_cuda(p.detach(), mode)
+                module._parameters[name] = nn.Parameter(fake, requires_grad=p.requires_grad)
+        for name, b in module._buffers.items():
+            if b is not None:
+                module._buffers[name] = to_fake_cuda(b, mode)
+    return x
+
+
+def cloud_of(dim: int, channels: int = 5) -> PointCloud:
+    mask = torch.arange(9) < torch.tensor([7, 9, 4])[:, None]
+    return PointCloud(torch.randn(3, 9, dim), torch.randn(3, 9, channels), mask)
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("total_ds", [1.0, 0.5])
+@pytest.mark.parametrize("group", GROUPS, ids=str)
+def test_every_group(group, total_ds, train):
+    lifts = 1 if group.free else 2
+    net = LieResNet(
+        5, group, width=8, blocks=2, fill=0.5, nbhd=4, total_ds=total_ds, liftsamples=lifts
+    )
+    cloud = cloud_of(group.dim)
+    net.calibrate(cloud)
+    mode = FakeTensorMode()
+    net, cloud = to_fake_cuda(net.train(train), mode), to_fake_cuda(cloud, mode)
+    with mode:
+        out = net(cloud)
+    assert all(x.device.type == "cuda" for x in out[:3])
+
+
+@pytest.mark.parametrize("group", [g for g in GROUPS if g.dim == 2], ids=str)
+def test_every_group_on_a_grid(group, digits):
+    lifts = 1 if group.free else 2
+    options = {"fill": 0.1, "nbhd": 25, "total_ds": 0.1, "liftsamples": lifts}
+    net = LieResNet(1, group, width=8, blocks=2, grid=digits.grid, **options)
+    mode = FakeTensorMode()
+    raw = [to_fake_cuda(x, mode) for x in digits.get_batch(torch.arange(4))]
+    net = to_fake_cuda(net, mode)
+    with mode:
+        cloud, _ = digits.prepare_batch(raw, augment=True)
+        assert net(cloud).feat.device.type == "cuda"
+
+
+POOLS = sorted(path.stem for path in (ROOT / "configs" / "pool").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_every_pool(name, configure):
+    cfg = configure(f"pool={name}", "pool_on=features")
+    pool = instantiate(cfg.pool, channels=5)
+    cloud = cloud_of(3)._replace(mass=torch.rand(3, 9) + 1)
+    pool.fit([cloud])
+    mode = FakeTensorMode()
+    pool, cloud = to_fake_cuda(pool, mode), to_fake_cuda(cloud, mode)
+    masses = {"mass": cloud.mass} if pool.needs_mass else {}
+    waits = pytest.raises(DynamicOutputShapeException) if name in WAITING else nullcontext()
+    with mode, waits:
+        out = pool(cloud.feat, cloud.pos, cloud.mask, **masses)
+        assert out.device.type == "cuda"
+        assert out.shape == (3, pool.out_channels)
+
+
+def identity_model(out: int) -> PointCloudModel:
+    return PointCloudModel(Identity(5, SO3()), MeanPool(out), out)
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_losses_metrics_and_the_optimizer(kind):
+    if kind == "regression":
+        mean, std = torch.zeros(2), torch.ones(2)
+        module = Regression(identity_model(2), {"a": "eV", "b": "D"}, mean, std, [1.0, 2.0])
+        target = torch.randn(3, 2)
+    else:
+        module, target = Classification(identity_model(10), {"error": "%"}), torch.tensor([1, 0, 9])
+    mode = FakeTensorMode(allow_non_fake_inputs=True)  # torchmetrics starts from values on the host
+    module, cloud = to_fake_cuda(module, mode), to_fake_cuda(cloud_of(3), mode)
+    target = to_fake_cuda(target, mode)
+    optimizer = torch.optim.Adam(module.parameters(), fused=True)
+    with mode:
+        output = module.model(cloud)
+        assert module.loss(output, target).device.type == "cuda"
+        module.metrics["val"].to("cuda")
+        module.losses["val"].to("cuda")
+        module.metrics["val"].update(module.denormalize(output), target)
+        module.losses["val"].update(module.loss(output, target), 3)
+        for p in module.parameters():
+            p.grad = torch.zeros_like(p)
+        optimizer.step()
+
+
+def test_a_tensor_on_the_wrong_device_is_found():
+    """Negative control: positions on the host beside a network on the GPU."""
+    mode = FakeTensorMode()
+    net = LieResNet(5, SO2(), width=8, blocks=1)
+    cloud = cloud_of(2)
+    net, fake = to_fake_cuda(net, mode), to_fake_cuda(cloud, mode)
+    with mode, pytest.raises(RuntimeError, match="device"):
+        net(fake._replace(pos=mode.from_tensor(cloud.pos)))
