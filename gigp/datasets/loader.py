@@ -5,8 +5,9 @@ whole batches.
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -14,51 +15,71 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gigp.backbones.base import Atoms
 from gigp.datasets.targets import Target
 from gigp.errors import InputError, needs_extra
-from gigp.pointcloud import PointCloud
+from gigp.pointcloud import PointCloud, Sizes
 
 with needs_extra("train"):
     import lightning as L
 
 Part = Literal["train", "val", "test"]
+CHUNK = 10_000  # samples that are checked at once
+RARE = 6  # standard deviations of the sum over a batch: larger batches get the largest shape
 # of the data, within their description
 IDENTITY = ("dataset", "source", "sha256", "split_hash", "features_of")
 
 
-class BatchSampler(Sampler[Tensor]):
-    """Batches of indices 0..num-1, in an order that is a function of seed and epoch alone.
+class BatchIndex(NamedTuple):
+    """Which samples a batch holds, known on the host and on the device of the data.
+
+    Attributes:
+        host, device: the same indices, (B,).
+    """
+
+    host: Tensor
+    device: Tensor
+
+
+class BatchSampler(Sampler[BatchIndex]):
+    """Batches of samples, in an order that is a function of seed and epoch alone.
+
+    The order of an epoch goes to the device of the data at once; a batch is a view of it.
 
     Args:
-        num: number of samples.
+        indices: the samples, (n,).
+        device: device of the data.
         batch_size: samples in a batch.
         shuffle: a new order every epoch, and no incomplete last batch (as published) unless it is
             the only one.
         seed: of the order.
     """
 
-    def __init__(self, num: int, batch_size: int, shuffle: bool = False, seed: int = 0) -> None:
-        self.num, self.batch_size, self.shuffle, self.seed, self.epoch = (
-            num,
-            batch_size,
-            shuffle,
-            seed,
-            0,
-        )
+    def __init__(
+        self,
+        indices: Tensor,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.indices, self.batch_size, self.shuffle = indices, batch_size, shuffle
+        self.seed, self.device, self.epoch = seed, device, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before every epoch, also the first after a resume."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        whole = self.num // self.batch_size
-        return whole if self.shuffle and whole else -(-self.num // self.batch_size)
+        whole = len(self.indices) // self.batch_size
+        return whole if self.shuffle and whole else -(-len(self.indices) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[BatchIndex]:
         # a generator: after a resume Lightning asks for the iterator before it sets the epoch
-        order = torch.arange(self.num)
+        order = self.indices
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-            order = torch.randperm(self.num, generator=generator)
-        yield from order.split(self.batch_size)[: len(self)]
+            order = order[torch.randperm(len(order), generator=generator)]
+        parts = (x.split(self.batch_size)[: len(self)] for x in (order, order.to(self.device)))
+        for host, device in zip(*parts, strict=True):
+            yield BatchIndex(host, device)
 
 
 class Samples(Dataset):
@@ -70,11 +91,10 @@ class Samples(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, batch: Tensor) -> Any:
-        indices = self.indices[batch]
-        fetched = self.module.get_batch(indices)
-        if isinstance(fetched[0], PointCloud):
-            check_finite(fetched[0], indices)
+    def __getitem__(self, batch: BatchIndex) -> Any:
+        fetched = self.module.get_batch(batch.host, batch.device)
+        if isinstance(fetched[0], PointCloud) and batch.device.device.type == "cpu":
+            check_finite(fetched[0], batch.host)  # else they were checked before they were moved
         return fetched
 
 
@@ -123,6 +143,9 @@ class PointCloudDataModule(L.LightningDataModule):
         indices: of the samples of each part in the order of the source, (n,).
         values: targets of all samples in internal units, references subtracted, (M, T); classes,
             (M,).
+        arrays: names of the tensors that batches are taken from.
+        counts: number of points of every sample, (M,), where clouds differ in size.
+        fixed_shapes: all batches of a size have one shape, as compiled networks need.
         description: what a record says about the data, their `source` and the `sha256` of their
             arrays included.
     """
@@ -137,6 +160,9 @@ class PointCloudDataModule(L.LightningDataModule):
     grid: Tensor | None = None
     atoms: Atoms | None = None
     indices: dict[Part, Tensor]
+    arrays: ClassVar[tuple[str, ...]]
+    counts: np.ndarray
+    fixed_shapes: bool = False
     description: dict[str, Any]
 
     def __init__(self, batch_size: int, eval_batch_size: int, augment: bool, seed: int) -> None:
@@ -159,9 +185,65 @@ class PointCloudDataModule(L.LightningDataModule):
         """
         self.setup()
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the data."""
+        return getattr(self, self.arrays[0]).device
+
+    def move_to(self, device: torch.device) -> None:
+        """Move the data to a device once, where they take at most half of its free memory.
+
+        Raises:
+            InputError: a number that is not finite, as `check_finite` says.
+        """
+        if device == self.device or not self._fits(device):
+            return
+        for indices in self.indices.values():
+            for chunk in indices.split(CHUNK):
+                fetched = self.get_batch(chunk)
+                if isinstance(fetched[0], PointCloud):
+                    check_finite(fetched[0], chunk)
+        for name in self.arrays:
+            array = getattr(self, name)
+            setattr(self, name, None if array is None else array.to(device))
+
+    def _fits(self, device: torch.device) -> bool:
+        if device.type != "cuda":
+            return True
+        arrays = [getattr(self, name) for name in self.arrays]
+        size = sum(a.numel() * a.element_size() for a in arrays if a is not None)
+        return size <= torch.cuda.mem_get_info(device)[0] // 2
+
+    def known_sizes(self, counts: np.ndarray) -> Sizes:
+        """What a batch says of its sizes: the numbers of points, or bounds where all batches have
+        one shape.
+
+        Args:
+            counts: number of points of each cloud, (B,).
+        """
+        sizes = Sizes(counts)
+        if not self.fixed_shapes:
+            return sizes
+        clouds, largest = len(counts), int(self.counts.max())
+        bounds = []
+        for known, values in ((sizes.points, self.counts), (sizes.pairs, self.counts**2)):
+            values = values[self.indices["train"].numpy()]
+            likely = clouds * values.mean() + RARE * clouds**0.5 * values.std()
+            bound = min(-int(-likely // 64) * 64, clouds * int(values.max()))
+            bounds.append(bound if known <= bound else None)
+        points, pairs = bounds
+        if points is None or pairs is None:
+            points, pairs = clouds * largest, clouds * largest**2
+        return Sizes.at_most(points, pairs)
+
     @abstractmethod
-    def get_batch(self, indices: Tensor) -> Any:
-        """Raw batch of the samples at `indices`."""
+    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> Any:
+        """Raw batch of samples, on the device of the data.
+
+        Args:
+            indices: the samples, on the host, (B,).
+            where: the same on the device of the data.
+        """
 
     @abstractmethod
     def prepare_batch(self, batch: Any, augment: bool) -> tuple[PointCloud, Tensor]:
@@ -222,8 +304,10 @@ class PointCloudDataModule(L.LightningDataModule):
             yield self.prepare_batch(self.get_batch(indices), augment=False)[0]
 
     def _loader(self, part: Part, batch_size: int, shuffle: bool = False) -> DataLoader:
+        if self.trainer is not None:
+            self.move_to(self.trainer.strategy.root_device)
         samples = Samples(self, self.indices[part])
-        sampler = BatchSampler(len(samples), batch_size, shuffle, self.seed)
+        sampler = BatchSampler(samples.indices, batch_size, shuffle, self.seed, self.device)
         # a loader draws a seed for workers when it starts; from a generator of its own, or a
         # resumed run, which starts it at another moment, would draw other augmentations
         return DataLoader(samples, sampler=sampler, batch_size=None, generator=torch.Generator())

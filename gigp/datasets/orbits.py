@@ -10,6 +10,7 @@ functions).
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,7 @@ class OrbitClouds(PointCloudDataModule):
     """
 
     kind = "regression"
+    arrays = ("positions", "x", "values")
     in_channels = 2
     out_dim = 1
     dim = 2
@@ -106,11 +108,13 @@ class OrbitClouds(PointCloudDataModule):
             "limit": {"mean and sum": best_of_sums(self.x[test].sum(1), self.values[test, 0])},
         }
 
-    def get_batch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
-        x = self.x[indices]
+    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[PointCloud, Tensor]:
+        where = indices.to(self.device) if where is None else where
+        x = self.x[where]
         mask = torch.ones_like(x, dtype=torch.bool)
         feat = torch.stack([x, torch.ones_like(x)], -1)  # (B, n, 2)
-        return PointCloud(self.positions[indices], feat, mask, Sizes.of(mask)), self.values[indices]
+        sizes = Sizes(np.full(len(indices), self.points))
+        return PointCloud(self.positions[where], feat, mask, sizes), self.values[where]
 
     def prepare_batch(
         self, batch: tuple[PointCloud, Tensor], augment: bool

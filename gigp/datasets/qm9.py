@@ -23,7 +23,7 @@ from gigp.datasets.references import (
 from gigp.datasets.targets import TARGETS, parse_targets
 from gigp.errors import InputError, check_choice
 from gigp.groups import SO3
-from gigp.pointcloud import PointCloud, Sizes, center_points
+from gigp.pointcloud import PointCloud, center_points
 
 Source = Literal["qm9pack", "pyg"]
 Split = Literal["cormorant", "dimenet"]
@@ -66,6 +66,7 @@ class QM9(PointCloudDataModule):
     """
 
     kind = "regression"
+    arrays = ("positions", "charges", "mask", "features", "masses", "values")
     in_channels = 3 * len(ELEMENTS)
     dim = 3
 
@@ -112,8 +113,8 @@ class QM9(PointCloudDataModule):
         if hasattr(self, "indices"):
             return
         arrays = self._arrays()
-        sizes = torch.from_numpy(arrays["sizes"]).long()
-        self.mask = torch.arange(int(sizes.max())) < sizes[:, None]  # (M, 29)
+        self.counts = arrays["sizes"].astype(np.int64)  # (M,)
+        self.mask = torch.arange(self.counts.max()) < torch.from_numpy(self.counts)[:, None]
         self.charges = torch.zeros(self.mask.shape, dtype=torch.int8)
         self.charges[self.mask] = torch.from_numpy(arrays["charges"])
         self.indices = take(self._by_heavy_atoms(split_indices(self.split)), self.sizes)
@@ -159,19 +160,19 @@ class QM9(PointCloudDataModule):
             self.references = self._checked(references)
         super().load_state_dict(state)
 
-    def get_batch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
-        mask = self.mask[indices]
-        num = int(mask.sum(1).max())
-        charges = self.charges[indices, :num].long()  # (B, N)
-        mask = mask[:, :num]
+    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[PointCloud, Tensor]:
+        counts = self.counts[indices.numpy()]
+        num = self.mask.shape[1] if self.fixed_shapes else int(counts.max())
+        where = indices.to(self.device) if where is None else where
+        charges = self.charges[where, :num].long()  # (B, N)
         cloud = PointCloud(
-            self.positions[indices, :num],
+            self.positions[where, :num],
             self.features[charges],  # (B, N, 15)
-            mask,
-            Sizes.of(mask),
+            self.mask[where, :num],
+            self.known_sizes(counts),
             self.masses[charges],
         )
-        return cloud, self.values[indices]
+        return cloud, self.values[where]
 
     def prepare_batch(
         self, batch: tuple[PointCloud, Tensor], augment: bool

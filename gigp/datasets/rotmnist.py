@@ -42,6 +42,7 @@ class RotMNIST(PointCloudDataModule):
     """
 
     kind = "classification"
+    arrays = ("images", "labels", "points", "grid")
     in_channels = 1
     out_dim = 10
     dim = 2
@@ -98,18 +99,19 @@ class RotMNIST(PointCloudDataModule):
             self.source = state["source"]
         super().load_state_dict(state)
 
-    def get_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return self.images[indices], self.labels[indices]
+    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        where = indices.to(self.device) if where is None else where
+        return self.images[where], self.labels[where]
 
     def prepare_batch(
         self, batch: tuple[Tensor, Tensor], augment: bool
     ) -> tuple[PointCloud, Tensor]:
         images, labels = batch
-        images = images.float() / 255  # (B, 28, 28)
+        images = images / 255  # (B, 28, 28)
         if augment:
             num, device = len(images), images.device
-            angle = 2 * math.pi * torch.rand(num, device=device)
-            images = rotate(images, angle, shift=4 * torch.rand(num, 2, device=device) - 2)
+            angle = torch.empty(num, device=device).uniform_(0, 2 * math.pi)
+            images = rotate(images, angle, torch.empty(num, 2, device=device).uniform_(-2, 2))
         return self.make_cloud(images), labels
 
     def make_cloud(self, images: Tensor) -> PointCloud:

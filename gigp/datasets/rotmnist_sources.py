@@ -176,10 +176,8 @@ def rotate(images: Tensor, angle: Tensor, shift: Tensor | None = None) -> Tensor
     if shift is None:
         offset = angle.new_zeros(len(angle), 2, 1)
     else:
-        size = torch.tensor(
-            [images.shape[2] / 2, -images.shape[1] / 2], dtype=angle.dtype, device=angle.device
-        )
-        offset = -inverse @ (shift / size).unsqueeze(-1)
+        right, down = shift[:, 0] / (images.shape[2] / 2), shift[:, 1] / (-images.shape[1] / 2)
+        offset = -inverse @ torch.stack([right, down], -1).unsqueeze(-1)
     grid = F.affine_grid(
         torch.cat([inverse, offset], -1), [len(images), 1, *images.shape[1:]], align_corners=False
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 from gigp.datasets.cache import Arrays, CacheWriter, load_or_fill, sha256_of
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of
 from gigp.errors import InputError, check_choice
-from gigp.pointcloud import PointCloud, Sizes
+from gigp.pointcloud import PointCloud
 from gigp.training.load import load_trained
 
 FORMAT = 3  # of the cache; a higher number makes every cache be built again
@@ -46,6 +46,8 @@ class BackboneFeatures(PointCloudDataModule):
     Raises:
         InputError: no such run, or `level=outputs` of a run whose head follows the pool.
     """
+
+    arrays = ("features", "positions", "mask", "starts", "masses", "values")
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class BackboneFeatures(PointCloudDataModule):
         checkpoint = sha256_of(self.run / "checkpoints" / "best.ckpt")[:12]
         arrays = self._arrays(checkpoint)
         sizes = torch.from_numpy(arrays["sizes"]).long()  # (M,)
+        self.counts = sizes.numpy()
         self.mask = torch.arange(int(sizes.max())) < sizes[:, None]  # (M, N)
         self.starts = sizes.cumsum(0) - sizes
         self.positions = torch.from_numpy(arrays["pos"])  # (R, d)
@@ -108,15 +111,17 @@ class BackboneFeatures(PointCloudDataModule):
         """Mean and standard deviation that the run standardizes targets with, (T,)."""
         return self.trained.mean.cpu(), self.trained.std.cpu()
 
-    def get_batch(self, indices: Tensor) -> tuple[PointCloud, Tensor]:
-        mask = self.mask[indices]
-        mask = mask[:, : int(mask.sum(1).max())]  # (B, N)
-        rows = self.starts[indices, None] + torch.arange(mask.shape[1])  # (B, N)
+    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[PointCloud, Tensor]:
+        counts = self.counts[indices.numpy()]
+        num = self.mask.shape[1] if self.fixed_shapes else int(counts.max())
+        where = indices.to(self.device) if where is None else where
+        mask = self.mask[where, :num]  # (B, N)
+        rows = self.starts[where, None] + torch.arange(num, device=where.device)  # (B, N)
         rows = rows.clamp(max=len(self.features) - 1)
         feat = self.features.index_select(0, rows.flatten()).float()  # copies whole rows
         pos, feat = self.positions[rows], feat.unflatten(0, rows.shape)
         mass = None if self.masses is None else self.masses[rows]
-        return PointCloud(pos, feat, mask, Sizes.of(mask), mass), self.values[indices]
+        return PointCloud(pos, feat, mask, self.known_sizes(counts), mass), self.values[where]
 
     def prepare_batch(
         self, batch: tuple[PointCloud, Tensor], augment: bool

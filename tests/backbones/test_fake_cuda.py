@@ -4,6 +4,7 @@ Tensors that are left on the wrong device, and operations whose result the host 
 for, raise an error. Backward passes need a GPU; `test_operations.py` counts them on meta tensors.
 """
 
+import copy
 from contextlib import nullcontext
 
 import pytest
@@ -81,11 +82,26 @@ def test_every_group_on_a_grid(group, digits):
     options = {"fill": 0.1, "nbhd": 25, "total_ds": 0.1, "liftsamples": lifts}
     net = LieResNet(1, group, width=8, blocks=2, grid=digits.grid, **options)
     mode = FakeTensorMode()
-    raw = [to_fake_cuda(x, mode) for x in digits.get_batch(torch.arange(4))]
-    net = to_fake_cuda(net, mode)
+    data, where = copy.copy(digits), torch.arange(4)
+    for name in data.arrays:
+        setattr(data, name, to_fake_cuda(getattr(data, name), mode))
+    net, fake = to_fake_cuda(net, mode), to_fake_cuda(where, mode)
     with mode:
-        cloud, _ = digits.prepare_batch(raw, augment=True)
+        cloud, _ = data.prepare_batch(data.get_batch(where, fake), augment=True)
         assert net(cloud).feat.device.type == "cuda"
+
+
+def test_batches_of_molecules(qm9):
+    mode = FakeTensorMode()
+    data, where = copy.copy(qm9), torch.arange(6)
+    for name in data.arrays:
+        setattr(data, name, to_fake_cuda(getattr(data, name), mode))
+    fake = to_fake_cuda(where, mode)
+    batch = data.get_batch(where, fake)  # the host looks up the sizes
+    with mode:
+        cloud, target = data.prepare_batch(batch, augment=True)
+    assert all(x.device.type == "cuda" for x in (*cloud[:3], cloud.mass, target))
+    assert cloud.sizes.points == int(qm9.counts[:6].sum())
 
 
 POOLS = sorted(path.stem for path in (ROOT / "configs" / "pool").glob("*.yaml"))

@@ -14,31 +14,33 @@ from tests.conftest import DATA
 
 @pytest.mark.parametrize(("num", "size"), [(100, 25), (103, 25), (7, 25), (1, 1)])
 def test_evaluation_sees_every_sample_once_in_order(num, size):
-    batches = list(BatchSampler(num, size))
+    sampler = BatchSampler(torch.arange(num), size)
+    batches = [batch.host for batch in sampler]
     assert torch.equal(torch.cat(batches), torch.arange(num))
-    assert len(batches) == len(BatchSampler(num, size)) == -(-num // size)
+    assert len(batches) == len(sampler) == -(-num // size)
 
 
 def test_training_drops_only_the_incomplete_batch():
-    batches = list(BatchSampler(103, 25, shuffle=True))
+    batches = [batch.host for batch in BatchSampler(torch.arange(103), 25, shuffle=True)]
     assert [len(b) for b in batches] == [25] * 4
     assert torch.cat(batches).unique().numel() == 100
-    assert [len(b) for b in BatchSampler(7, 25, shuffle=True)] == [7]
+    small = BatchSampler(torch.arange(7), 25, shuffle=True)
+    assert [len(batch.host) for batch in small] == [7]
 
 
 def test_training_reaches_every_sample_over_epochs():
-    sampler = BatchSampler(103, 25, shuffle=True)
+    sampler = BatchSampler(torch.arange(103), 25, shuffle=True)
     seen = set()
     for epoch in range(5):
         sampler.set_epoch(epoch)
-        seen |= set(torch.cat(list(sampler)).tolist())
+        seen |= {i for batch in sampler for i in batch.host.tolist()}
     assert seen == set(range(103))
 
 
 def order(seed: int, epoch: int, num: int = 50) -> list[int]:
-    sampler = BatchSampler(num, 10, shuffle=True, seed=seed)
+    sampler = BatchSampler(torch.arange(num), 10, shuffle=True, seed=seed)
     sampler.set_epoch(epoch)
-    return torch.cat(list(sampler)).tolist()
+    return [i for batch in sampler for i in batch.host.tolist()]
 
 
 def test_order_is_a_function_of_seed_and_epoch():
@@ -153,6 +155,47 @@ def test_augmentation_can_be_switched_off(small, tmp_path):
     trainer(tmp_path, 1).fit(watcher, datamodule=small)
     batch = small.indices["train"][torch.tensor(order(5, 0, num=43)[:10])]
     assert torch.equal(watcher.clouds["train"][0], small.get_batch(batch)[0].pos)
+
+
+def test_a_batch_is_known_on_the_host_and_on_the_device():
+    """The order of an epoch is copied once; batches on the device are views of it."""
+    batches = list(BatchSampler(torch.arange(100, 140), 10, shuffle=True, device="meta"))
+    assert all(batch.device.is_meta and len(batch.device) == 10 for batch in batches)
+    on_host = list(BatchSampler(torch.arange(100, 140), 10, shuffle=True))
+    assert all(torch.equal(batch.host, batch.device) for batch in on_host)
+    storages = {batch.device.untyped_storage().data_ptr() for batch in on_host}
+    assert len(storages) == 1
+
+
+def test_data_move_once_and_are_checked_before(small):
+    small.move_to(torch.device("meta"))
+    assert all(getattr(small, name).is_meta for name in small.arrays)
+    assert small.device.type == "meta"
+    cloud, target = small.get_batch(torch.arange(5), torch.arange(5).to("meta"))
+    assert cloud.pos.is_meta
+    assert target.is_meta
+    assert cloud.sizes.counts.tolist() == small.counts[:5].tolist()
+
+
+def test_data_with_a_number_that_is_not_finite_are_not_moved(small):
+    small.positions[small.indices["train"][3], 0, 1] = torch.nan
+    with pytest.raises(InputError, match=r"position 1 of point 0 in sample \d+ is nan"):
+        small.move_to(torch.device("meta"))
+
+
+def test_one_shape_for_all_batches(small):
+    """Bounds hold for any batch; a batch that exceeds the likely one gets the largest shape."""
+    small.fixed_shapes = True
+    batches = [small.get_batch(i)[0] for i in small.indices["train"].split(10)[:4]]
+    assert len({(b.pos.shape, b.sizes.points, b.sizes.pairs) for b in batches}) == 1
+    for batch in batches:
+        assert batch.mask.sum() <= batch.sizes.points
+        assert batch.mask.sum(1).square().sum() <= batch.sizes.pairs
+        assert not batch.sizes.exact
+    largest = torch.from_numpy(small.counts).topk(10).indices
+    crowded = small.get_batch(largest)[0]
+    assert crowded.mask.sum() <= crowded.sizes.points
+    assert crowded.mask.sum(1).square().sum() <= crowded.sizes.pairs
 
 
 def test_loaders(qm9):

@@ -33,7 +33,8 @@ class OperationCounter(TorchDispatchMode):
 
     Attributes:
         counts: number of calls by name.
-        waiting: names of the operations that make the host wait, copies to the host included.
+        waiting: names of the operations that make the host wait, and copies between it and a
+            device.
     """
 
     def __init__(self) -> None:
@@ -53,7 +54,7 @@ class OperationCounter(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if not (func.is_view or name.startswith(FREE)):
             self.counts[name] += 1
-        if name in WAITING or _boolean_index(name, args) or _copies_to_host(name, args, out):
+        if name in WAITING or _boolean_index(name, args) or _between_devices(name, args, out):
             self.waiting.append(name)
         return out
 
@@ -65,8 +66,8 @@ def _boolean_index(name: str, args: tuple) -> bool:
     return any(index is not None and index.dtype.itemsize == 1 for index in args[1])
 
 
-def _copies_to_host(name: str, args: tuple, out: Any) -> bool:
-    if name not in ("_to_copy", "copy_") or out.device.type != "cpu":
+def _between_devices(name: str, args: tuple, out: Any) -> bool:
+    if name not in ("_to_copy", "copy_"):
         return False
     source = args[1] if name == "copy_" else args[0]
-    return source.device.type != "cpu"
+    return source.device.type != out.device.type
