@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import Accuracy, MeanAbsoluteError, MeanMetric, Metric
+from torchmetrics import Accuracy, MeanAbsoluteError, Metric
 
 from gigp.distributed import gather_rows, shard_batch, world_size
 from gigp.errors import InputError
@@ -17,6 +17,27 @@ from gigp.model import PointCloudModel
 from gigp.pointcloud import PointCloud
 
 Batch = tuple[PointCloud, Tensor]
+
+
+class SampleMean(Metric):
+    """Mean over the samples of batches; NaN stays NaN, and no device is asked for it."""
+
+    total: Tensor
+    samples: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("samples", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, samples: int) -> None:
+        """Add the mean over a batch of `samples`."""
+        self.total = self.total + samples * value.detach()
+        self.samples = self.samples + samples
+
+    def compute(self) -> Tensor:
+        """The mean over all samples, ()."""
+        return self.total / self.samples
 
 
 class LitModule(L.LightningModule):
@@ -54,10 +75,7 @@ class LitModule(L.LightningModule):
         if freeze_backbone:
             model.backbone.requires_grad_(False)
         self.metrics = nn.ModuleDict({part: self.make_metrics() for part in ("val", "test")})
-        # a NaN stays one; "disable" would forget the weights (torchmetrics 1.9)
-        self.losses = nn.ModuleDict(
-            {part: MeanMetric(nan_strategy="disable") for part in ("val", "test")}
-        )
+        self.losses = nn.ModuleDict({part: SampleMean() for part in ("val", "test")})
         self.samples: dict[str, np.ndarray] = {}
         self._test_batches: list[dict[str, Tensor]] = []
         self.train()
