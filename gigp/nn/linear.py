@@ -7,6 +7,7 @@ numbers are the same up to rounding.
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 FEW_NUMBERS = 20480  # in the input: below, the time goes into calls, not into arithmetic
@@ -40,10 +41,14 @@ class Linear(nn.Linear):
     """`nn.Linear`, by oneDNN where that is faster."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not use_onednn(x):
-            return super().forward(x)
-        out = OneDNNLinear.apply(x.reshape(-1, self.in_features), self.weight, self.bias)
-        return out.view(*x.shape[:-1], self.out_features)
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x W' + b, (..., i), (o, i), (o,) -> (..., o)."""
+    if not use_onednn(x):
+        return F.linear(x, weight, bias)
+    return OneDNNLinear.apply(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
 
 
 class OneDNNLinear(torch.autograd.Function):
@@ -69,7 +74,11 @@ class OneDNNLinear(torch.autograd.Function):
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W' + b by oneDNN without a gradient, (R, i), (o, i), (o,) -> (R, o)."""
+    """x W' + b by oneDNN without a gradient, (R, i), (o, i), (o,) -> (R, o); by what PyTorch has
+    where it is built without oneDNN.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return F.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from gigp.backbones.lieconv import convolution
 from gigp.backbones.lieconv.convolution import NativeConvolution, plain_convolution
 from gigp.backbones.lieconv.layer import LieConv
 from gigp.backbones.lieconv.native import plain_pytorch
@@ -28,7 +27,7 @@ def neighborhood(case: str) -> tuple[TableNeighborhood, int, int]:
 @pytest.mark.parametrize("channels", [1, 6, 16, 70])
 @pytest.mark.parametrize("case", ["molecules", "sampled molecules", "image", "sampled image"])
 def test_equals_the_plain_sum(case, channels, block, monkeypatch):
-    monkeypatch.setattr(convolution, "BLOCK", block)
+    monkeypatch.setattr("gigp.backbones.lieconv.convolution.BLOCK", block)
     where, rows, maps = neighborhood(case)
     shapes = [(len(where.pairs), 16), (rows, maps, channels), (5, 16 * channels), (5,)]
     inputs = [torch.randn(shape).requires_grad_() for shape in shapes]

@@ -1,29 +1,29 @@
-"""The sum over neighbors and the linear layer after it by native.c, block by block.
+"""The sum over neighbors of kernel x feature, and the linear layer after it.
 
     y_i = W sum_j k_ij (x) f_j + b
 
-The definition is `plain_convolution`. The outer products of 16 kernel numbers with all channels are
-by far the largest tensors of the network. Here the sums of a few queries at a time go through the
-linear layer while they are in the cache, and the backward pass makes them anew.
+`plain_convolution` is the definition. On a CPU, native.c makes the sums. The outer products of 16
+kernel numbers with all channels are by far the largest tensors of the network: sums of a few
+queries at a time go through the linear layer while they are in the cache, and the backward pass
+makes them anew.
 """
 
-from itertools import accumulate
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gigp.backbones.lieconv.native import call, use_native
 from gigp.backbones.lieconv.neighborhood import Neighborhood, TableNeighborhood
-from gigp.nn.linear import product, weight_gradient
+from gigp.backbones.lieconv.pairs import QueryPairs
+from gigp.nn.linear import linear, product, weight_gradient
 
 NUMBERS = 16  # kernel numbers for each pair that native.c works with
 BLOCK = 2**20  # numbers in the sums of a block, 4 MB
-MAX_INDEX = 2**31 - 1  # of pairs and rows
+MAX_INDEX = 2**31 - 1  # number of pairs that native.c can count
 
 
-def plain_convolution(
+def convolution(
     kernel: Tensor, feat: Tensor, weight: Tensor, bias: Tensor, neighborhood: Neighborhood
 ) -> Tensor:
     """W sum_j k_ij (x) f_j + b.
@@ -37,66 +37,28 @@ def plain_convolution(
     Returns:
         (Q, S, o).
     """
-    return F.linear(neighborhood.sum(kernel, feat), weight, bias)
-
-
-def use_native_convolution(kernel: Tensor, feat: Tensor, neighborhood: Neighborhood) -> bool:
-    """Whether `NativeConvolution` may compute with these tensors."""
-    return (
+    native = (
         isinstance(neighborhood, TableNeighborhood)
         and kernel.shape[1] == NUMBERS
         and 0 < len(kernel) < MAX_INDEX
         and feat.numel() > 0
         and not neighborhood.pairs.requires_grad  # as for forces, which need second derivatives
-        and use_native(kernel, feat)
+        and use_native(kernel, feat, weight)
     )
+    if native:
+        return NativeConvolution.apply(kernel, feat, weight, bias, neighborhood)
+    return plain_convolution(kernel, feat, weight, bias, neighborhood)
 
 
-class QueryPairs:
-    """The pairs of a neighborhood, query by query, and which points and queries a cloud has.
-
-    Attributes:
-        first: the pairs of query q are those from first[q] to first[q + 1], (Q + 1,).
-        point, pair: row of the neighbor and of the kernel numbers of each pair, (E,).
-        rows, queries: the first point and query of each cloud, and their ends, (clouds + 1,).
-    """
-
-    def __init__(self, neighborhood: TableNeighborhood) -> None:
-        shapes = neighborhood.shapes
-        self.num_clouds = sum(g for g, _, _ in shapes)
-        self.num_queries = sum(g * m for g, _, m in shapes)
-        self.rows = starts([n for g, n, _ in shapes for _ in range(g)])
-        self.queries = starts([m for g, _, m in shapes for _ in range(g)])
-        pairs = len(neighborhood.pairs)
-        self.point, self.pair = (torch.empty(pairs, dtype=torch.int32) for _ in range(2))
-        self.first = torch.empty(self.num_queries + 1, dtype=torch.int32)
-        if neighborhood.index is None:
-            call("list_all_pairs", self.num_clouds, self.rows, self.queries, *self.lists)
-            return
-        index = neighborhood.index.contiguous()
-        slots = neighborhood.slots
-        slots = torch.arange(pairs) if slots is None else slots.contiguous()
-        call("list_chosen_pairs", *index.shape, index, pairs, slots, *self.lists)
-
-    @property
-    def lists(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.first, self.point, self.pair
-
-
-def query_pairs(neighborhood: TableNeighborhood) -> QueryPairs:
-    """The pairs of a neighborhood, listed once for all blocks of the network that share it."""
-    if not hasattr(neighborhood, "_query_pairs"):
-        neighborhood._query_pairs = QueryPairs(neighborhood)
-    return neighborhood._query_pairs
-
-
-def starts(sizes: list[int]) -> Tensor:
-    """Where parts of these sizes start, and the end of the last one, (n + 1,)."""
-    return torch.tensor(list(accumulate(sizes, initial=0)), dtype=torch.int32)
+def plain_convolution(
+    kernel: Tensor, feat: Tensor, weight: Tensor, bias: Tensor, neighborhood: Neighborhood
+) -> Tensor:
+    """`convolution` in plain PyTorch."""
+    return linear(neighborhood.sum(kernel, feat), weight, bias)
 
 
 class NativeConvolution(torch.autograd.Function):
-    """`plain_convolution` by native.c."""
+    """`convolution` by native.c."""
 
     @staticmethod
     def forward(
@@ -110,8 +72,7 @@ class NativeConvolution(torch.autograd.Function):
         kernel, feat = kernel.contiguous(), feat.contiguous()
         ctx.save_for_backward(kernel, feat, weight, bias)
         ctx.neighborhood = neighborhood
-        pairs = query_pairs(neighborhood)
-        by_channel = channels_first(weight, feat.shape[2])
+        pairs, by_channel = neighborhood.query_pairs, channels_first(weight, feat.shape[2])
         out = feat.new_empty(pairs.num_queries, feat.shape[1], len(weight))
         for begin, end in blocks(pairs.num_queries, feat):
             sums = outer_sums(kernel, feat, pairs, begin, end)
@@ -120,42 +81,27 @@ class NativeConvolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        kernel, feat, weight, bias = ctx.saved_tensors
+        inputs = kernel, feat, weight, _ = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is differentiated again
-            inputs = kernel, feat, weight, bias
             out = plain_convolution(*inputs, ctx.neighborhood)
             return *torch.autograd.grad(out, inputs, grad, create_graph=True), None
-        pairs, (_, maps, channels) = query_pairs(ctx.neighborhood), feat.shape
+        pairs, (_, maps, channels) = ctx.neighborhood.query_pairs, feat.shape
         by_channel = channels_first(weight, channels)
         dkernel, dfeat = torch.empty_like(kernel), torch.zeros_like(feat)
         dweight = torch.zeros_like(by_channel)
+        fixed = kernel, feat, maps, channels, *pairs.lists, *pairs.clouds
         for begin, end in blocks(pairs.num_queries, feat):
             dout = grad[begin:end].reshape(-1, len(weight))  # (rows * S, o)
             dweight += weight_gradient(dout, outer_sums(kernel, feat, pairs, begin, end))
             dsums = product(dout, by_channel.t())  # (rows * S, c * 16)
-            call(
-                "outer_sums_backward",
-                kernel,
-                feat,
-                maps,
-                channels,
-                *pairs.lists,
-                pairs.num_clouds,
-                pairs.rows,
-                pairs.queries,
-                begin,
-                end,
-                dsums,
-                dkernel,
-                dfeat,
-            )
+            call("outer_sums_backward", *fixed, begin, end, dsums, dkernel, dfeat)
         dweight = dweight.unflatten(1, (channels, NUMBERS)).transpose(1, 2).flatten(1)
         return dkernel, dfeat, dweight, grad.sum((0, 1)), None
 
 
 def channels_first(weight: Tensor, channels: int) -> Tensor:
-    """Weights of kernel numbers x channels as weights of channels x kernel numbers, which is how
-    native.c puts its sums, (o, 16 * c) -> (o, c * 16).
+    """Weights for sums as native.c orders them: kernel numbers x channels -> channels x kernel
+    numbers, (o, 16 * c) -> (o, c * 16).
     """
     return weight.unflatten(1, (NUMBERS, channels)).transpose(1, 2).flatten(1)
 

@@ -51,21 +51,18 @@ class KernelMLP(NormSequential):
         """(E, sizes[0]) -> (E, sizes[-1]); `weights`, where given, are the rows that count."""
         if weights is not None or not self._use_native(x):
             return super().forward(x, weights)
-        linears, norms = list(self)[0::3], list(self)[1::3]
-        eps = torch.tensor([norm.eps for norm in norms], dtype=torch.double)
-        parameters = [
-            p
-            for linear, norm in zip(linears, norms, strict=True)
-            for p in (linear.weight, norm.weight, norm.bias)
-        ]
+        layers = list(zip(list(self)[0::3], list(self)[1::3], strict=True))
+        parameters = [p for linear, norm in layers for p in (linear.weight, norm.weight, norm.bias)]
+        eps = torch.tensor([norm.eps for _, norm in layers], dtype=torch.double)
         if not self.training:
-            means = [
-                norm.running_mean - linear.bias for linear, norm in zip(linears, norms, strict=True)
+            moments = [
+                s
+                for linear, norm in layers
+                for s in (norm.running_mean - linear.bias.detach(), norm.running_var)
             ]
-            return evaluate(x, eps, parameters, means, [norm.running_var for norm in norms])
+            return evaluate(x, eps, parameters, moments)
         out, *moments = NativeKernelMLP.apply(x, eps, *parameters)
-        means, variances = moments[0::2], moments[1::2]
-        for linear, norm, mean, var in zip(linears, norms, means, variances, strict=True):
+        for (linear, norm), mean, var in zip(layers, moments[0::2], moments[1::2], strict=True):
             norm.track(mean + linear.bias.detach(), var * (len(x) / (len(x) - 1)))
         return out
 
@@ -79,17 +76,15 @@ class KernelMLP(NormSequential):
         return use_native(x, *self.parameters())
 
 
-def evaluate(
-    x: Tensor, eps: Tensor, parameters: list[Tensor], means: list[Tensor], variances: list[Tensor]
-) -> Tensor:
-    """The kernel MLP by native.c with given means and variances of the linear layers' outputs
-    without bias, (E, a) -> (E, 16).
+def evaluate(x: Tensor, eps: Tensor, parameters: list[Tensor], moments: list[Tensor]) -> Tensor:
+    """The kernel MLP by native.c, (E, a) -> (E, 16).
+
+    Args:
+        moments: mean and variance of each linear layer's output without bias.
     """
-    pairs = zip(means, variances, strict=True)
-    statistics = torch.cat([s.detach() for pair in pairs for s in pair]).double()
     x, parameters = x.contiguous(), [p.detach().contiguous() for p in parameters]
-    center = x.new_zeros(x.shape[1])
-    out = x.new_empty(len(x), NATIVE_WIDTHS[-1])
+    center, out = x.new_zeros(x.shape[1]), x.new_empty(len(x), NATIVE_WIDTHS[-1])
+    statistics = torch.cat(moments).double()
     call("kernel_mlp_evaluate", x, *x.shape, center, parameters, eps, statistics, out)
     return out
 
@@ -109,24 +104,12 @@ class NativeKernelMLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
         x, parameters = x.contiguous(), tuple(p.contiguous() for p in parameters)
-        rows, inputs = x.shape
         # subtracted from the inputs, so that their variance does not cancel against their mean
         center = x[:64].mean(0)
-        h2, h3, out = (x.new_empty(rows, width) for width in (32, 16, 16))
+        h2, h3, out = (x.new_empty(len(x), width) for width in (32, 16, 16))
         statistics = x.new_empty(STATISTICS, dtype=torch.double)
-        call(
-            "kernel_mlp_forward",
-            x,
-            rows,
-            inputs,
-            center,
-            list(parameters),
-            eps,
-            statistics,
-            h2,
-            h3,
-            out,
-        )
+        fixed = x, *x.shape, center, list(parameters), eps, statistics, h2, h3
+        call("kernel_mlp_forward", *fixed, out)
         ctx.save_for_backward(x, center, eps, statistics, h2, h3, *parameters)
         moments = list(statistics[:160].to(x.dtype).split([32, 32, 32, 32, 16, 16]))
         moments[0] = moments[0] + parameters[0] @ center
@@ -139,22 +122,7 @@ class NativeKernelMLP(torch.autograd.Function):
         if torch.is_grad_enabled():  # the gradient is differentiated again
             out = plain_mlp(x, eps, *parameters)
             return None, None, *torch.autograd.grad(out, parameters, grad, create_graph=True)
-        rows, inputs = x.shape
-        gradients = [torch.empty_like(p) for p in parameters]
-        dz2 = torch.empty_like(h2)
-        call(
-            "kernel_mlp_backward",
-            x,
-            rows,
-            inputs,
-            center,
-            list(parameters),
-            eps,
-            statistics,
-            h2,
-            h3,
-            grad.contiguous(),
-            dz2,
-            gradients,
-        )
+        gradients, dz2 = [torch.empty_like(p) for p in parameters], torch.empty_like(h2)
+        fixed = x, *x.shape, center, parameters, eps, statistics, h2, h3
+        call("kernel_mlp_backward", *fixed, grad.contiguous(), dz2, gradients)
         return None, None, *gradients

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from gigp.backbones.lieconv.convolution import NativeConvolution, use_native_convolution
+from gigp.backbones.lieconv.convolution import convolution
 from gigp.backbones.lieconv.kernel import KernelMLP
 from gigp.backbones.lieconv.neighborhood import Neighborhood
 from gigp.errors import check_choice
@@ -61,10 +61,6 @@ class LieConv(nn.Module):
             (Q, S, c_out).
         """
         kernel = self.kernel(neighborhood.pairs, neighborhood.weights)  # (E, k)
-        if use_native_convolution(kernel, feat, neighborhood):
-            weight, bias = self.linear.weight, self.linear.bias
-            out = NativeConvolution.apply(kernel, feat, weight, bias, neighborhood)
-        else:
-            # (Q, S, k * c_in) -> (Q, S, c_out)
-            out = self.linear(neighborhood.sum(kernel, feat))
+        weight, bias = self.linear.weight, self.linear.bias
+        out = convolution(kernel, feat, weight, bias, neighborhood)
         return out / neighborhood.count

@@ -8,12 +8,14 @@ for every query of the batch.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gigp.backbones.lieconv.pairs import QueryPairs
 from gigp.nn.norm import RowWeights
 
 OUTSIDE = 2.0  # random keys of points in a ball are below 1
@@ -158,6 +160,11 @@ class TableNeighborhood(Neighborhood):
             ones = self.tables(torch.ones_like(self.pairs[:, :1]))
             counts = torch.cat([t.sum(1).flatten() for t in ones])
             self.count = counts[:, None, None].clamp(min=1)
+
+    @cached_property
+    def query_pairs(self) -> QueryPairs:
+        """The pairs as native.c takes them, listed once for all blocks that share them."""
+        return QueryPairs(self.shapes, len(self.pairs), self.index, self.slots)
 
     def sum(self, kernel: Tensor, feat: Tensor) -> Tensor:
         tables = self.tables(kernel)
