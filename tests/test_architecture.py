@@ -25,7 +25,6 @@ LAYERS = [
     {"prediction", "study"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-PENDING = {("backbones", "datasets")}  # the atoms of the invariant networks
 
 
 def imported(source: str) -> Iterator[str]:
@@ -62,7 +61,7 @@ def test_every_part_has_a_place():
 
 def test_imports_run_one_way():
     found = {pair for path in FILES for pair in violations(part_of(path), path.read_text())}
-    assert found - PENDING == set()
+    assert found == set()
 
 
 @pytest.mark.parametrize(
