@@ -1,7 +1,8 @@
-"""Make the tables, the report and the README's table from run records: `python
+"""Make the tables, results/README.md and the README's table from the records: `python
 scripts/make_tables.py`.
 
-With --check nothing is written; the exit status says whether they are what the records give.
+With --check nothing is written; the exit status says whether the files are what the records give.
+With --format latex and --out DIR the tables are written as LaTeX, and nothing else.
 """
 
 import argparse
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from gigp.errors import InputError
 from gigp.files import write_atomically
-from gigp.study.report import make, stale_files
+from gigp.study.report import make, make_tables, read_evidence, stale_files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,26 +22,36 @@ def main() -> None:
         "--root", type=Path, default=ROOT, help="folder that holds README.md, docs/ and results/"
     )
     parser.add_argument(
+        "--data", type=Path, default=ROOT / "data", help="folder of the caches of QM9"
+    )
+    parser.add_argument(
         "--check", action="store_true", help="write nothing; fail if anything differs"
     )
+    parser.add_argument("--format", choices=["csv", "latex"], default="csv")
+    parser.add_argument("--out", type=Path, help="folder for --format latex")
     arguments = parser.parse_args()
+    if (arguments.format == "latex") != (arguments.out is not None):
+        parser.error("--format latex and --out DIR go together")
     try:
-        wanted = make(arguments.root)
+        evidence = read_evidence(arguments.root, arguments.data)
+        tables = make_tables(evidence)
+        if arguments.out:
+            files = {arguments.out / f"{t.name}.tex": t.latex() for t in tables.values()}
+        else:
+            files = make(arguments.root, evidence, tables)
     except InputError as error:
         sys.exit(f"Error: {error}")
-    stale = stale_files(arguments.root, wanted)
+    stale = list(files) if arguments.out else stale_files(arguments.root, files)
     if arguments.check and stale:
-        sys.exit(
-            "not what the records give: " + ", ".join(map(str, stale)) + "; run python "
-            "scripts/make_tables.py"
-        )
-    for path in [] if arguments.check else stale:
-        if path in wanted:
+        names = ", ".join(map(str, stale))
+        sys.exit(f"not what the records give: {names}; run python scripts/make_tables.py")
+    for path in stale:
+        if path in files:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, wanted[path])
+            write_atomically(path, files[path])
         else:
             path.unlink()
-        print(f"{'wrote' if path in wanted else 'removed'} {path}")
+        print(f"{'wrote' if path in files else 'removed'} {path}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Run what a table lacks, then make the tables: `python scripts/reproduce.py --table pools --scale
-small --jobs 2`.
+"""Run what a table of the study lacks, then make the tables: `python scripts/reproduce.py --table
+qm9_outputs --jobs 2`.
 
-A table is made of the experiments in configs/experiment whose head says "Table NAME:". Runs that
-have a record are left out, interrupted ones go on, and one that fails does not stop the others.
-What a run starts from is run before it.
+A table is made of the experiments in configs/experiment that name it under study.table. What a run
+starts from is run before it. Runs that have a record are left out, interrupted ones go on, and one
+that fails does not stop the others. What has finished becomes evidence (scripts/collect.py).
 """
 
 import argparse
@@ -15,23 +15,25 @@ from itertools import count
 from pathlib import Path
 
 from gigp.errors import InputError
+from gigp.study.collect import collect, describe, finished_runs
 from gigp.study.experiments import Cell, read_experiments, table_members
-from gigp.study.plan import plan, recorded, run_jobs
+from gigp.study.plan import Clock, Job, plan, recorded, run_jobs
+from gigp.study.records import read_records
+from gigp.training.record import Record, read_record
 
 ROOT = Path(__file__).resolve().parents[1]
 TAIL = 15  # lines of a failed run to show
 
 
-def train(cell: Cell, title: str, threads: int | None) -> str:
+def train(job: Job, title: str, threads: int | None) -> str:
     """Do one run in a process of its own; alone it has the terminal, beside others its last lines
     tell of a failure.
     """
-    command = [sys.executable, "train.py", *cell.overrides]
-    print(f"\n{title}: python train.py {' '.join(cell.overrides)}", flush=True)
+    command = [sys.executable, "train.py", *job.overrides]
+    print(f"\n{title}: python train.py {' '.join(job.overrides)}", flush=True)
     if threads is None:
-        return (
-            f"exit status {code}" if (code := subprocess.run(command, cwd=ROOT).returncode) else ""
-        )
+        code = subprocess.run(command, cwd=ROOT).returncode
+        return f"exit status {code}" if code else ""
     start, env = time.perf_counter(), {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -41,13 +43,23 @@ def train(cell: Cell, title: str, threads: int | None) -> str:
     return "\n".join(done.stdout.splitlines()[-TAIL:]) or "failed" if done.returncode else ""
 
 
-def chosen(cell: Cell, wanted: list[str]) -> bool:
+def is_chosen(cell: Cell, overrides: tuple[str, ...], only: list[str]) -> bool:
     """Whether a cell has one of the values wanted of every key, as KEY=V1,V2."""
-    given = {key: str(value) for key, value in cell.choices.items()} | {"seed": str(cell.seed)}
-    given |= dict(override.split("=", 1) for override in cell.overrides)
-    return all(
-        given.get(key) in values.split(",") for key, _, values in (w.partition("=") for w in wanted)
-    )
+    given = {"seed": str(cell.seed), "pool": cell.label.partition(",")[0]}
+    given |= dict(override.split("=", 1) for override in overrides)
+    wanted = (entry.partition("=") for entry in only)
+    return all(given.get(key) in values.split(",") for key, _, values in wanted)
+
+
+def records_of_runs(runs: Path) -> list[Record]:
+    """Records of finished runs; damaged ones count as missing."""
+    found = []
+    for folder in finished_runs(runs):
+        try:
+            found.append(read_record(folder / "summary.json"))
+        except InputError as error:
+            print(f"Left out: {error}", file=sys.stderr)
+    return found
 
 
 def main() -> None:
@@ -55,58 +67,61 @@ def main() -> None:
     tables = table_members(experiments)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", choices=[*tables, "all"], default="all")
-    parser.add_argument("--scale", choices=["debug", "small", "medium", "paper"], default="small")
+    parser.add_argument("--scale", help="in place of that of the experiments: debug, paper, ...")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     parser.add_argument(
-        "--only",
-        action="append",
-        default=[],
-        metavar="KEY=V1,V2",
-        help="cells with these values alone",
+        "--only", action="append", default=[], metavar="KEY=V1,V2", help="only cells with these"
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="only list the commands of the runs that are missing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="list the runs that are missing")
     parser.add_argument("overrides", nargs="*", help="further overrides of every run, KEY=VALUE")
     arguments = parser.parse_args()
-    chosen_tables = tables if arguments.table == "all" else [arguments.table]
-    members = [experiments[name] for table in chosen_tables for name in tables[table]]
-    cells = [
-        cell for member in members for cell in member.cells(arguments.scale, arguments.overrides)
-    ]
-    wanted = [cell for cell in cells if chosen(cell, arguments.only)]
-    places = [
-        o.removeprefix("results_dir=") for o in arguments.overrides if o.startswith("results_dir=")
-    ]
+    names = tables if arguments.table == "all" else [arguments.table]
+    further = [f"scale={arguments.scale}"] if arguments.scale else []
+    further += arguments.overrides
+    cells = {
+        cell: overrides
+        for name in names
+        for experiment in tables[name]
+        for cell, overrides in experiment.cells().items()
+        if is_chosen(cell, overrides, arguments.only)
+    }
+    places = [o.removeprefix("results_dir=") for o in further if o.startswith("results_dir=")]
     runs = ROOT / (places[-1] if places else "results/runs")
-    have = recorded(runs)
-    missing = sum(cell.key not in have for cell in wanted)
+    # other settings than those of the study: other runs, which are no evidence
+    own = any(not override.startswith(("results_dir=", "logger")) for override in further)
     try:
-        jobs = plan(wanted, experiments, runs, arguments.overrides)
+        evidence = [] if own else read_records(ROOT / "results" / "records")
+        done = recorded([*evidence, *([] if own else records_of_runs(runs))], experiments)
+        jobs = plan(cells, experiments, done, ROOT, further)
     except InputError as error:
         sys.exit(f"Error: {error}")
+    missing = sum(cell not in done for cell in cells)
     before = f", {len(jobs) - missing} to run before them" if len(jobs) > missing else ""
+    workers, clock = max(1, arguments.jobs), Clock(evidence)
     print(
-        f"{len(wanted)} runs, {len(wanted) - missing} with a record, {missing} missing{before}.",
+        f"{len(cells)} runs, {len(cells) - missing} with a record, {missing} missing{before}; "
+        f"{clock.left(jobs, workers)}.",
         flush=True,
     )
     if arguments.dry_run:
         for i, job in enumerate(jobs, 1):
-            print(f"{i}/{len(jobs)}: python train.py {' '.join(job.cell.overrides)}")
+            print(f"{i}/{len(jobs)}: python train.py {' '.join(job.overrides)}")
         return
-    number, workers = count(1), max(1, arguments.jobs)
+    number = count(1)
     threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
     try:
         failed = run_jobs(
-            jobs, workers, lambda cell: train(cell, f"{next(number)}/{len(jobs)}", threads)
+            jobs, workers, lambda job: train(job, f"{next(number)}/{len(jobs)}", threads), clock
         )
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on from the last finished epochs.")
-    if not places:
+    if not own and not places:
+        collected = collect(finished_runs(runs), ROOT / "results" / "records", experiments)
+        print("\n".join(describe(collected, ROOT)))
         for script in ("make_figures.py", "make_tables.py"):
             subprocess.run([sys.executable, f"scripts/{script}"], cwd=ROOT, check=True)
     if failed:
-        lines = (f"{name}, seed {seed}:\n{problem}" for (name, seed), problem in failed.items())
+        lines = (f"{' '.join(map(str, cell))}:\n{problem}" for cell, problem in failed.items())
         sys.exit(f"\n{len(failed)} of {len(jobs)} FAILED:\n" + "\n".join(lines))
 
 

@@ -160,7 +160,7 @@ from gigp.training.run import run
 assert "site-packages" in gigp.__file__
 assert "orbits_pools" in read_experiments()
 summary = run(compose_config(["dataset=orbits", "scale=debug", "logger=csv"]))
-assert summary["metrics"]["orbit_sums"]["test"] > 0
+assert summary.metrics["orbit_sums"].test > 0
 """
 
 

@@ -5,10 +5,8 @@ import re
 import pytest
 import torch
 
-from gigp.study.experiments import read_experiments
-from tests.conftest import DATA, ROOT
+from tests.conftest import ROOT
 from tests.programs import run_program
-from tests.study.synthetic import write_runs
 
 README = (ROOT / "README.md").read_text()
 
@@ -45,29 +43,3 @@ def test_commands_compose(line):
     done = run_program("train.py", *first, "--cfg", "job")
     assert done.returncode == 0, done.stderr
     assert "pool:" in done.stdout
-
-
-def test_figure_is_drawn(tmp_path, qm9):
-    """And those of a few records: the script as `make tables` calls it."""
-    cells = read_experiments()["rotmnist_pools"].cells("small")
-    write_runs(
-        tmp_path / "runs",
-        cells,
-        lambda cell, target: 5.0 + cell.seed + (cell.choices["pool"] == "gigp"),
-    )
-    done = run_program(
-        "scripts/make_figures.py",
-        "--data",
-        DATA,
-        "--results",
-        str(tmp_path),
-        "--out",
-        str(tmp_path),
-    )
-    assert done.returncode == 0, done.stderr
-    for name in ("cost_pools", "curves_pools", "effects_pools", "idea"):
-        assert name in done.stdout
-        assert (tmp_path / f"{name}.svg").read_text().startswith("<?xml")
-    drawn = (tmp_path / "idea.svg").read_text()
-    assert drawn.startswith("<?xml")
-    assert "its orbits under rotation" in drawn

@@ -42,7 +42,7 @@ def test_help_is_asked_for_anywhere():
         ),
         (["target=hommo"], "Did you mean homo"),
         (["pool.orbits=0"], "at least 1"),
-        (["experiment=qm9_pool"], "Did you mean qm9_pools?"),
+        (["experiment=qm9_output"], "Did you mean qm9_outputs?"),
         (["lr=fast"], "lr=fast: it must be a number."),
         (
             ["trainer.precision=8"],

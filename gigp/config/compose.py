@@ -1,7 +1,7 @@
 """Compose the configuration of `python train.py` from overrides."""
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +27,31 @@ def project_hydra() -> Any:
         return GlobalHydra.instance().hydra
 
 
-def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of `python train.py` with these overrides."""
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    """The configuration with Hydra's own section."""
     GlobalHydra.instance().hydra = project_hydra()
     try:
-        cfg = compose("config", list(overrides), return_hydra_config=True)
+        return compose("config", list(overrides), return_hydra_config=True)
     finally:
         GlobalHydra.instance().clear()
+
+
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of `python train.py` with these overrides."""
+    cfg = _compose(overrides)
     HydraConfig.instance().set_config(cfg.copy())  # which choices.* refer to
     with open_dict(cfg):
         del cfg["hydra"]
+        # now; later they would be those of the configuration that is composed next
+        cfg.choices = OmegaConf.to_container(cfg.choices, resolve=True)
     return cfg
 
 
-@lru_cache(maxsize=1)
-def composed(overrides: tuple[str, ...]) -> DictConfig:
-    """The same, kept for who asks next for the same; not to be changed."""
-    cfg = compose_config(overrides)
-    # now; later they would be those of another one
-    cfg.choices = OmegaConf.to_container(cfg.choices, resolve=True)
-    return cfg
+def sweep_of(
+    experiment: str,
+) -> tuple[dict[str, Any] | None, dict[str, str], dict[str, str]]:
+    """What an experiment says under `study`, the values of its sweep by key, and its choices."""
+    cfg = _compose([f"experiment={experiment}"])
+    study = OmegaConf.to_container(cfg.study) if cfg.study is not None else None
+    params = cfg.hydra.sweeper.params
+    return study, dict(params or {}), dict(cfg.hydra.runtime.choices)

@@ -3,18 +3,26 @@ target, its figures.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 import wandb
 
-from gigp.study.formatting import Table
+from gigp.study.tables.table import Table
 from gigp.training.loggers import is_online
+
+FIGURES = {
+    "qm9_backbone": ["backbone_curves"],
+    "qm9_outputs": ["forest"],
+    "qm9_features": ["forest"],
+    "qm9_ablation": ["orbits_number"],
+}
 
 
 def log_table(
     name: str,
-    tables: dict[str, Table],
+    tables: Mapping[str, Table],
     figures: Path,
     folder: Path,
     project: str = "gigp",
@@ -34,9 +42,7 @@ def log_table(
     Returns:
         Where it went: an address, or the folder of the offline run.
     """
-    own = {
-        key: tables[key] for key in (name, f"{name}_paired", f"{name}_verdicts") if key in tables
-    }
+    own = {key: tables[key] for key in (name, f"{name}_differences") if key in tables}
     run = wandb.init(
         mode="online" if is_online() else "offline",
         project=project,
@@ -60,31 +66,27 @@ def log_table(
 
 def plain(table: Table) -> pd.DataFrame:
     """Numbers of a table where it has them, else its text, with types that wandb takes."""
-    frame = (
-        table.shown
-        if table.numbers is None
-        else table.numbers.drop(columns="text", errors="ignore")
-    )
+    frame = table.shown if table.numbers is None else table.numbers
     text = frame.select_dtypes(exclude="number").columns
     return frame.astype(dict.fromkeys(text, "object")).where(frame.notna(), None)
 
 
 def charts(numbers: pd.DataFrame | None) -> dict[str, object]:
-    """A bar chart of the mean by pool for every target of every experiment."""
+    """A bar chart of the mean by pool for every target."""
     if numbers is None or numbers.empty:
         return {}
     found = {}
-    for (experiment, target, unit), cells in numbers.dropna(subset="mean").groupby(
-        ["experiment", "target", "unit"]
-    ):
-        bars = wandb.Table(dataframe=cells.groupby("pool", sort=False)["mean"].mean().reset_index())
-        found[f"{experiment}/{target}"] = wandb.plot.bar(
-            bars, "pool", "mean", title=f"{experiment}: {target}, {unit}"
-        )
+    for (target, unit), cells in numbers.dropna(subset="mean").groupby(["target", "unit"]):
+        bars = wandb.Table(dataframe=cells[["pool", "mean"]].reset_index(drop=True))
+        found[str(target)] = wandb.plot.bar(bars, "pool", "mean", title=f"{target}, {unit}")
     return found
 
 
 def drawings(name: str, figures: Path) -> dict[str, wandb.Html]:
     """The figures that belong to a table."""
-    paths = sorted(figures.glob(f"*_{name}.svg"))
-    return {f"figure/{path.stem}": wandb.Html(path.read_text(), inject=False) for path in paths}
+    paths = [figures / f"{stem}.svg" for stem in FIGURES.get(name, [])]
+    return {
+        f"figure/{path.stem}": wandb.Html(path.read_text(), inject=False)
+        for path in paths
+        if path.exists()
+    }

@@ -1,277 +1,203 @@
-"""The experiments in configs/experiment: the table that each belongs to, its cells, and what must
-run before it.
+"""The experiments in configs/experiment: the table that each belongs to, its runs, and what must
+run before them.
 
-The head of a file says, in comment lines,
+An experiment says what it is for under the key `study`:
 
-    # Table NAME: what the table shows          results/tables/NAME.md, .csv and .tex
-    # Headline: homo r2                         targets that stand in the README
-    # Needs: experiment=NAME pool=mean          whose runs this one's cells start from, seed by seed
-    # Also: seed=0,1 pool.membership=nearest    one more sweep beside that of hydra.sweeper.params
+    study:
+      table: NAME          results/tables/NAME.csv; several experiments may share one
+      title: TEXT          what it compares
+      headline: [TARGET]   targets whose differences are tested and drawn
+      needs: EXPERIMENT    whose runs this one's start from, seed by seed
+      tune: [KEY]          settings chosen by the validation loss, the same list for every pool
+      also: [{KEY: V1,V2}] further sweeps beside that of hydra.sweeper.params
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from functools import cache
 from itertools import product
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
-from gigp.config.compose import CONFIGS, composed
-from gigp.datasets.targets import TARGETS, parse_targets
+from gigp.config.compose import CONFIGS, sweep_of
+from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
-from gigp.training.name import run_name
+from gigp.training.name import further_overrides
+from gigp.training.record import Record
+
+NOT_IN_LABEL = ("pool_on", "dataset.run", "init_from", "freeze_backbone")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run that an experiment asks for.
+class Study:
+    """The key `study` of an experiment; see the head of this module."""
+
+    table: str
+    title: str
+    headline: tuple[str, ...] = ()
+    needs: str | None = None
+    tune: tuple[str, ...] = ()
+    also: tuple[dict[str, Any], ...] = ()
+
+
+class Cell(NamedTuple):
+    """One run that an experiment asks for, known without composing its configuration.
 
     Attributes:
-        experiment, overrides: as given to `train.py`.
-        name, seed: of the run's folder.
-        choices: dataset, group, pool, scale and experiment.
-        pool_on: what is pooled.
-        protocol: from scratch, fine-tuned, or frozen backbone.
-        targets: what its record will hold metrics of; empty where only the record of another run
-            can tell.
+        experiment: its name.
+        label: pool with its settings, as tables show it.
+        tuned: the values of the settings that validation chooses.
+        target: what it predicts, where the experiment sweeps over targets; else empty.
+        seed: its seed.
     """
 
     experiment: str
-    overrides: tuple[str, ...]
-    name: str
+    label: str
+    tuned: tuple[str, ...]
+    target: str
     seed: int
-    choices: dict[str, str]
-    pool_on: str
-    protocol: str
-    targets: tuple[str, ...]
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What its record is known by; Hydra's own sweeps write True where others write true."""
-        return self.name.lower(), self.seed
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A file of configs/experiment; see the head of this module. Its settings are what the file
-    says, as it says it.
+    """A file of configs/experiment that belongs to the study.
+
+    Attributes:
+        name: of the file.
+        study: what it says under that key.
+        pool, scale: chosen where its sweeps choose none.
+        sweeps: values by key.
     """
 
     name: str
-    table: str | None
-    title: str
-    headline: tuple[str, ...]
-    needs: tuple[tuple[str, ...], ...]
-    sweeps: tuple[dict[str, list[str]], ...] = field(repr=False)
-    settings: dict[str, Any] = field(repr=False)
+    study: Study
+    pool: str
+    scale: str
+    sweeps: tuple[dict[str, tuple[str, ...]], ...] = field(repr=False)
 
-    def cells(self, scale: str, further: Sequence[str] = ()) -> list[Cell]:
-        """Every run of the experiment, in the order of its sweeps, each once."""
-        start = (f"experiment={self.name}", f"scale={scale}", *further)
-        base = base_of(start) if further else self.base(scale)
-        before = [
-            o.removeprefix("experiment=")
-            for line in self.needs
-            for o in line
-            if o.startswith("experiment=")
-        ]
-        needed = (
-            read_experiment(CONFIGS / "experiment" / f"{before[0]}.yaml").base(scale)
-            if before
-            else None
-        )
-        cells: dict[tuple[str, int], Cell] = {}
-        for sweep in self.sweeps:
-            values = [[f"{key}={value}" for value in choices] for key, choices in sweep.items()]
-            for chosen in product(*values):
-                overrides = (*start, *chosen)
-                # then the rest follows from more than what is given
-                depends = base.name or "dataset" in sweep
-                cell = (base_of(overrides) if depends else base).cell(self.name, overrides)
-                if needed and not cell.targets:  # those of the run that it starts from
-                    cell = replace(
-                        cell, targets=metrics_of(str(needed.choices["dataset"]), needed.target)
-                    )
-                cells.setdefault((cell.name, cell.seed), cell)
-        return list(cells.values())
-
-    @property
-    def pool_options(self) -> dict[str, Any]:
-        """What the file itself sets of the pool, the same in all its cells."""
-        return self.settings.get("pool", {})
-
-    def base(self, scale: str) -> "Base":
-        """What its cells share. Composing takes a quarter of a second, so that is done for the data
-        set alone, once for all experiments on it, and what the file sets is laid over it; Hydra
-        merges experiments last, too.
+    def cells(self) -> dict[Cell, tuple[str, ...]]:
+        """Every run of the experiment with its overrides for `train.py`, in the order of its
+        sweeps.
         """
-        own = {
-            key: self.settings[key]
-            for key in ("name", "target", "pool_on", "seed")
-            if key in self.settings
-        }
-        if "${" in str(own):
-            return base_of((f"experiment={self.name}", f"scale={scale}"))
-        chosen = {
-            key.removeprefix("override /"): value
-            for choice in self.settings.get("defaults", [])
-            for key, value in choice.items()
-        }
-        dataset = [f"dataset={chosen['dataset']}"] if "dataset" in chosen else []
-        base = base_of((*dataset, f"scale={scale}"))
-        choices = (
-            base.choices
-            | {key: chosen[key] for key in base.choices if key in chosen}
-            | {"experiment": self.name}
-        )
-        started = (
-            self.settings["init_from"] is not None if "init_from" in self.settings else base.started
-        )
-        return replace(
-            base,
-            **own,
-            choices=choices,
-            started=started,
-            frozen=self.settings.get("freeze_backbone", base.frozen),
-        )
+        found: dict[Cell, tuple[str, ...]] = {}
+        for sweep in self.sweeps:
+            for values in product(*sweep.values()):
+                chosen = dict(zip(sweep, values, strict=True))
+                overrides = tuple(f"{key}={value}" for key, value in chosen.items())
+                own = further_overrides(list(overrides))
+                cell = Cell(
+                    self.name,
+                    label_of(chosen.get("pool", self.pool), own, self.study.tune),
+                    tuned_of(own, self.study.tune),
+                    chosen.get("target", ""),
+                    int(chosen.get("seed", 0)),
+                )
+                found.setdefault(cell, (f"experiment={self.name}", *overrides))
+        return found
+
+    def cell_of(self, record: Record) -> Cell:
+        """The cell that a record of this experiment fills; a run with other settings than the
+        experiment asks for has a cell of its own.
+        """
+        scale = str(record.choices["scale"])
+        other = [f"scale={scale}"] if scale != self.scale else []
+        label = label_of(str(record.choices["pool"]), [*record.overrides, *other], self.study.tune)
+        by_target = any("target" in sweep for sweep in self.sweeps)
+        target = next(iter(record.metrics)) if by_target else ""
+        tuned = tuned_of(record.overrides, self.study.tune)
+        return Cell(self.name, label, tuned, target, record.seed)
 
 
-@dataclass(frozen=True)
-class Base:
-    """What the cells of an experiment share, as far as it decides their names and places in
-    tables.
+def label_of(pool: str, overrides: Sequence[str], tune: Sequence[str] = ()) -> str:
+    """A pool with what sets its run apart, but for what validation chooses.
+
+    Args:
+        pool: choice of the pool.
+        overrides: see `gigp.training.name.further_overrides`.
+        tune: settings that validation chooses.
     """
+    pairs = [override.split("=", 1) for override in overrides]
+    shown = [
+        f"{key.removeprefix('pool.')}={value}"
+        for key, value in pairs
+        if key not in NOT_IN_LABEL and key not in tune
+    ]
+    return ", ".join([pool, *shown])
 
-    name: str | None
-    choices: dict[str, str | None]
-    target: Any
-    pool_on: str
-    seed: int
-    started: bool  # from another run
-    frozen: bool
 
-    def cell(self, experiment: str, overrides: tuple[str, ...]) -> Cell:
-        """The run with these overrides, none of which changes the data set."""
-        given = dict(override.split("=", 1) for override in overrides)
-        choices = {key: given.get(key, value) for key, value in self.choices.items()}
-        target = yaml.safe_load(given["target"]) if "target" in given else self.target
-        frozen = given.get("freeze_backbone", str(self.frozen)).lower() == "true"
-        protocol = protocol_of(
-            self.started or "init_from" in given, frozen or choices["dataset"] == "features"
-        )
-        name = run_name({"name": self.name, "choices": choices, "target": target}, list(overrides))
-        return Cell(
-            experiment,
-            overrides,
-            name,
-            int(given.get("seed", self.seed)),
-            choices,
-            given.get("pool_on", self.pool_on),
-            protocol,
-            metrics_of(choices["dataset"], target),
-        )
+def tuned_of(overrides: Sequence[str], tune: Sequence[str]) -> tuple[str, ...]:
+    """The overrides of settings that validation chooses."""
+    return tuple(override for override in overrides if override.split("=", 1)[0] in tune)
 
 
 @cache
-def base_of(overrides: tuple[str, ...]) -> Base:
-    """The configuration with these overrides."""
-    cfg = composed(overrides)
-    target = OmegaConf.to_object(cfg.target) if OmegaConf.is_config(cfg.target) else cfg.target
-    started = (
-        OmegaConf.is_missing(cfg, "init_from")
-        or OmegaConf.to_container(cfg)["init_from"] is not None
-    )
-    return Base(
-        cfg.get("name"),
-        dict(cfg.choices.items()),
-        target,
-        cfg.pool_on,
-        cfg.seed,
-        started,
-        cfg.freeze_backbone,
-    )
+def read_experiments() -> dict[str, Experiment]:
+    """All experiments of the study by name.
+
+    Raises:
+        InputError: what stands under `study` is not what this module's head says.
+    """
+    found = {}
+    for path in sorted((CONFIGS / "experiment").glob("*.yaml")):
+        experiment = read_experiment(path.stem)
+        if experiment is not None:
+            found[path.stem] = experiment
+    for experiment in found.values():
+        needs = experiment.study.needs
+        if needs is not None and needs not in found:
+            raise InputError(
+                f"configs/experiment/{experiment.name}.yaml needs {needs}, which is not an "
+                f"experiment of the study; choose from {', '.join(found)}."
+            )
+    return found
 
 
-def protocol_of(started: bool, frozen: bool) -> str:
-    """How a run was trained."""
-    return "frozen backbone" if frozen else "fine-tuned" if started else "from scratch"
+def read_experiment(name: str) -> Experiment | None:
+    """One experiment; None where it does not belong to the study.
+
+    Raises:
+        InputError: see `read_experiments`.
+    """
+    study, params, choices = sweep_of(name)
+    if study is None:
+        return None
+    known = [f.name for f in fields(Study)]
+    unknown = sorted(set(study) - set(known))
+    if unknown or not study.get("table") or not study.get("title"):
+        what = f"has {unknown[0]}" if unknown else "lacks table or title"
+        raise InputError(
+            f"configs/experiment/{name}.yaml: study {what}; it takes {', '.join(known)}, of which "
+            "table and title must be there."
+        )
+    lists = {
+        key: tuple(study[key]) for key in ("headline", "tune", "also") if study.get(key) is not None
+    }
+    spec = Study(**study | lists)
+    sweeps = [
+        {key: parse_choices(key, value) for key, value in sweep.items()}
+        for sweep in (params, *spec.also)
+    ]
+    return Experiment(name, spec, choices["pool"], choices["scale"], tuple(sweeps))
 
 
-def metrics_of(dataset: str, target: Any) -> tuple[str, ...]:
-    """Names of the metrics in the record of a run."""
-    if dataset == "qm9":
-        return tuple(t.name for t in parse_targets(target))
-    return {"rotmnist": ("error",), "orbits": (str(target),)}.get(dataset, ())
+def parse_choices(key: str, value: Any) -> tuple[str, ...]:
+    """The values of a sweep as Hydra reads them: `a,b`, `range(3)`, `choice(a,b)`, or one value."""
+    override = OverridesParser.create().parse_override(f"{key}={value}")
+    if override.is_sweep_override():
+        lower = {"True": "true", "False": "false"}
+        return tuple(lower.get(str(v), str(v)) for v in override.sweep_string_iterator())
+    return (override.get_value_element_as_str(),)
+
+
+def table_members(experiments: dict[str, Experiment]) -> dict[str, list[Experiment]]:
+    """The experiments of each table."""
+    tables: dict[str, list[Experiment]] = {}
+    for experiment in experiments.values():
+        tables.setdefault(experiment.study.table, []).append(experiment)
+    return tables
 
 
 def target_rank(target: str) -> int:
     """Place of a target in tables: as in the literature, then the others."""
     return list(TARGETS).index(target) if target in TARGETS else len(TARGETS)
-
-
-def read_experiments() -> dict[str, Experiment]:
-    """All experiments by name."""
-    return {
-        path.stem: read_experiment(path) for path in sorted((CONFIGS / "experiment").glob("*.yaml"))
-    }
-
-
-def read_experiment(path: Path) -> Experiment:
-    """One experiment from its file.
-
-    Raises:
-        InputError: a head line that says nothing.
-    """
-    text = path.read_text()
-    params = settings = yaml.safe_load(text) or {}
-    for key in ("hydra", "sweeper", "params"):
-        params = params.get(key) or {}
-    heads = {
-        key: re.findall(rf"^# {key}:(.*)$", text, re.MULTILINE)
-        for key in ("Headline", "Needs", "Also")
-    }
-    empty = [key for key, lines in heads.items() for line in lines if not line.strip()]
-    if empty:
-        raise InputError(f"{path}: the line '# {empty[0]}:' says nothing.")
-    table = re.search(
-        r"^# Table (\w+):\s*(.*(?:\n# (?!python |[A-Z]\w+: ).*)*)", text, re.MULTILINE
-    )
-    also = [dict(override.split("=", 1) for override in line.split()) for line in heads["Also"]]
-    sweeps = [
-        {key: parse_choices(key, value) for key, value in sweep.items()}
-        for sweep in [params, *also]
-        if sweep
-    ]
-    return Experiment(
-        name=path.stem,
-        table=table[1] if table else None,
-        title=table[2].replace("\n#", "") if table else "",
-        headline=tuple(" ".join(heads["Headline"]).replace(",", " ").split()),
-        needs=tuple(tuple(line.split()) for line in heads["Needs"]),
-        sweeps=tuple(sweeps),
-        settings=settings,
-    )
-
-
-def parse_choices(key: str, value: Any) -> list[str]:
-    """The values of a sweep as Hydra reads them: `a,b`, `range(3)`, `choice(a,b)`, or one value."""
-    override = OverridesParser.create().parse_override(f"{key}={value}")
-    if override.is_sweep_override():
-        return [
-            {"True": "true", "False": "false"}.get(v, v) for v in override.sweep_string_iterator()
-        ]
-    return [override.get_value_element_as_str()]
-
-
-def table_members(experiments: dict[str, Experiment]) -> dict[str, list[str]]:
-    """Names of the experiments that belong to each table."""
-    tables: dict[str, list[str]] = {}
-    for experiment in experiments.values():
-        if experiment.table:
-            tables.setdefault(experiment.table, []).append(experiment.name)
-    return tables

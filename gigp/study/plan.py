@@ -1,135 +1,174 @@
-"""What must run so that tables have what they ask for: missing cells, after the runs that they
-start from.
-"""
+"""What must run so that tables have what they ask for, in which order, and how long it may take."""
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from statistics import mean
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gigp.config.compose import compose_config
-from gigp.errors import InputError
 from gigp.study.experiments import Cell, Experiment
-from gigp.training.folder import RunFolder
-from gigp.training.name import further_overrides
-
-Key = tuple[str, int]
+from gigp.training.record import Record
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run to do, and the one that must have succeeded before; None where that one is there
-    already.
+    """A run to do.
+
+    Attributes:
+        cell: what it fills.
+        overrides: for `train.py`.
+        needs: cell whose run must be finished before, where that is not so yet.
     """
 
     cell: Cell
-    after: Key | None = None
+    overrides: tuple[str, ...]
+    needs: Cell | None = None
 
 
-def recorded(runs: Path) -> set[Key]:
-    """Names and seeds of finished runs, also of those that a clone brings without checkpoints."""
-    folders = (path.parent for path in runs.glob("*/seed*/summary.json"))
+def recorded(records: Iterable[Record], experiments: Mapping[str, Experiment]) -> set[Cell]:
+    """Cells that have a record."""
     return {
-        (folder.parent.name.lower(), int(folder.name.removeprefix("seed"))) for folder in folders
+        experiments[name].cell_of(record)
+        for record in records
+        if (name := str(record.choices.get("experiment"))) in experiments
     }
 
 
 def plan(
-    cells: Iterable[Cell],
-    experiments: dict[str, Experiment],
-    runs: Path,
+    wanted: Mapping[Cell, tuple[str, ...]],
+    experiments: Mapping[str, Experiment],
+    done: set[Cell],
+    root: Path,
     further: Sequence[str] = (),
 ) -> list[Job]:
-    """Jobs for the cells without a record, and before them those whose checkpoints they need and
-    are not here.
+    """Jobs for the cells that are not done, each after the run that it starts from.
 
-    Raises:
-        InputError: a cell starts from a run that no experiment makes which it says it needs.
+    Args:
+        wanted: cells with their overrides.
+        experiments: of the study.
+        done: cells that have a record.
+        root: folder in which runs start.
+        further: overrides of every run.
     """
-    have, jobs = recorded(runs), {}
-    for cell in cells:
-        if cell.key in have or cell.key in jobs:
+    jobs: dict[Cell, Job] = {}
+    for cell, overrides in wanted.items():
+        if cell in done:
             continue
-        needed = needed_cell(cell, experiments, runs, further)
-        if needed is not None and needed.key not in jobs:
-            jobs[needed.key] = Job(needed)
-        jobs[cell.key] = Job(cell, needed.key if needed else None)
-    return list(jobs.values())
+        needs = experiments[cell.experiment].study.needs
+        needed = _needed(cell, needs, experiments, root, further) if needs else None
+        if needed is not None:
+            before = experiments[needed.experiment].cells()[needed]
+            jobs.setdefault(needed, Job(needed, (*before, *further)))
+        jobs[cell] = Job(cell, (*overrides, *further), needed)
+    graph = {cell: [job.needs] if job.needs else [] for cell, job in jobs.items()}
+    return [jobs[cell] for cell in TopologicalSorter(graph).static_order()]
 
 
-def needed_cell(
-    cell: Cell, experiments: dict[str, Experiment], runs: Path, further: Sequence[str] = ()
+def _needed(
+    cell: Cell,
+    needs: str,
+    experiments: Mapping[str, Experiment],
+    root: Path,
+    further: Sequence[str],
 ) -> Cell | None:
-    """The cell whose checkpoint a cell starts from, if that checkpoint is not here.
-
-    Of further overrides the run before takes those that are no part of its name: where records go,
-    how they are logged.
-    """
-    needs = experiments[cell.experiment].needs
-    if not needs:
+    """The cell of the same seed whose checkpoint a cell starts from, if that is not here."""
+    start = _start(cell.experiment, cell.seed, tuple(further))
+    if start is not None and (root / start / "checkpoints" / "done").exists():
         return None
-    own = [o for o in cell.overrides if o.split("=")[0] in ("dataset.run", "init_from")]
-    start = Path(started_from(cell.experiment, cell.choices["scale"] or "", cell.seed, tuple(own)))
-    name, seed = start.parent.name, int(start.name.removeprefix("seed"))
-    if RunFolder(runs, name, seed).best.exists():
-        return None
-    passed = [override for override in further if not further_overrides([override])]
-    for line in needs:
-        source = dict(override.split("=", 1) for override in line)["experiment"]
-        for candidate in experiments[source].cells(str(cell.choices["scale"]), passed):
-            if candidate.key == (name.lower(), seed):
-                return candidate
-    raise InputError(
-        f"{cell.experiment} starts from {start}, which is no run of "
-        f"{' or '.join(map(' '.join, needs))}."
-    )
+    return next(c for c in experiments[needs].cells() if c.seed == cell.seed)
 
 
 @cache
-def started_from(experiment: str, scale: str, seed: int, overrides: tuple[str, ...]) -> str:
+def _start(experiment: str, seed: int, further: tuple[str, ...]) -> str | None:
     """Folder of the run that the cells of an experiment with this seed start from."""
-    cfg = compose_config([f"experiment={experiment}", f"scale={scale}", f"seed={seed}", *overrides])
-    return str(cfg.dataset.run if OmegaConf.select(cfg, "dataset.run") else cfg.init_from)
+    return start_of(compose_config([f"experiment={experiment}", f"seed={seed}", *further]))
 
 
-def run_jobs(jobs: list[Job], workers: int, start: Callable[[Cell], Any]) -> dict[Key, str]:
+def start_of(cfg: DictConfig) -> str | None:
+    """Folder of the run that a configuration starts from."""
+    for node in (cfg.dataset, cfg):
+        for key in ("run", "init_from"):
+            if key in node and not OmegaConf.is_missing(node, key) and node[key]:
+                return str(node[key])
+    return None
+
+
+class Clock:
+    """Seconds that runs take, by experiment, from those that are recorded or have ended here."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.seconds: dict[str, list[float]] = {}
+        for record in records:
+            self.add(str(record.choices.get("experiment")), record.seconds)
+
+    def add(self, experiment: str, seconds: float) -> None:
+        """Note how long a run took."""
+        self.seconds.setdefault(experiment, []).append(seconds)
+
+    def left(self, jobs: Sequence[Job], workers: int) -> str:
+        """How long these jobs take, in words, as far as that is known."""
+        known = [job for job in jobs if job.cell.experiment in self.seconds]
+        total = sum(mean(self.seconds[job.cell.experiment]) for job in known) / workers
+        hours = f"about {total / 3600:.1f} hours" if total >= 360 else f"about {total / 60:.0f} min"
+        unknown = len(jobs) - len(known)
+        rest = f", and {unknown} runs of an experiment that was not timed yet" if unknown else ""
+        return f"{hours} left{rest}" if known or not jobs else f"time left unknown{rest}"
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    workers: int,
+    start: Callable[[Job], str],
+    clock: Clock,
+    report: Callable[[str], None] = print,
+) -> dict[Cell, str]:
     """Do all jobs, several at a time, each after what it needs; one that fails does not stop the
     others.
 
     Args:
-        jobs: what to do, what is needed before what needs it.
+        jobs: what to do.
         workers: how many at a time.
         start: does one and returns what went wrong, empty if nothing.
+        clock: of the time left.
+        report: is told the time left after every job.
 
     Returns:
         What went wrong, for the jobs that failed or could not start.
     """
-    waiting, failed = list(jobs), {}
-    running: dict[Future, Job] = {}
+    by_cell = {job.cell: job for job in jobs}
+    graph = TopologicalSorter({job.cell: [job.needs] if job.needs else [] for job in jobs})
+    graph.prepare()
+    waiting, failed = dict(by_cell), {}
+    running: dict[Future, tuple[Cell, float]] = {}
+    ready: list[Cell] = []
     with ThreadPoolExecutor(workers) as pool:
         try:
-            while waiting or running:
-                for job in [job for job in waiting if job.after in failed]:
-                    failed[job.cell.key] = (
-                        f"what it starts from failed: {job.after[0]}, seed {job.after[1]}"
-                    )
-                    waiting.remove(job)
-                pending = {job.cell.key for job in waiting} | {
-                    job.cell.key for job in running.values()
-                }
-                for job in [job for job in waiting if job.after not in pending][
-                    : workers - len(running)
-                ]:
-                    running[pool.submit(start, job.cell)] = job
-                    waiting.remove(job)
+            while graph.is_active():
+                ready += graph.get_ready()
+                for cell in [cell for cell in ready if by_cell[cell].needs in failed]:
+                    failed[cell] = f"what it starts from failed: {by_cell[cell].needs}"
+                    ready.remove(cell)
+                    del waiting[cell]
+                    graph.done(cell)
+                while ready and len(running) < workers:
+                    cell = ready.pop(0)
+                    running[pool.submit(start, by_cell[cell])] = cell, time.perf_counter()
                 for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-                    job = running.pop(future)
+                    cell, began = running.pop(future)
+                    del waiting[cell]
                     if problem := future.result():
-                        failed[job.cell.key] = problem
+                        failed[cell] = problem
+                    else:
+                        clock.add(cell.experiment, time.perf_counter() - began)
+                    graph.done(cell)
+                    if waiting:
+                        report(f"{len(waiting)} runs, {clock.left([*waiting.values()], workers)}")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -1,177 +1,169 @@
-"""Every generated text: tables, the block of the README, and the report, whose numbers come from
-the tables alone.
-
-A template holds lines `<!-- table: NAME -->`, which a table follows in the report, and places
-`{{NAME | word | ...}}`: the cell of that table whose row holds all the words, which becomes its
-text and unit with a link to the table; a word may name its column, as pool=mean. In tables that are
-text alone (verdicts, headline) the last word is the column.
+"""Every generated file: tables, results/README.md, the block of README.md, whose numbers come from
+the records alone.
 """
 
 import json
-import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from gigp.errors import InputError
+from gigp.study.baselines import baseline_errors
 from gigp.study.experiments import Experiment, read_experiments, table_members
-from gigp.study.findings import convergence_table, headline_table, verdict_table
-from gigp.study.formatting import Table, fill
-from gigp.study.paper import paper_table
-from gigp.study.published import published_table, read_published
-from gigp.study.runs import NO_EXPERIMENT, read_records, with_missing
+from gigp.study.records import read_all_samples, read_experiment_records, samples_path
 from gigp.study.speed import speed_report
-from gigp.study.studies import study_tables
-from gigp.study.tables import comparisons, paired_table, results, results_table
+from gigp.study.tables.claims import claims_table
+from gigp.study.tables.differences import differences, differences_table
+from gigp.study.tables.published import Published, published_row, read_published
+from gigp.study.tables.results import Baselines, Entry, entries_of, results_table
+from gigp.study.tables.table import Table, fill
+from gigp.training.record import Record
 
 START, END = "<!-- results: make_tables.py -->", "<!-- end of results -->"
 REPORTS = {
-    "docs/report/results.md": "results/README.md",
-    "docs/report/paper_scale.md": "results/paper_scale.md",
+    "results.md.j2": "results/README.md",
 }
+MAIN = ("homo", "mu", "alpha", "U0", "r2")  # columns of the main table
+CONTEXT = "backbone before"
 
 
-def make(root: Path) -> dict[Path, str]:
-    """Every generated file below a root that holds README.md, docs and results, with its text."""
+@dataclass(frozen=True)
+class Evidence:
+    """All records of the study, and the numbers that stand beside them.
+
+    Attributes:
+        records: by experiment.
+        baselines: by least squares on QM9.
+        published: figures of others.
+        folder: results/records.
+    """
+
+    records: Mapping[str, list[Record]]
+    baselines: Baselines
+    published: Published
+    folder: Path
+
+    def entries(self, experiment: Experiment) -> list[Entry]:
+        """The rows of an experiment."""
+        return entries_of(experiment, self.records.get(experiment.name, []))
+
+
+def read_evidence(root: Path, data: Path, baselines: Baselines | None = None) -> Evidence:
+    """The evidence below a root that holds results.
+
+    Args:
+        root: of the checkout.
+        data: folder of the data sets, from which the baselines are computed.
+        baselines: in their place.
+    """
+    folder = root / "results" / "records"
+    records = {path.stem: read_experiment_records(path) for path in sorted(folder.glob("*.jsonl"))}
+    fits = baseline_errors(data) if baselines is None else baselines
+    return Evidence(records, fits, read_published(root / "results" / "published.yaml"), folder)
+
+
+def make_tables(evidence: Evidence) -> dict[str, Table]:
+    """All tables by name: results and differences of every table, and the claims."""
     experiments = read_experiments()
-    records = read_records(root / "results" / "runs", experiments)
-    tables = make_tables(root, records, experiments)
-    files = {
-        root / "results" / "tables" / f"{table.name}.{ending}": text
-        for table in tables.values()
-        for ending, text in table.files().items()
-    }
+    tables: dict[str, Table] = {}
+    pairs: dict[str, pd.DataFrame] = {}
+    rows: dict[str, list[Entry]] = {}
+    for name, members in table_members(experiments).items():
+        rows[name] = [entry for member in members for entry in evidence.entries(member)]
+        on_qm9 = name.startswith("qm9")
+        context = _context(rows[name], members, evidence, experiments)
+        title = members[-1].study.title
+        fits = evidence.baselines if on_qm9 else {}
+        tables[name] = results_table(name, title, rows[name], fits, context)
+        samples = {}
+        for source in {entry.experiment for entry in (*context, *rows[name])}:
+            samples |= read_all_samples(samples_path(evidence.folder, source))
+        pairs[name] = differences([*context, *rows[name]], samples, members[-1].study.headline)
+        if len(pairs[name]):
+            tables[f"{name}_differences"] = differences_table(name, pairs[name])
+    beaten = {name: beaten_targets(rows[name], evidence.baselines) for name in rows}
+    tables["claims"] = claims_table(rows["orbits"], pairs, beaten)
+    tables["main"] = main_table(rows, evidence, experiments)
+    return tables
+
+
+def _context(
+    rows: list[Entry],
+    members: list[Experiment],
+    evidence: Evidence,
+    experiments: Mapping[str, Experiment],
+) -> list[Entry]:
+    """The networks that the experiments of a table start from, as rows of it.
+
+    Where the table has no other mean pooling, such a network is the row of mean pooling: on frozen
+    outputs mean pooling has nothing to train.
+    """
+    has_mean = any(entry.label == "mean" for entry in rows)
+    names = dict.fromkeys(member.study.needs for member in members if member.study.needs)
+    found = []
+    for name in names:
+        for entry in evidence.entries(experiments[name]):
+            found.append(replace(entry, label=CONTEXT if has_mean else entry.label))
+    return found
+
+
+def beaten_targets(entries: list[Entry], baselines: Baselines) -> set[str]:
+    """Targets on which GIGP has a lower error than every baseline."""
+    ours = [entry for entry in entries if entry.label == "gigp"]
+    found = set()
+    for entry in ours:
+        for target in entry.runs:
+            best = min((fit[target] for fit in baselines.values() if target in fit), default=None)
+            if best is not None and entry.spread_of(target).mean < best:
+                found.add(target)
+    return found
+
+
+def main_table(
+    rows: Mapping[str, list[Entry]], evidence: Evidence, experiments: Mapping[str, Experiment]
+) -> Table:
+    """The table of the front page: protocol P on the primary targets and r2, baselines first."""
+    name = "qm9_outputs"
+    context = _context(rows[name], [experiments[name]], evidence, experiments)
+    table = results_table(
+        "main", experiments[name].study.title, rows[name], evidence.baselines, context, MAIN
+    )
+    published = published_row(evidence.published, "qm9", "T(3)", list(table.shown.columns)[1:])
+    shown = pd.concat([table.shown, pd.DataFrame([published])], ignore_index=True)
+    return Table("main", table.notes, shown, table.numbers)
+
+
+def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Path, str]:
+    """Every generated file below a root that holds README.md, docs and results, with its text."""
+    results = root / "results"
+    files = {results / "tables" / f"{table.name}.csv": table.csv() for table in tables.values()}
     readme = root / "README.md"
-    files[readme] = fill(readme.read_text(), START, END, tables["headline"].markdown(), "README.md")
+    block = tables["claims"].markdown()
+    files[readme] = fill(readme.read_text(), START, END, block, "README.md")
+    environment = Environment(
+        loader=FileSystemLoader(root / "docs" / "report"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     for template, report in REPORTS.items():
-        text = fill_template((root / template).read_text(), tables, template)
-        files[root / report] = drop_missing_figures(text, (root / report).parent)
-    measured = [
-        json.loads(path.read_text())
-        for path in sorted((root / "results" / "benchmarks").glob("*.json"))
-    ]
+        files[root / report] = environment.get_template(template).render(
+            tables=tables,
+            counts={name: len(records) for name, records in evidence.records.items()},
+            figures={path.stem for path in (results / "figures").glob("*.svg")},
+        )
+    measured = [json.loads(p.read_text()) for p in sorted((results / "benchmarks").glob("*.json"))]
     if measured:
-        files[root / "results" / "tables" / "speed.md"] = "\n".join(map(speed_report, measured))
+        files[results / "tables" / "speed.md"] = "\n".join(map(speed_report, measured))
     return files
 
 
-def make_tables(
-    root: Path, records: pd.DataFrame, experiments: dict[str, Experiment]
-) -> dict[str, Table]:
-    """All tables by name: two for each family of experiments, and what is made of all of them."""
-    folder = root / "results"
-    published, benchmark = (
-        read_published(folder / "published.yaml"),
-        folder / "benchmarks" / "cpu.json",
-    )
-    tables, numbers = [], []
-    for name, members in families(records, experiments).items():
-        mine = family(records, members, experiments)
-        cells, pairs = results(mine, published), comparisons(mine)
-        tables.append(results_table(name, cells, experiments, published))
-        if len(pairs):
-            tables += [paired_table(name, pairs, experiments), verdict_table(name, pairs, mine)]
-        numbers.append(cells)
-    cells = pd.concat(numbers) if numbers else results(records, published)
-    tables += [
-        headline_table(records, cells, experiments),
-        convergence_table(folder / "runs", experiments),
-        published_table(published),
-        paper_table(
-            root, records, json.loads(benchmark.read_text()) if benchmark.exists() else None
-        ),
-        *study_tables(folder / "studies"),
-    ]
-    return {table.name: table for table in tables}
-
-
-def stale_files(root: Path, wanted: dict[Path, str]) -> list[Path]:
+def stale_files(root: Path, wanted: Mapping[Path, str]) -> list[Path]:
     """Files that differ from what they should hold, are not there, or should not be there."""
     differ = [
         path for path, text in wanted.items() if not path.exists() or path.read_text() != text
     ]
     return differ + sorted(set((root / "results" / "tables").glob("*.*")) - wanted.keys())
-
-
-def families(records: pd.DataFrame, experiments: dict[str, Experiment]) -> dict[str, list[str]]:
-    """Experiments by the table they stand in; one that names none, or has no file here, has a table
-    of its own.
-    """
-    found = table_members(experiments)
-    for name in dict.fromkeys(records["experiment"]):
-        if name not in experiments or not experiments[name].table:
-            found.setdefault("single_runs" if name == NO_EXPERIMENT else name, []).append(name)
-    return found
-
-
-def family(
-    records: pd.DataFrame, members: list[str], experiments: dict[str, Experiment]
-) -> pd.DataFrame:
-    """Records of some experiments, and what they lack at scale=small and at every scale that was
-    begun.
-    """
-    mine = records[records["experiment"].isin(members)]
-    cells = []
-    for experiment in (
-        experiments[m] for m in members if m in experiments and experiments[m].sweeps
-    ):
-        begun = set(mine.loc[mine["experiment"] == experiment.name, "scale"])
-        for scale in ["small", *sorted(begun - {"small"})]:
-            cells += experiment.cells(scale)
-    return with_missing(mine, cells, experiments)
-
-
-def fill_template(template: str, tables: dict[str, Table], where: str) -> str:
-    """The report that a template makes with these tables.
-
-    Raises:
-        InputError: a table, or a cell of one, that is not there, or words that fit several cells.
-    """
-
-    def block(match: re.Match) -> str:
-        name = match[1]
-        if name not in tables:
-            raise InputError(
-                f"{where} asks for the table {name}; there are {', '.join(sorted(tables))}."
-            )
-        return f"<!-- table: {name} -->\n{tables[name].markdown()}<!-- end of table -->"
-
-    def place(match: re.Match) -> str:
-        name, *words = [word.strip() for word in match[1].split("|")]
-        if name not in tables:
-            raise InputError(
-                f"{where} cites the table {name}; there are {', '.join(sorted(tables))}."
-            )
-        return f"[{cite(tables[name], words, where)}](tables/{name}.md)"
-
-    filled = re.sub(r"^<!-- table: (\w+) -->$", block, template, flags=re.MULTILINE)
-    return re.sub(r"\{\{(.*?)\}\}", place, filled)
-
-
-def drop_missing_figures(text: str, folder: Path) -> str:
-    """The text without the lines that show a figure which was not drawn."""
-
-    def line(match: re.Match) -> str:
-        return match[0] if (folder / match[1]).exists() else ""
-
-    return re.sub(r"^!\[[^]]*\]\(([^)]+)\)\n\n", line, text, flags=re.MULTILINE)
-
-
-def cite(table: Table, words: list[str], where: str) -> str:
-    """Text and unit of the one cell that words single out."""
-    frame, column = table.shown, words[-1]
-    if table.numbers is not None and "text" in table.numbers:
-        frame, column = table.numbers, "text"
-    else:
-        words = words[:-1]
-    cells = [
-        {*map(str, row.values()), *(f"{k}={v}" for k, v in row.items())}
-        for row in frame.to_dict("records")
-    ]
-    rows = frame[[set(words) <= found for found in cells]]
-    if column not in frame or len(rows) != 1:
-        cited = " | ".join([table.name, *words])
-        raise InputError(f"{where}: {{{{{cited}}}}} fits {len(rows)} cells; it must fit one.")
-    row = rows.iloc[0]
-    with_unit = column == "text" and row[column] != "missing" and row["unit"] != "1"
-    return f"{row[column]} {row['unit']}" if with_unit else str(row[column])

@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from gigp.study.formatting import to_markdown
-from gigp.study.runs import MISSING
+from gigp.study.tables.table import to_markdown
+
+MISSING = "missing"
 
 
 def speed_report(record: dict[str, Any]) -> str:

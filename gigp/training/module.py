@@ -161,7 +161,7 @@ class LitModule(L.LightningModule):
         """Update loss and metric of a part; outputs and targets of this process's samples."""
         cloud, target = shard_batch(batch)
         if not len(target):
-            return torch.empty(0, self.model.head.out_features, device=target.device), target
+            return torch.empty(0, self.model.out_channels, device=target.device), target
         output = self.model(cloud)
         self.losses[part].update(self.loss(output, target), len(target))
         self.metrics[part].update(self.denormalize(output), target)

@@ -22,8 +22,8 @@ def _data(qm9, digits):
 
 @pytest.fixture(scope="module")
 def starts(tmp_path_factory):
-    """Folders of finished runs with mean pooling by target, for what starts from one; each is made
-    once.
+    """Folders of finished runs with mean pooling by target (`error`: on digits), for what starts
+    from one; each is made once.
     """
     return {"results": tmp_path_factory.mktemp("starts")}
 
@@ -33,7 +33,8 @@ def start(configure, starts):
     def folder(target: str) -> str:
         if target not in starts:
             where = [f"name={target}", f"results_dir={starts['results']}"]
-            run(configure("pool=mean", f"target={target}", *ONE_STEP, *where))
+            what = ["dataset=rotmnist"] if target == "error" else [f"target={target}"]
+            run(configure("pool=mean", *what, *ONE_STEP, *where))
             starts[target] = f"{starts['results']}/{target}/seed0"
         return starts[target]
 
@@ -83,15 +84,15 @@ def test_pools_that_widen_need_the_head_after_them(configure, pool):
 
 
 @pytest.mark.parametrize("experiment", names("experiment"))
-def test_every_experiment_takes_a_step(configure, experiment, start):
+def test_every_experiment_takes_a_step(configure, experiment, start, tmp_path):
     of, text = [], (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
-    for key in ("init_from", "dataset.run"):  # of a run that has to be there
-        sign = "/dataset: features" if key == "dataset.run" else "freeze_backbone: true"
-        if f"\n{key}: " in text or sign in text:
-            of = [f"{key}={start('all' if 'target: all' in text else 'homo')}"]
-    if "\ninit_from: " in text:
+    if "freeze_backbone: true" in text:
         # of the debug scale, as the run that it starts from has it
-        of += ["backbone.width=16", "backbone.blocks=2"]
+        of = [f"init_from={start('homo')}", "backbone.width=16", "backbone.blocks=2"]
+    elif "  run: ${results_dir}/rotmnist" in text:
+        of = [f"dataset.run={start('error')}", f"dataset.cache={tmp_path}"]
+    elif "  run: ${results_dir}" in text:
+        of = [f"dataset.run={start('all')}", f"dataset.cache={tmp_path}"]
     assert run(configure(f"experiment={experiment}", *of, *ONE_STEP, "name=it")).steps >= 1
 
 

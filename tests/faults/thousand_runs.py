@@ -49,7 +49,6 @@ else the machine was doing; they include the start of Python and imports.
 | times that a folder was busy and left to the other process | {busy:,} |
 | another process goes through all {num:,} runs when they are finished | {skip:.1f} s |
 | `python train.py -m`, for each further run that is finished | {sweep:.2f} s |
-| tables over {tabled:,} records (`scripts/make_tables.py`) | {tables:.1f} s |
 """
 
 
@@ -242,10 +241,6 @@ def study(root: Path, num: int, workers: int, kills: int) -> dict[str, object]:
         list((root / "results" / "runs").glob("*/seed*/summary.json")),
     )
     whole = [path for path in found if is_whole(path)]
-    for name in ("docs", "results/studies"):
-        shutil.copytree(ROOT / name, root / name)
-    for name in ("README.md", "results/published.yaml"):
-        shutil.copy(ROOT / name, root / name)
     real = [
         part
         for part in overrides("homo", "gigp", 0, root)
@@ -266,8 +261,6 @@ def study(root: Path, num: int, workers: int, kills: int) -> dict[str, object]:
         **counts,
         "sweep": (all_real - one) / (trained - 1),
         "skip": seconds([__file__, "--skip", str(root), "--num", str(num)]),
-        "tabled": len(found) - trained,
-        "tables": seconds(["scripts/make_tables.py", "--root", str(root)]),
     }
 
 

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 
 @pytest.fixture
-def committed(tmp_path) -> Path:
+def committed(tmp_path: Path) -> Path:
     """What is committed of README, docs and results, as it lies in the work tree."""
     names = ["README.md", "docs", "results"]
     done = subprocess.run(
@@ -23,7 +23,7 @@ def committed(tmp_path) -> Path:
 
 
 @pytest.fixture
-def blank(committed) -> Path:
-    """The same without any records of runs."""
-    shutil.rmtree(committed / "results" / "runs")
+def blank(committed: Path) -> Path:
+    """The same without any records."""
+    shutil.rmtree(committed / "results" / "records")
     return committed

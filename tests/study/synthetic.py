@@ -1,74 +1,85 @@
-"""Records as runs of the experiments would leave them, with results that the caller decides."""
+"""Evidence as runs of the experiments would leave it, with results that the caller decides."""
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from gigp.study.experiments import Cell
-from gigp.study.runs import pairs, pool_defaults, symmetry_of, unit_of
+import numpy as np
+
+from gigp.datasets.targets import TARGETS
+from gigp.study.experiments import Cell, Experiment
+from gigp.study.records import key_of, samples_path, write_all_samples, write_records
 from gigp.training.name import further_overrides
+from gigp.training.record import Metric, Record
+from tests.records import example_record
 
-EPOCHS = 20
+EPOCHS = 5
+NUM = 200  # test samples
+Value = Callable[[Cell, str], float]
 
 
-def write_run(runs: Path, cell: Cell, value: Callable[[Cell, str], float], **changes) -> Path:
-    """The record and the history of one run, with `value(cell, target)` as the test result."""
-    units = {t: unit_of(t)["unit"] for t in cell.targets}
-    dataset = cell.choices["dataset"]
-    targets = {t: {"unit": u, "kind": unit_of(t)["kind"]} for t, u in units.items() if t != "error"}
+def record_of(experiment: Experiment, cell: Cell, overrides: Iterable[str], value: Value) -> Record:
+    """The record of one run, with `value(cell, target)` as the test result."""
+    dataset = experiment.name.partition("_")[0]
+    names = {"qm9": list(TARGETS), "rotmnist": ["error"], "orbits": [cell.target]}[dataset]
+    own = further_overrides([o for o in overrides if not o.startswith("experiment=")])
     data = {
         "dataset": dataset,
-        "source": "synthetic",
         "split": "seeded draw",
         "split_hash": "0" * 12,
-        "sizes": {"train": 1000, "val": 100, "test": 100},
-        "targets": targets,
+        "sizes": {"train": 1000, "val": 100, "test": NUM},
+        "targets": {},
     }
-    if dataset == "features":
-        data |= {
-            "dataset": "qm9",
-            "features_of": {"run": f"backbone/seed{cell.seed}", "backbone": "T(3)"},
-        }
     if dataset == "orbits":
         data["limit"] = {"mean and sum": 3.25}
-    gigp = cell.choices["pool"] == "gigp"
-    learned = (
-        {"center": [0.0, 1.0, 2.0], "weight": [1.0, 0.5, 0.2], "response": [0.9, 0.6, 0.1]}
-        if gigp
-        else {}
+    choices = {"dataset": dataset, "group": "T3", "pool": cell.label.partition(",")[0]}
+    return example_record(
+        name="_".join([experiment.name, cell.target, cell.label, *cell.tuned]),
+        seed=cell.seed,
+        overrides=own,
+        choices=choices | {"scale": experiment.scale, "experiment": experiment.name},
+        metrics={n: _metric(n, value(cell, n)) for n in names},
+        val_loss=float(np.mean([value(cell, n) for n in names])),
+        data=data,
+        epochs=EPOCHS,
+        curve={"epoch": list(range(EPOCHS)), **{f"val/{n}": [1.0] * EPOCHS for n in names}},
     )
-    record = {
-        "name": cell.name,
-        "seed": cell.seed,
-        "choices": cell.choices,
-        "metrics": {
-            t: {"unit": u, "test": value(cell, t), "val": value(cell, t)} for t, u in units.items()
-        },
-        "best_epoch": EPOCHS - 1,
-        "data": data,
-        "pool_group": None,
-        "backbone_group": symmetry_of(cell.choices["group"], pairs(cell.overrides).get("backbone")),
-        "pool": {k: v for k, v in pool_defaults(cell.choices["pool"]).items() if k != "_target_"},
-        "learned": learned,
-        "pool_on": cell.pool_on,
-        "init_from": None if cell.protocol == "from scratch" else "backbone/seed0",
-        "frozen_backbone": cell.protocol == "frozen backbone",
-        "epochs": EPOCHS,
-        "seconds": 120.0,
-        "cpu_minutes": 3.0,
-        "overrides": further_overrides(list(cell.overrides)),
-    } | changes
-    folder = runs / cell.name / f"seed{cell.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.json").write_text(json.dumps(record))
-    losses = "".join(f"{epoch},{1 / (epoch + 1)},{1 / (epoch + 1)}\n" for epoch in range(EPOCHS))
-    (folder / "metrics.csv").write_text("epoch,train/loss,val/loss\n" + losses)
-    return folder
 
 
-def write_runs(
-    runs: Path, cells: Iterable[Cell], value: Callable[[Cell, str], float], **changes
-) -> None:
-    """The records of many runs."""
-    for cell in cells:
-        write_run(runs, cell, value, **changes)
+def _metric(name: str, value: float) -> Metric:
+    known = TARGETS.get(name)
+    unit = known.unit if known else "%" if name == "error" else "1"
+    kind = known.kind if known else "classification" if name == "error" else "intensive"
+    return Metric(unit=unit, kind=kind, test=value, val=value)
+
+
+def samples_of(record: Record) -> dict[str, np.ndarray]:
+    """Test samples whose mean absolute error, or error rate, is that of the record; the same
+    samples are hard for all runs.
+    """
+    if "error" in record.metrics:
+        wrong = np.arange(NUM) < round(record.metrics["error"].test * NUM / 100)
+        return {"predicted": wrong.astype(np.uint8), "label": np.zeros(NUM, np.uint8)}
+    shape = np.random.default_rng(0).exponential(size=(NUM, len(record.metrics)))
+    noise = 1 + 0.1 * np.random.default_rng(record.seed + 1).standard_normal(shape.shape)
+    means = np.array([metric.test for metric in record.metrics.values()])
+    values = np.abs(shape * noise)
+    return {"error": (values / values.mean(axis=0) * means).astype(np.float16)}
+
+
+def write_evidence(
+    root: Path,
+    experiment: Experiment,
+    value: Value,
+    only: Callable[[Cell], bool] = lambda cell: True,
+) -> list[Record]:
+    """The records and samples of the runs of an experiment below root/results/records."""
+    records = [
+        record_of(experiment, cell, overrides, value)
+        for cell, overrides in experiment.cells().items()
+        if only(cell)
+    ]
+    folder = root / "results" / "records"
+    write_records(folder / f"{experiment.name}.jsonl", records)
+    samples = {key_of(record): samples_of(record) for record in records}
+    write_all_samples(samples_path(folder, experiment.name), samples)
+    return records

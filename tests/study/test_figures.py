@@ -1,35 +1,35 @@
 """Figures are drawn from records, small, and with their text as text."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from gigp.study.experiments import read_experiments
-from gigp.study.figures.learned import draw_learned, draw_learned_on, read_learned
-from gigp.study.figures.records import draw_angles, draw_cost, draw_curves, draw_effects
-from gigp.study.report import family
-from gigp.study.runs import read_records
-from tests.conftest import DATA
-from tests.study.synthetic import write_runs
+from gigp.study.figures.evidence import draw_backbone_curves, draw_forest, draw_orbits_number
+from gigp.study.figures.molecule import draw_idea
+from gigp.study.report import make_tables, read_evidence
+from tests.conftest import DATA, ROOT
+from tests.programs import run_program
+from tests.study.synthetic import write_evidence
 
 LARGEST = 150_000  # bytes
-EXPERIMENTS = read_experiments()
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Records of QM9 from scratch, of digits, and of an ablation."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name in ("qm9_controls", "rotmnist_pools", "ablation_orbits", "orbits_pools"):
-        noise = np.random.default_rng(0)
-        write_runs(
-            folder, EXPERIMENTS[name].cells("small"), lambda c, t, n=noise: 1 + n.random() / 10
-        )
-    return folder
+def evidence(tmp_path_factory):
+    """Records of backbones, of two protocols, and of the ablations."""
+    root, noise = tmp_path_factory.mktemp("root"), np.random.default_rng(0)
+    experiments = read_experiments()
+    for name in ("qm9_backbone", "qm9_outputs", "qm9_scratch", "qm9_ablation"):
+        write_evidence(root, experiments[name], lambda c, t: 1 + noise.random() / 10)
+    (root / "results" / "published.yaml").write_bytes(
+        (ROOT / "results" / "published.yaml").read_bytes()
+    )
+    return read_evidence(root, root, {})
 
 
-def records(runs, *members: str) -> pd.DataFrame:
-    return family(read_records(runs, EXPERIMENTS), list(members), EXPERIMENTS)
+@pytest.fixture(scope="module")
+def tables(evidence):
+    return make_tables(evidence)
 
 
 def drawn(path) -> str:
@@ -40,66 +40,47 @@ def drawn(path) -> str:
     return text
 
 
-def test_curves_have_a_panel_for_every_setting_and_target(runs, tmp_path):
+def test_forest(tables, tmp_path):
+    path, names = tmp_path / "forest.svg", ("qm9_outputs", "qm9_scratch")
+    assert draw_forest({n: tables[f"{n}_differences"].numbers for n in names}, path)
+    text = drawn(path)
+    for said in ("outputs (P): minus mean", "scratch (S): minus one_orbit", "r2 (control)", "homo"):
+        assert said in text
+    assert not draw_forest({}, tmp_path / "none.svg")
+    assert not (tmp_path / "none.svg").exists()
+
+
+def test_backbone_curves(evidence, tmp_path):
     path = tmp_path / "curves.svg"
-    assert draw_curves(records(runs, "qm9_controls", "orbits_pools"), runs, path)
+    records = evidence.records["qm9_backbone"]
+    assert draw_backbone_curves(records, evidence.published, path)
+    assert "homo, meV" in drawn(path)
+    assert not draw_backbone_curves([], evidence.published, path)
+
+
+def test_number_of_orbits(tables, tmp_path):
+    path = tmp_path / "orbits.svg"
+    assert draw_orbits_number(tables["qm9_ablation"].numbers, path)
     text = drawn(path)
-    for title in (
-        "qm9_controls, 1,000 x 20<",
-        "orbits_pools, 1,000 x 20, parity<",
-        "gigp (5)",
-        "validation loss",
-    ):
-        assert title in text
+    for said in ("error on r2", "constant", ">15<", ">50<"):
+        assert said in text
+    assert not draw_orbits_number(tables["qm9_scratch"].numbers, path)
 
 
-def test_effects_name_both_sides(runs, tmp_path):
-    path = tmp_path / "effects.svg"
-    assert draw_effects(records(runs, "ablation_orbits"), path)
-    text = drawn(path)
-    assert text.index("orbits=5 minus gigp") < text.index("orbits=15 minus gigp")
+def test_the_idea_is_the_same_for_positions_that_differ_in_rounding(tmp_path):
+    pos = np.array([[0.0, 0.0, 0.0], [1.1, 0.0, 0.2], [-0.4, 1.0, 0.0], [0.3, -0.8, 1.2]])
+    charges = np.array([6, 8, 1, 1])
+    draw_idea(pos, charges, tmp_path / "a.svg")
+    draw_idea(pos + 1e-6, charges, tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert "its orbits under rotation" in drawn(tmp_path / "a.svg")
 
 
-def test_cost(runs, tmp_path):
-    path = tmp_path / "cost.svg"
-    assert draw_cost(records(runs, "qm9_controls", "rotmnist_pools"), path)
-    assert "rotmnist_pools" in drawn(path)
-
-
-def test_learned(runs, tmp_path, qm9, digits):
-    learned = read_learned(runs, EXPERIMENTS)
-    assert draw_learned(learned, tmp_path / "learned.svg")
-    assert "response (5)" in drawn(tmp_path / "learned.svg")
-    assert draw_learned_on(learned, tmp_path / "on.svg", DATA, 100_000)
-    text = drawn(tmp_path / "on.svg")
-    assert "atoms by the radius" in text
-    assert "pixels by the radius" in text
-
-
-def test_nothing_is_drawn_of_nothing(runs, tmp_path):
-    none = records(runs, "qm9_larger")
-    path = tmp_path / "none.svg"
-    assert not draw_curves(none, runs, path)
-    assert not draw_effects(none, path)
-    assert not draw_cost(none, path)
-    assert not draw_learned({}, path)
-    assert not draw_learned_on({}, path, DATA, 0)
-    assert not path.exists()
-
-
-def test_angles(tmp_path):
-    rows = [
-        {
-            "run": f"r/seed{seed}",
-            "group": "SO(2)",
-            "pool": pool,
-            "augmented": True,
-            "angle": angle,
-            "error": 5.0 + seed,
-        }
-        for seed in (0, 1)
-        for pool in ("gigp", "mean")
-        for angle in (0, 45, 90)
-    ]
-    draw_angles(pd.DataFrame(rows), tmp_path / "angles.svg")
-    assert "angle (degrees)" in drawn(tmp_path / "angles.svg")
+def test_committed_figures_are_drawn_again(tmp_path, qm9):
+    """As `make tables` does, on a clean checkout: nothing changes."""
+    done = run_program("scripts/make_figures.py", "--data", DATA, "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    committed = ROOT / "results" / "figures"
+    assert {p.name for p in tmp_path.glob("*.svg")} == {p.name for p in committed.glob("*.svg")}
+    for path in tmp_path.glob("*.svg"):
+        assert path.read_bytes() == (committed / path.name).read_bytes(), path.name

@@ -1,136 +1,110 @@
-"""The report, the README's table and all tables are what the records give, and no number stands
-without a table.
-"""
+"""The report, the README's table and all tables are what the records give."""
 
 import json
-import re
 import runpy
 import sys
-import time
-from dataclasses import replace
 
 import pytest
 
-from gigp.errors import InputError
 from gigp.study.experiments import read_experiments
-from gigp.study.findings import verdict_table
-from gigp.study.report import (
-    REPORTS,
-    drop_missing_figures,
-    family,
-    fill_template,
-    make,
-    stale_files,
-)
-from gigp.study.runs import read_records
-from gigp.study.tables import comparisons, results, results_table
-from tests.conftest import ROOT
-from tests.study.synthetic import write_runs
+from gigp.study.report import END, START, make, make_tables, read_evidence, stale_files
+from gigp.study.tables.table import fill
+from tests.conftest import DATA, ROOT
+from tests.study.synthetic import write_evidence
+
+FITS = {"counts": {"homo": 408.0, "mu": 1.0, "alpha": 2.2, "U0": 868.0, "r2": 166.0}}
 
 
-def test_committed_files_are_what_the_records_give(committed):
-    wanted = make(committed)
-    assert stale_files(committed, wanted) == []
-    extra = committed / "results" / "tables" / "by_hand.md"
-    extra.write_text("| 1 |\n")
-    assert stale_files(committed, wanted) == [extra]
+def files_of(root):
+    evidence = read_evidence(root, root, FITS)
+    return make(root, evidence, make_tables(evidence))
 
 
-def test_check_notices_a_changed_record(committed, monkeypatch):
-    path = next(committed.glob("results/runs/*/seed*/summary.json"))
-    record = json.loads(path.read_text())
+def run_script(monkeypatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["make_tables.py", "--data", DATA, *arguments])
+    runpy.run_path(str(ROOT / "scripts" / "make_tables.py"), run_name="__main__")
+
+
+def test_committed_files_are_what_the_records_give(committed, monkeypatch, qm9, capsys):
+    run_script(monkeypatch, "--root", str(committed), "--check")
+    extra = committed / "results" / "tables" / "by_hand.csv"
+    extra.write_text("1\n")
+    with pytest.raises(SystemExit, match=r"by_hand\.csv; run python scripts/make_tables\.py"):
+        run_script(monkeypatch, "--root", str(committed), "--check")
+    run_script(monkeypatch, "--root", str(committed))
+    assert not extra.exists()
+
+
+def test_a_changed_record_changes_its_table(committed):
+    before = files_of(committed)
+    path = committed / "results" / "records" / "orbits_ablation.jsonl"
+    lines = path.read_text().splitlines()
+    record = json.loads(lines[0])
     for metric in record["metrics"].values():
         metric["test"] *= 2
-    path.write_text(json.dumps(record))
-    monkeypatch.setattr(sys, "argv", ["make_tables.py", "--root", str(committed), "--check"])
-    with pytest.raises(
-        SystemExit, match=r"results/tables/.*\.csv.* run python scripts/make_tables\.py"
-    ):
-        runpy.run_path(str(ROOT / "scripts" / "make_tables.py"), run_name="__main__")
+    path.write_text("\n".join([json.dumps(record), *lines[1:]]) + "\n")
+    after = files_of(committed)
+    changed = {file.name for file in after if after[file] != before[file]}
+    assert changed == {"orbits_ablation.csv"}
 
 
-def test_headline_stands_in_the_readme(blank):
-    """With the best control of those that ran, and the paired difference in percent."""
-    values = {"gigp": 10.0, "mean": 20.0, "one_orbit": 12.0, "mean_mlp": 11.0}
-    for name in ("qm9_controls", "rotmnist_pools"):
-        cells = [c for c in read_experiments()[name].cells("small") if c.choices["pool"] in values]
-        write_runs(
-            blank / "results" / "runs",
-            cells,
-            lambda c, t: values[c.choices["pool"]] * (1 + 0.001 * c.seed),
-        )
-    lines = make(blank)[blank / "README.md"].splitlines()
-    line = next(line for line in lines if line.startswith("| qm9") and "| homo" in line)
-    assert "mean_mlp: 11.011 ± 0.011 (3)" in line
-    assert "-50.0 [-50.1, -49.9]" in line
-    assert line.count("missing") == 1  # sum
-
-
-def test_a_thousand_records_take_seconds(blank):
-    """Seeds beyond those that the experiments ask for fill the tables up."""
-    cells = [
-        cell for experiment in read_experiments().values() for cell in experiment.cells("small")
-    ]
-    runs, times = blank / "results" / "runs", -(-1000 // len(cells))
-    more = [replace(cell, seed=cell.seed + 100 * i) for i in range(times) for cell in cells]
-    write_runs(runs, more, lambda cell, target: 1.0 + cell.seed % 7)
-    assert len(list(runs.glob("*/seed*"))) >= 1000
-    start = time.process_time()
-    make(blank)
-    assert time.process_time() - start < 10
-
-
-@pytest.mark.parametrize("template", REPORTS)
-def test_every_number_of_the_text_is_a_cell_of_a_table(template):
-    """What is left of the text without tables, cells, code, links and names holds no digit."""
-    text = (ROOT / template).read_text()
-    text = re.sub(r"<!--.*?-->|\{\{.*?\}\}|`[^`]*`|\]\([^)]*\)|\d+-D", "", text, flags=re.DOTALL)
-    text = re.sub(r"QM9|arXiv \d{4}\.\d{5}|(?:T|SO|SE|Trivial)\(\d\)|95% interval", "", text)
-    assert re.findall(r".*\d.*", text) == []
-
-
-@pytest.fixture
-def tables(tmp_path):
-    """Results and verdicts of QM9 from scratch."""
+def test_claims_stand_in_the_readme_and_the_report(blank):
     experiments = read_experiments()
-    cells = [c for c in experiments["qm9_controls"].cells("small") if c.choices["pool"] == "gigp"]
-    write_runs(tmp_path, cells, lambda cell, target: 10.0 + cell.seed)
-    records = family(read_records(tmp_path, experiments), ["qm9_controls"], experiments)
-    pools = results_table("pools", results(records, {}), experiments, {})
-    return {"pools": pools, "pools_verdicts": verdict_table("pools", comparisons(records), records)}
+    pools = {"gigp": 90.0, "mean": 100.0, "one_orbit": 96.0}
+    fits = {"counts": dict.fromkeys(["homo", "mu", "alpha", "U0", "r2"], 1000.0)}
+    write_evidence(blank, experiments["qm9_scratch"], lambda c, t: pools[c.label] + c.seed)
+    write_evidence(blank, experiments["orbits_pools"], lambda c, t: 4.0)
+    evidence = read_evidence(blank, blank, fits)
+    files = make(blank, evidence, make_tables(evidence))
+    for name in ("README.md", "results/README.md"):
+        text = files[blank / name]
+        assert "lower error than mean pooling on mu, alpha, homo, U0" in text, name
+        assert "| cannot be told yet |" in text
+    assert "qm9_scratch 15" in files[blank / "results" / "README.md"]
+    assert (blank / "results" / "tables" / "qm9_scratch_differences.csv") in files
 
 
-def test_places_cite_one_cell_with_its_unit(tables):
-    verdict = "{{pools_verdicts | qm9_controls | against mean}}"
-    template = "GIGP: {{pools | qm9 | homo | pool=gigp}}; " + verdict + "."
-    text = fill_template(template, tables, "it")
-    assert (
-        text
-        == "GIGP: [12.0 ± 1.6 (5) meV](tables/pools.md); [12 missing](tables/pools_verdicts.md)."
-    )
+def test_the_backbone_is_the_mean_of_frozen_outputs(blank):
+    """On frozen outputs mean pooling has nothing to train, so the backbone stands for it."""
+    experiments = read_experiments()
+    for name in ("qm9_backbone", "qm9_outputs", "qm9_features"):
+        write_evidence(blank, experiments[name], lambda c, t: 10.0 + c.seed)
+    tables = make_tables(read_evidence(blank, blank, FITS))
+    rows = tables["qm9_outputs"].shown["pool"].tolist()
+    assert rows[1:3] == ["`mean`", "`gigp`"]
+    assert "`backbone before`" in tables["qm9_features"].shown["pool"].tolist()
+    pairs = tables["qm9_outputs_differences"].numbers
+    assert "mean" in set(pairs["minus"])
+    assert set(pairs.loc[pairs["minus"] == "mean", "seeds"]) == {3}
+    assert "published" in tables["main"].shown["pool"].iloc[-1]
 
 
-@pytest.mark.parametrize(
-    ("place", "message"),
-    [("{{nowhere | homo}}", "nowhere"), ("{{pools | qm9_controls | homo}}", "fits 7")],
-)
-def test_places_that_cite_nothing_or_too_much_are_refused(tables, place, message):
-    with pytest.raises(InputError, match=message):
-        fill_template(place, tables, "it")
+def test_without_any_records_every_verdict_is_open(blank):
+    (blank / "results" / "records").mkdir()
+    text = files_of(blank)[blank / "README.md"]
+    block = text.partition(START)[2].partition(END)[0]
+    assert block.count("cannot be told yet") == 6
 
 
-def test_unknown_block_is_refused():
-    with pytest.raises(InputError, match="asks for the table nowhere"):
-        fill_template("<!-- table: nowhere -->", {}, "it")
+def test_latex_goes_elsewhere(committed, monkeypatch, tmp_path, qm9):
+    out = tmp_path / "tex"
+    run_script(monkeypatch, "--root", str(committed), "--format", "latex", "--out", str(out))
+    assert (out / "orbits.tex").read_text().count(r"\toprule") == 1
+    assert not list((committed / "results").rglob("*.tex"))
+    with pytest.raises(SystemExit):
+        run_script(monkeypatch, "--format", "latex")
 
 
-def test_figures_that_were_not_drawn_are_not_shown(tmp_path):
-    (tmp_path / "here.svg").touch()
-    text = "a\n\n![Here](here.svg)\n\n![Gone](gone.svg)\n\nb\n"
-    assert drop_missing_figures(text, tmp_path) == "a\n\n![Here](here.svg)\n\nb\n"
+def test_stale_files(tmp_path):
+    (tmp_path / "results" / "tables").mkdir(parents=True)
+    old, same = tmp_path / "results" / "tables" / "old.csv", tmp_path / "results" / "same.md"
+    old.touch()
+    same.write_text("same")
+    new = tmp_path / "new.md"
+    assert stale_files(tmp_path, {same: "same", new: "new"}) == [new, old]
 
 
-@pytest.mark.parametrize("report", REPORTS.values())
-def test_links_of_the_report_lead_somewhere(report):
-    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / report).read_text()):
-        assert link.startswith("https://") or (ROOT / report).parent.joinpath(link).exists(), link
+def test_fill_needs_its_markers():
+    assert fill("a<s>b<e>c", "<s>", "<e>", "new", "it") == "a<s>\nnew<e>c"
+    with pytest.raises(ValueError, match=r"README\.md has no block"):
+        fill("a<s>b", "<s>", "<e>", "new", "README.md")

@@ -3,15 +3,26 @@ carries that out.
 """
 
 import threading
+import time
 from subprocess import CompletedProcess
 
 import pytest
 
 from gigp.config.compose import compose_config
 from gigp.errors import InputError
-from gigp.study.experiments import base_of, parse_choices, read_experiment, read_experiments
-from gigp.study.plan import plan, run_jobs
+from gigp.study.experiments import (
+    Cell,
+    label_of,
+    parse_choices,
+    read_experiment,
+    read_experiments,
+)
+from gigp.study.plan import Clock, Job, plan, recorded, run_jobs, start_of
+from gigp.training.name import run_name
+from tests.conftest import ROOT
 from tests.programs import run_program
+from tests.records import example_record
+from tests.study.synthetic import record_of
 
 EXPERIMENTS = read_experiments()
 
@@ -20,22 +31,22 @@ def reproduce(*arguments: str) -> CompletedProcess:
     return run_program("scripts/reproduce.py", *arguments)
 
 
+def cells_of(name: str, **wanted) -> dict[Cell, tuple[str, ...]]:
+    found = EXPERIMENTS[name].cells().items()
+    return {c: o for c, o in found if all(getattr(c, k) == v for k, v in wanted.items())}
+
+
 def test_lists_what_is_missing_and_what_runs_before(tmp_path):
-    """Of fourteen heads for one seed one has a record; their backbone comes first."""
-    folder = tmp_path / "features_T3_gigp_small_pool_on-outputs_experiment-qm9_heads" / "seed2"
-    folder.mkdir(parents=True)
-    (folder / "summary.json").write_text("{}")
+    chosen = ("--only", "seed=2", "--only", "pool=gigp,one_orbit", "--only", "lr=0.001")
     done = reproduce(
-        "--table", "heads", "--only", "seed=2", "--dry-run", f"results_dir={tmp_path}", "logger=csv"
+        "--table", "qm9_outputs", *chosen, "--dry-run", f"results_dir={tmp_path}", "logger=csv"
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "14 runs, 1 with a record, 13 missing, 1 to run before them."
-    assert (
-        f"experiment=qm9_pools scale=small results_dir={tmp_path} logger=csv seed=2 pool=mean"
-        in lines[1]
-    )
-    assert len(lines) == 15
+    assert lines[0].startswith("3 runs, 0 with a record, 3 missing, 1 to run before them; ")
+    where = f"results_dir={tmp_path} logger=csv"
+    assert lines[1].endswith(f"train.py experiment=qm9_backbone seed=2 {where}")
+    assert len(lines) == 5
 
 
 def test_unknown_table_names_the_tables():
@@ -44,115 +55,134 @@ def test_unknown_table_names_the_tables():
     assert "orbits" in done.stderr
 
 
-@pytest.mark.parametrize("experiment", [name for name, e in EXPERIMENTS.items() if e.sweeps])
-def test_cells_are_named_as_their_runs(experiment):
-    """What is told of a cell without composing its configuration is what the configuration says."""
-    from gigp.training.name import run_name
-
-    cell = EXPERIMENTS[experiment].cells("small")[-1]
-    cfg, base = compose_config(cell.overrides), base_of(cell.overrides)
-    config = {"name": cfg.name, "choices": dict(cfg.choices), "target": base.target}
-    assert (cell.name, cell.seed) == (run_name(config, list(cell.overrides)), cfg.seed)
-    assert (cell.pool_on, cell.choices) == (cfg.pool_on, dict(cfg.choices))
-    assert cell.protocol == base.cell(experiment, cell.overrides).protocol
-    if not EXPERIMENTS[experiment].needs:
-        assert cell.targets == base.cell(experiment, cell.overrides).targets
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_record_of_a_cell_fills_it(name):
+    """What is told of a cell without composing its configuration is what its record says."""
+    experiment = EXPERIMENTS[name]
+    for cell, overrides in experiment.cells().items():
+        assert experiment.cell_of(record_of(experiment, cell, overrides, lambda c, t: 1.0)) == cell
+    cfg = compose_config(overrides)
+    assert cfg.choices.experiment == name
+    assert cfg.choices.pool == cell.label.partition(",")[0]
+    assert cfg.seed == cell.seed
 
 
-@pytest.mark.parametrize(
-    "experiment", [n for n, e in EXPERIMENTS.items() if e.needs and "init_from" in e.settings]
-)
-def test_trains_the_backbone_that_it_starts_from(experiment):
-    cfg = compose_config([f"experiment={experiment}"])
-    start = compose_config(EXPERIMENTS[experiment].needs[0])
-    for key in ("backbone", "group", "target", "recalibrate"):
-        assert cfg[key] == start[key], key
+@pytest.mark.parametrize("name", [n for n, e in EXPERIMENTS.items() if e.study.needs])
+def test_what_an_experiment_starts_from_is_a_run_of_what_it_needs(name):
+    cfg = compose_config([f"experiment={name}", "seed=1"])
+    needs = EXPERIMENTS[name].study.needs
+    (overrides,) = (o for c, o in EXPERIMENTS[needs].cells().items() if c.seed == 1)
+    needed = compose_config(overrides)
+    config = {"name": needed.name, "choices": needed.choices, "target": needed.target}
+    assert start_of(cfg) == f"results/runs/{run_name(config, list(overrides))}/seed1"
 
 
-def test_a_checkpoint_that_is_here_is_not_made_again(tmp_path):
-    cells = [cell for cell in EXPERIMENTS["qm9_heads"].cells("small") if cell.seed == 0]
-    jobs = plan(cells, EXPERIMENTS, tmp_path)
-    assert jobs[0].cell.name == "qm9_all_T3_mean_small_experiment-qm9_pools"
-    assert {job.after for job in jobs[1:]} == {jobs[0].cell.key}
-    best = tmp_path / jobs[0].cell.name / "seed0" / "checkpoints" / "best.ckpt"
-    best.parent.mkdir(parents=True)
-    best.touch()
-    assert [job.cell for job in plan(cells, EXPERIMENTS, tmp_path)] == cells
+def test_a_run_with_other_settings_is_a_row_of_its_own():
+    experiment = EXPERIMENTS["qm9_scratch"]
+    choices = {"pool": "gigp", "scale": "paper", "experiment": "qm9_scratch"}
+    record = example_record(choices=choices, overrides=["lr=0.1"], metrics=example_record().metrics)
+    assert experiment.cell_of(record).label == "gigp, lr=0.1, scale=paper"
+    assert label_of("gigp", ["lr=0.1", "pool.orbits=5"], ["lr"]) == "gigp, orbits=5"
 
 
-def test_a_start_that_no_experiment_makes_is_named(tmp_path):
-    cells = EXPERIMENTS["qm9_heads"].cells("small", ["dataset.run=results/runs/elsewhere/seed0"])
-    with pytest.raises(
-        InputError, match="elsewhere/seed0, which is no run of experiment=qm9_pools"
-    ):
-        plan(cells[:1], EXPERIMENTS, tmp_path)
+def test_a_backbone_that_is_here_is_not_made_again(tmp_path):
+    wanted = cells_of("qm9_outputs", seed=0)
+    jobs = plan(wanted, EXPERIMENTS, set(), tmp_path)
+    (backbone,) = cells_of("qm9_backbone", seed=0)
+    assert jobs[0].cell == backbone
+    assert {job.needs for job in jobs[1:]} == {backbone}
+    done = tmp_path / "results/runs/qm9_backbone_medium/seed0/checkpoints/done"
+    done.parent.mkdir(parents=True)
+    done.touch()
+    assert {job.cell for job in plan(wanted, EXPERIMENTS, set(), tmp_path)} == set(wanted)
 
 
-def test_failures_stop_what_needs_them_and_nothing_else(tmp_path):
-    """Backbones of seeds 0 and 1; the first fails. What needs it is not tried; the others run, two
-    at a time.
-    """
-    cells = [cell for cell in EXPERIMENTS["qm9_heads"].cells("small") if cell.seed < 2]
-    jobs, order, lock, most, now = plan(cells, EXPERIMENTS, tmp_path), [], threading.Lock(), 0, 0
-    meet = threading.Barrier(2, timeout=20)
+def test_what_has_a_record_is_left_out(tmp_path):
+    experiment = EXPERIMENTS["orbits_ablation"]
+    cells = experiment.cells()
+    records = [record_of(experiment, c, o, lambda c, t: 1.0) for c, o in [*cells.items()][:5]]
+    done = recorded([*records, example_record()], EXPERIMENTS)
+    assert done == set([*cells][:5])
+    jobs = plan(cells, EXPERIMENTS, done, tmp_path, ["logger=csv"])
+    assert [job.cell for job in jobs] == [*cells][5:]
+    assert all(job.overrides[-1] == "logger=csv" for job in jobs)
 
-    def start(cell) -> str:
-        nonlocal most, now
+
+def job(name: str, needs: Job | None = None) -> Job:
+    return Job(Cell(name, "gigp", (), "", 0), (), needs.cell if needs else None)
+
+
+def test_jobs_wait_for_what_they_need_and_failures_stay_alone():
+    first, second = job("first"), job("second")
+    jobs = [first, job("a", first), job("b", first), second, job("c", second)]
+    order, lock = [], threading.Lock()
+
+    def start(job: Job) -> str:
         with lock:
-            now += 1
-            most = max(most, now)
-            order.append(cell.key)
-        if cell.choices["dataset"] == "qm9":
-            meet.wait()  # both backbones are under way at once
+            order.append(job.cell.experiment)
+        return "broken" if job is second else ""
+
+    failed = run_jobs(jobs, 2, start, Clock([]), lambda _: None)
+    assert order.index("first") < min(order.index("a"), order.index("b"))
+    assert "c" not in order
+    assert {cell.experiment for cell in failed} == {"second", "c"}
+    assert "what it starts from failed" in failed[jobs[-1].cell]
+
+
+def test_no_more_jobs_than_asked_for_at_a_time():
+    busy, most, lock = 0, 0, threading.Lock()
+
+    def start(_: Job) -> str:
+        nonlocal busy, most
         with lock:
-            now -= 1
-        return "broken" if cell.choices["dataset"] == "qm9" and cell.seed == 0 else ""
+            busy += 1
+            most = max(most, busy)
+        time.sleep(0.01)
+        with lock:
+            busy -= 1
+        return ""
 
-    failed = run_jobs(jobs, 2, start)
-    backbones = [job.cell.key for job in jobs if job.after is None]
-    assert most == 2
-    assert set(order[:2]) == set(backbones)
-    assert len(order) == 2 + len(cells) // 2
-    assert failed.pop(backbones[0]) == "broken"
-    assert len(failed) == len(cells) // 2
-    assert all("what it starts from failed" in problem for problem in failed.values())
+    assert run_jobs([job(str(i)) for i in range(12)], 3, start, Clock([]), lambda _: None) == {}
+    assert most == 3
 
 
-def test_sweeps_are_read_as_hydra_reads_them(tmp_path):
-    assert parse_choices("seed", "range(3)") == ["0", "1", "2"]
-    assert parse_choices("target", "homo,[r2,mu]") == ["homo", "[r2,mu]"]
-    assert parse_choices("pool.feed_center", "true,false") == ["true", "false"]
-    path = tmp_path / "it.yaml"
-    path.write_text(
-        "# Table t: one\n# two\n# Headline: homo, r2\n# Also: seed=0,1 pool=max\n# python train.py "
-        "it\nhydra: {sweeper: {params: {seed: 0}}}\n"
+def test_the_time_left_is_that_of_runs_that_were_measured():
+    clock = Clock([])
+    jobs = [job("a"), job("a"), job("b")]
+    assert clock.left(jobs, 1).startswith("time left unknown, and 3 runs")
+    clock.add("a", 3600)
+    assert clock.left(jobs, 2) == (
+        "about 1.0 hours left, and 1 runs of an experiment that was not timed yet"
     )
-    it = read_experiment(path)
-    assert (it.table, it.title, it.headline) == ("t", "one two", ("homo", "r2"))
-    assert it.sweeps == ({"seed": ["0"]}, {"seed": ["0", "1"], "pool": ["max"]})
+    told: list[str] = []
+    jobs = [job("a"), job("b"), job("c")]
+    run_jobs(
+        jobs, 1, lambda _: "", Clock([example_record(choices={"experiment": "a"})]), told.append
+    )
+    assert len(told) == 2
+    assert told[-1].startswith("1 runs, ")
 
 
-@pytest.mark.slow
-def test_runs_backbone_then_heads_side_by_side(tmp_path, qm9):
-    """For real, at debug scale; a second time there is nothing left to do."""
-    command = [
-        "--table",
-        "heads",
-        "--scale",
-        "debug",
-        "--jobs",
-        "2",
-        "--only",
-        "seed=0",
-        "--only",
-        "pool=gigp,mean",
-        "--only",
-        "pool_on=features",
-        f"results_dir={tmp_path}",
-        "logger=csv",
-    ]
-    done = reproduce(*command)
-    assert done.returncode == 0, done.stderr
-    assert "2 runs, 0 with a record, 2 missing, 1 to run before them." in done.stdout
-    assert len(list(tmp_path.glob("*/seed0/summary.json"))) == 3
-    assert "2 runs, 2 with a record, 0 missing." in reproduce(*command).stdout
+def test_choices_are_read_as_hydra_reads_them():
+    assert parse_choices("pool", "gigp,mean") == ("gigp", "mean")
+    assert parse_choices("seed", "range(3)") == ("0", "1", "2")
+    assert parse_choices("pool.feed_center", False) == ("False",) or ("false",)
+    assert parse_choices("lr", "1e-3,3e-3") == ("0.001", "0.003")
+
+
+def test_a_study_key_that_says_something_else_is_refused(monkeypatch):
+    import gigp.study.experiments as module
+
+    said = {"table": "it", "title": "It.", "need": "qm9_backbone"}
+    monkeypatch.setattr(module, "sweep_of", lambda name: (said, {}, {}))
+    with pytest.raises(InputError, match=r"it\.yaml: study has need; it takes table, title"):
+        read_experiment("it")
+    said.pop("need")
+    said.pop("title")
+    with pytest.raises(InputError, match="lacks table or title"):
+        read_experiment("it")
+
+
+def test_experiments_without_a_study_key_are_not_part_of_it():
+    assert (ROOT / "configs" / "experiment" / "qm9_finetune.yaml").exists()
+    assert "qm9_finetune" not in EXPERIMENTS

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 
-from gigp.study.studies import study_tables
 from gigp.study.symmetry import measure, turned
 from gigp.training.run import run
 from tests.conftest import ROOT, tiny
@@ -32,9 +31,7 @@ def test_molecules_have_a_row_for_every_target(configure, tmp_path, qm9):
     assert turned_homo["motion"] == "random turn"
 
 
-def test_digits_turn_exactly_and_resampled_and_make_tables(
-    configure, tmp_path, digits, monkeypatch, capsys
-):
+def test_digits_turn_exactly_and_resampled(configure, tmp_path, digits, monkeypatch, capsys):
     run(configure("dataset=rotmnist", "dataset.source=embedded", "pool=mean", *TINY, "name=digits"))
     folder = tmp_path / "runs" / "digits" / "seed0"
     script, out = str(ROOT / "scripts" / "check_invariance.py"), tmp_path / "studies"
@@ -51,16 +48,14 @@ def test_digits_turn_exactly_and_resampled_and_make_tables(
         str(out),
     ]
     monkeypatch.setattr(sys, "argv", command)
-    for _ in range(2):  # a second time replaces the rows of the first
+    for _ in range(2):
         runpy.run_path(script, run_name="__main__")
     rows = pd.read_csv(out / "rotation_angle.csv")
     assert list(rows["angle"]) == list(range(0, 360, 45))
     invariance = pd.read_csv(out / "invariance.csv")
     assert list(invariance["motion"]) == ["turn by 90°, exact", "random turn, resampled"]
     assert rows["error"][0] == pytest.approx(invariance["error"][0], rel=1e-3)
-    tables = {table.name: table.shown for table in study_tables(out)}
-    assert "45°" in tables["rotation_angle"]
-    assert tables["invariance"]["error on moved clouds"][0].endswith("(1)")
+    assert "turn by 90°, exact" in capsys.readouterr().out
 
 
 def test_turns_by_ninety_degrees_are_exact():

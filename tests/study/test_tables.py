@@ -1,265 +1,189 @@
-"""Tables say what records hold: means, spreads, pairs, budgets, units, and what is missing."""
+"""Tables of results, differences and claims hold what the records give."""
 
-from dataclasses import replace
-
-import pandas as pd
+import numpy as np
 import pytest
-from hydra.utils import get_class
-from omegaconf import OmegaConf
 
-from gigp.config.compose import CONFIGS
-from gigp.config.instantiate import instantiate
-from gigp.errors import InputError
+from gigp.study.baselines import NAMES
 from gigp.study.experiments import read_experiments
-from gigp.study.published import read_published
-from gigp.study.report import family
-from gigp.study.runs import read_records, symmetry_of
-from gigp.study.tables import comparisons, paired_table, results, results_table
+from gigp.study.records import read_all_samples, samples_path
+from gigp.study.tables.claims import CAVEAT, HOLDS, NOT_SEEN, OPEN, expresses, improves, is_same
+from gigp.study.tables.differences import differences, differences_table
+from gigp.study.tables.published import published_row, read_published
+from gigp.study.tables.results import entries_of, results_table
+from gigp.study.tables.table import Table
 from tests.conftest import ROOT
-from tests.study.synthetic import write_run, write_runs
+from tests.study.synthetic import NUM, write_evidence
 
-PUBLISHED = read_published(ROOT / "results" / "published.yaml")
 EXPERIMENTS = read_experiments()
+FITS = {"counts": {"homo": 408.0, "r2": 166.0, "U0": 868.0, "mu": 1.0, "alpha": 2.2}}
+SCRATCH = EXPERIMENTS["qm9_scratch"]
+POOLS = {"gigp": 90.0, "mean": 100.0, "one_orbit": 95.0}
 
 
-def cells_of(experiment: str, **wanted):
-    """Cells of an experiment with these choices."""
-    return [
-        c
-        for c in EXPERIMENTS[experiment].cells("small")
-        if all(c.choices[k] == v for k, v in wanted.items())
-    ]
+def scratch_value(cell, target: str) -> float:
+    return POOLS[cell.label] + cell.seed
 
 
-def table(runs, experiment: str):
-    records = read_records(runs, EXPERIMENTS)
-    return results_table(
-        "it", results(family(records, [experiment], EXPERIMENTS), PUBLISHED), EXPERIMENTS, PUBLISHED
-    )
+def rows_of(root, experiment, value, **options):
+    """Rows of an experiment and its test samples, from files."""
+    records = write_evidence(root, experiment, value, **options)
+    path = samples_path(root / "results" / "records", experiment.name)
+    return entries_of(experiment, records), read_all_samples(path)
 
 
-def test_mean_spread_and_seeds_with_unit_and_kind(tmp_path):
-    """Seeds 0 to 4 give 10 to 14: mean 12, standard deviation 1.58; one seed less is counted as
-    missing.
-    """
-    write_runs(
-        tmp_path, cells_of("qm9_controls", pool="gigp"), lambda cell, target: 10.0 + cell.seed
-    )
-    write_runs(
-        tmp_path, cells_of("qm9_controls", pool="mean")[:4], lambda cell, target: 10.0 + cell.seed
-    )
-    shown = table(tmp_path, "qm9_controls").shown.set_index("target")
-    assert list(shown.index) == [
-        "mu",
-        "alpha",
-        "homo",
-        "lumo",
-        "gap",
-        "r2",
-        "zpve",
-        "U0",
-        "U",
-        "H",
-        "G",
-        "Cv",
-    ]
-    homo = shown.loc["homo"]
-    assert (homo["unit"], homo["kind"]) == ("meV", "intensive")
-    assert homo["gigp"] == "12.0 ± 1.6 (5)"
-    assert homo["mean"] == "11.5 ± 1.3 (4 of 5)"
-    assert homo["sum"] == "missing"
-    assert homo["minutes"] == "3"
-    assert shown.loc["r2", "unit"] == "bohr^2"
+def test_results_by_pool_and_target(tmp_path):
+    entries, _ = rows_of(tmp_path, SCRATCH, scratch_value)
+    table = results_table("qm9_scratch", "Title.", entries, FITS)
+    shown = table.shown.set_index("pool")
+    assert list(shown.index) == [NAMES["counts"], "`gigp`", "`mean`", "`one_orbit`"]
+    assert shown.loc["`gigp`", "homo, meV"] == "92.0 ± 1.6"
+    assert shown.loc[NAMES["counts"], "homo, meV"] == "408"
+    # it does not beat the fit on atom counts
+    assert shown.loc["`gigp`", "mu, D"] == "92.0 ± 1.6 †"
+    cell = table.numbers.query("pool == 'gigp' and target == 'homo'").iloc[0]
+    assert (cell["mean"], cell["seeds"], cell["asked for"]) == (92, 5, 5)
+    assert table.notes[0].startswith("Title. Mean absolute error on 200 test samples")
+    assert table.csv().count("\n") == 1 + 3 * 12 + 5
 
 
-def test_what_is_the_same_in_all_rows_is_said_once(tmp_path):
-    write_runs(tmp_path, cells_of("qm9_controls", pool="gigp"), lambda cell, target: 1.0)
-    it = table(tmp_path, "qm9_controls")
-    assert "split" not in it.shown
-    assert "train size x epochs: 1,000 x 20; split: seeded draw; source: synthetic" in it.markdown()
-    assert "protocol: from scratch" in it.markdown()
+def test_missing_seeds_are_counted(tmp_path):
+    entries, _ = rows_of(tmp_path, SCRATCH, scratch_value, only=lambda cell: cell.seed < 2)
+    shown = results_table("it", "", entries, {}).shown.set_index("pool")
+    assert shown.loc["`gigp`", "homo, meV"] == "90.50 ± 0.71 (2 of 5)"
 
 
-def test_published_figures_stand_beside_with_their_budget(tmp_path):
-    write_runs(tmp_path, cells_of("qm9_controls", pool="gigp"), lambda cell, target: 1.0)
-    it = table(tmp_path, "qm9_controls")
-    shown = it.shown.set_index("target")["published mean"]
-    assert (shown["homo"], shown["r2"]) == ("30", "0.800")
-    assert "arXiv 2002.12880" in it.markdown()
-    assert "100,000 x 500 on qm9; not run here" in it.markdown()
+def test_no_runs_yet():
+    table = results_table("it", "", entries_of(SCRATCH, []), FITS, (), ("homo", "r2"))
+    assert list(table.shown.columns) == ["pool", "homo, meV", "r2, bohr^2"]
+    assert table.shown.iloc[-1].tolist() == ["`one_orbit`", "not run", "not run"]
+    assert "No runs yet." in table.markdown()
 
 
-def test_limit_of_sums_stands_beside(tmp_path):
-    write_runs(tmp_path, cells_of("orbits_pools", pool="gigp"), lambda cell, target: 1.0)
-    assert set(table(tmp_path, "orbits_pools").shown["limit of mean and sum"]) == {"3.25"}
+def test_validation_chooses_among_what_is_tuned(tmp_path):
+    """The learning rate with the lower validation loss, though its test error is higher."""
+    experiment = EXPERIMENTS["qm9_outputs"]
+    entries, _ = rows_of(tmp_path, experiment, lambda c, t: 1.0 + (c.tuned == ("lr=0.003",)))
+    assert {entry.tuned for entry in entries} == {("lr=0.001",)}
+    assert "gigp, center=mass, divisor=constant" in [entry.label for entry in entries]
+    assert all(entry.spread_of("homo").num == 3 for entry in entries)
+    only = lambda c: c.tuned == ("lr=0.003",) or c.seed == 0  # noqa: E731
+    entries, _ = rows_of(tmp_path, experiment, lambda c, t: 1.0 + len(c.tuned[0]), only=only)
+    # one seed of the other rate does not count against three
+    assert {entry.tuned for entry in entries} == {("lr=0.003",)}
 
 
-def test_runs_of_another_source_or_budget_are_another_row(tmp_path):
-    cells = cells_of("qm9_controls", pool="gigp")
-    write_runs(tmp_path, cells[:2], lambda cell, target: 1.0)
-    write_runs(tmp_path, cells[2:], lambda cell, target: 9.0, epochs=40)
-    shown = table(tmp_path, "qm9_controls").shown.set_index(["target", "train size x epochs"])[
-        "gigp"
-    ]
-    assert shown["homo", "1,000 x 20"] == "1 ± 0 (2)"
-    assert shown["homo", "1,000 x 40"] == "9 ± 0 (3)"
+def test_orbits_have_a_target_a_run_and_a_limit(tmp_path):
+    entries, _ = rows_of(tmp_path, EXPERIMENTS["orbits_pools"], lambda c, t: 2.0 + c.seed)
+    shown = results_table("orbits", "", entries, {}).shown
+    assert shown.iloc[0]["orbit_sums, 1"] == "3.25"
+    gigp = shown.set_index("pool").loc["`gigp`"]
+    assert gigp["orbit_sums, 1"] == "4.0 ± 1.6"
+    assert gigp["parity, 1"] == "3.0 ± 1.0"
 
 
-def test_variants_are_told_apart_and_defaults_are_not_named(tmp_path):
-    write_runs(tmp_path, cells_of("ablation_orbits"), lambda cell, target: 1.0)
-    shown = table(tmp_path, "ablation_orbits").shown
-    assert [c for c in shown if "gigp" in c] == [
-        "gigp",
-        "gigp, orbits=2",
-        "gigp, orbits=5",
-        "gigp, orbits=15",
-    ]
-    assert set(shown["gigp, orbits=15"]) == {"1 ± 0 (3)"}
+def test_differences_are_paired_over_seeds_and_samples(tmp_path):
+    entries, samples = rows_of(tmp_path, SCRATCH, scratch_value)
+    numbers = differences(entries, samples, ["homo", "mu"])
+    row = numbers.query("minus == 'mean' and target == 'homo'").iloc[0]
+    assert row["difference"] == pytest.approx(-10, abs=0.2)
+    assert row["percent"] == pytest.approx(-100 * 10 / 102, abs=0.2)
+    assert row["low"] < -10 < row["high"] < 0
+    assert (row["seeds"], row["samples"], row["verdict"]) == (5, NUM, "lower")
+    assert row["p corrected"] == pytest.approx(2 * row["p"])
+    assert len(row["by seed"].split()) == 5
+    # not tested: shown, not corrected
+    assert np.isnan(numbers.query("minus == 'mean' and target == 'r2'").iloc[0]["p corrected"])
+    shown = differences_table("it", numbers).shown
+    assert list(shown.columns) == ["pool", "minus", "mu, D", "homo, meV"]
+    assert "lower" in shown.iloc[0]["homo, meV"]
 
 
-def test_many_pools_are_rows(tmp_path):
-    write_runs(tmp_path, cells_of("qm9_readouts"), lambda cell, target: 1.0)
-    shown = table(tmp_path, "qm9_readouts").shown
-    assert list(shown["pool"])[:3] == ["gigp", "mean", "one_orbit"]
-    assert set(shown["homo, meV"]) == {"1 ± 0 (3)"}
+def test_a_difference_recomputed_by_hand(tmp_path):
+    entries, samples = rows_of(tmp_path, SCRATCH, scratch_value)
+    row = differences(entries, samples, []).query("minus == 'one_orbit' and target == 'U0'").iloc[0]
+    by_seed = []
+    for seed in range(5):
+        one, other = (
+            np.abs(samples[f"qm9_scratch__{pool}", seed]["error"][:, 7].astype(float))
+            for pool in ("gigp", "one_orbit")
+        )
+        by_seed.append((one - other).mean())
+    assert row["difference"] == pytest.approx(np.mean(by_seed))
 
 
-def test_every_readout_has_a_row_and_is_compared(tmp_path):
-    """All pools of configs/pool but the plain and the other controls; on features, from the
-    backbone's run.
-    """
-    cells = cells_of("qm9_readouts")
-    readouts = {
-        path.stem
-        for path in (ROOT / "configs" / "pool").glob("*.yaml")
-        if "Readout" in path.read_text()
-    }
-    assert len(readouts) == 8
-    assert {c.choices["pool"] for c in cells} == {
-        "gigp",
-        "mean",
-        "one_orbit",
-        "mean_mlp",
-    } | readouts
-    assert {(c.pool_on, c.protocol, len(c.targets)) for c in cells} == {
-        ("features", "frozen backbone", 12)
-    }
-    write_runs(
-        tmp_path, [c for c in cells if c.choices["pool"] != "median"], lambda cell, target: 1.0
-    )
-    shown = table(tmp_path, "qm9_readouts").shown.set_index("pool")["homo, meV"]
-    assert list(shown.index) == ["gigp", "mean", "one_orbit", "mean_mlp", *sorted(readouts)]
-    assert (shown["set2set"], shown["median"]) == ("1 ± 0 (3)", "missing")
-    numbers = comparisons(
-        family(read_records(tmp_path, EXPERIMENTS), ["qm9_readouts"], EXPERIMENTS)
-    )
-    assert set(numbers["minus"]) == {"mean", "one_orbit", "mean_mlp"} | readouts
+def test_variants_are_compared_with_plain_gigp(tmp_path):
+    entries, samples = rows_of(tmp_path, EXPERIMENTS["qm9_outputs"], lambda c, t: 1.0 + c.seed)
+    numbers = differences(entries, samples, ["homo"])
+    pairs = set(zip(numbers["pool"], numbers["minus"], strict=True))
+    assert ("gigp, center=mass, divisor=constant", "gigp") in pairs
+    assert ("gigp, center=mass, divisor=constant", "one_orbit") in pairs
+    assert ("gigp", "gigp") not in pairs
 
 
-def test_invariant_backbones_are_rows_of_their_own_symmetry(tmp_path):
-    """SE(3) in records and in what is missing, though group=T3; no figure of LieConv is put beside
-    them.
-    """
-    cells = [c for c in cells_of("qm9_backbones") if c.choices["pool"] in ("gigp", "mean")]
-    write_runs(tmp_path, cells, lambda cell, target: 1.0 + cell.seed)
-    it = table(tmp_path, "qm9_backbones")
-    shown = it.shown.set_index("variant")
-    # missing pools are in the rows of the others
-    assert list(shown.index) == ["backbone=schnet", "backbone=visnet"]
-    assert list(shown.loc["backbone=visnet", ["gigp", "one_orbit"]]) == ["2.0 ± 1.0 (3)", "missing"]
-    assert "backbone: SE(3)" in it.markdown()
-    assert "published" not in shown
+def verdict(tmp_path, pools: dict[str, float], beaten=frozenset({"homo", "mu", "alpha", "U0"})):
+    entries, samples = rows_of(tmp_path, SCRATCH, lambda c, t: pools[c.label] + c.seed)
+    numbers = differences(entries, samples, ["homo", "mu", "alpha", "U0"])
+    return improves(numbers, set(beaten))
 
 
-@pytest.mark.parametrize(
-    "path", sorted((CONFIGS / "group").glob("*.yaml")), ids=lambda path: path.stem
-)
-def test_symmetry_is_named_as_the_group_names_itself(path):
-    group = instantiate(OmegaConf.load(path).group)
-    assert symmetry_of(path.stem, None) == symmetry_of(path.stem, "lieconv") == str(group)
+def test_verdicts_follow_the_differences(tmp_path):
+    better = {"gigp": 90.0, "mean": 100.0, "one_orbit": 96.0}
+    evidence, said = verdict(tmp_path, better)
+    assert said == HOLDS
+    assert "lower error than mean pooling on mu, alpha, homo, U0" in evidence
+    evidence, said = verdict(tmp_path, better | {"one_orbit": 90.0})
+    assert said == CAVEAT
+    assert "than one_orbit on none" in evidence
+    assert verdict(tmp_path, better | {"gigp": 101.0})[1] == NOT_SEEN
+    # targets on which GIGP does not beat the fit on atom counts tell nothing
+    assert verdict(tmp_path, better, frozenset())[1] == OPEN
+    assert improves(differences([], {}, []), {"homo"})[1] == OPEN
 
 
-@pytest.mark.parametrize(
-    "path", sorted((CONFIGS / "backbone").glob("*.yaml")), ids=lambda path: path.stem
-)
-def test_symmetry_of_a_backbone_is_its_own_where_it_has_one(path):
-    node = OmegaConf.load(path)
-    own = getattr(get_class(node.get("backbone", node)["_target_"]), "group", None)
-    assert symmetry_of("T3", path.stem) == ("T(3)" if own is None else str(own))
+def test_the_verdict_on_digits_is_about_sameness(tmp_path):
+    experiment = EXPERIMENTS["rotmnist_features"]
+
+    def numbers(ours: float):
+        value = lambda c, t: ours if c.label == "gigp" else 10.0  # noqa: E731
+        entries, samples = rows_of(tmp_path, experiment, value)
+        return differences(entries, samples, ["error"])
+
+    evidence, said = is_same(numbers(10.0))
+    assert said == HOLDS
+    assert "no difference seen" in evidence
+    assert "McNemar p by seed: 1 1 1" in evidence
+    assert is_same(numbers(30.0))[1] == NOT_SEEN
 
 
-def test_pairs_are_of_the_same_seed(tmp_path):
-    """Differences 1, 2, 3 over three common seeds; a fourth seed that only one pool has does not
-    count.
-    """
-    ours, theirs = (cells_of("qm9_controls", pool=pool) for pool in ("gigp", "mean"))
-    for i, (a, b) in enumerate(((11.0, 10.0), (22.0, 20.0), (33.0, 30.0))):
-        write_run(tmp_path, ours[i], lambda cell, target, a=a: a)
-        write_run(tmp_path, theirs[i], lambda cell, target, b=b: b)
-    write_run(tmp_path, theirs[3], lambda cell, target: 1000.0)
-    numbers = comparisons(
-        family(read_records(tmp_path, EXPERIMENTS), ["qm9_controls"], EXPERIMENTS)
-    )
-    row = numbers.set_index(["minus", "target"]).loc["mean", "homo"]
-    half = 4.3027 / 3**0.5  # 97.5% quantile of t with two degrees of freedom, standard deviation 1
-    assert (row["difference"], row["pairs"], row["p"]) == (2.0, 3, 0.25)
-    assert row["low"] == pytest.approx(2 - half, rel=1e-4)
-    assert row["high"] == pytest.approx(2 + half, rel=1e-4)
-    assert row["percent"] == pytest.approx(10.0)
-    shown = paired_table("it", numbers, EXPERIMENTS).shown.set_index("target").loc["homo"]
-    assert shown["minus mean"] == f"+2 [{2 - half:+.3g}, {2 + half:+.3g}], p 0.25"
-    assert shown["minus sum"] == "missing"
+def test_the_verdict_on_orbits(tmp_path):
+    experiment = EXPERIMENTS["orbits_pools"]
+
+    def of(**errors: float):
+        value = lambda c, t: errors.get(c.label, 4.0)  # noqa: E731
+        return expresses(rows_of(tmp_path, experiment, value)[0])[1]
+
+    assert of(gigp=0.1) == HOLDS
+    assert of(gigp=0.1, radial_deepsets_rho=0.2) == CAVEAT
+    assert of(gigp=3.5) == NOT_SEEN
+    assert expresses(entries_of(experiment, []))[1] == OPEN
 
 
-def test_every_control_is_compared(tmp_path):
-    write_runs(tmp_path, cells_of("qm9_controls"), lambda cell, target: 1.0 + cell.seed)
-    numbers = comparisons(
-        family(read_records(tmp_path, EXPERIMENTS), ["qm9_controls"], EXPERIMENTS)
-    )
-    assert set(numbers["minus"]) == {
-        "mean",
-        "sum",
-        "max",
-        "one_orbit",
-        "mean_mlp",
-        "radial_deepsets",
-    }
-    assert len(numbers) == 6 * 12
+def test_published_figures_stand_beside():
+    published = read_published(ROOT / "results" / "published.yaml")
+    row = published_row(published, "qm9", "T(3)", ["homo, meV", "zpve, meV", "other, 1"])
+    assert list(row.values())[1:] == ["30", "2.280", "—"]
+    assert "not run here" in row["pool"]
 
 
-def test_two_records_of_one_cell_are_refused(tmp_path):
-    cell = cells_of("rotmnist_pools", pool="gigp")[0]
-    folder = write_run(tmp_path, cell, lambda cell, target: 1.0)
-    (tmp_path / f"{cell.name}_again" / "seed0").mkdir(parents=True)
-    (tmp_path / f"{cell.name}_again" / "seed0" / "summary.json").write_text(
-        (folder / "summary.json").read_text()
-    )
-    with pytest.raises(InputError, match="one cell"):
-        read_records(tmp_path, EXPERIMENTS)
+def test_latex_escapes(tmp_path):
+    entries, _ = rows_of(tmp_path, SCRATCH, scratch_value)
+    text = results_table("it", "50% of `x_y`.", entries, {}).latex()
+    assert r"50\% of x\_y." in text
+    assert r"\toprule" in text
+    assert r"one\_orbit" in text
 
 
-def test_a_run_under_another_name_is_not_missing(tmp_path):
-    """As by `pool.orbits=50`, which is the default and so no other pool: one cell, not two."""
-    cells = cells_of("rotmnist_pools", pool="gigp")
-    write_run(tmp_path, cells[1], lambda cell, target: 4.0)  # tells split, source and budget
-    renamed = replace(cells[0], name=f"{cells[0].name}_pool.orbits=50")
-    write_run(tmp_path, renamed, lambda cell, target: 2.0, overrides=["pool.orbits=50"])
-    assert table(tmp_path, "rotmnist_pools").shown["gigp"][0] == "3.0 ± 1.4 (2 of 5)"
+def test_a_table_without_rows():
+    import pandas as pd
 
-
-def test_debug_runs_stay_out(tmp_path):
-    cell = EXPERIMENTS["rotmnist_pools"].cells("debug")[0]
-    write_run(tmp_path, cell, lambda cell, target: 1.0)
-    assert read_records(tmp_path, EXPERIMENTS).empty
-
-
-def test_csv_holds_numbers_and_latex_is_escaped(tmp_path):
-    write_runs(
-        tmp_path, cells_of("qm9_controls", pool="gigp"), lambda cell, target: 10.0 + cell.seed
-    )
-    files = table(tmp_path, "qm9_controls").files()
-    (tmp_path / "it.csv").write_text(files["csv"])
-    rows = pd.read_csv(tmp_path / "it.csv").set_index(["target", "pool"])
-    assert rows.loc[("homo", "gigp"), "mean"] == 12.0
-    assert rows.loc[("homo", "gigp"), "seeds"] == 5
-    assert r"r2 & bohr\textasciicircum{}2 & extensive & 12.0 ± 1.6 (5)" in files["tex"]
+    assert "No records yet." in Table("it", ["Note."], pd.DataFrame()).markdown()

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,60 +9,17 @@ import pytest
 
 from gigp.errors import InputError
 from gigp.training import record
-from gigp.training.record import Metric, Record, parse_record, read_samples, write_samples
-
-
-def make(**fields) -> Record:
-    """A whole record with some fields replaced."""
-    whole = Record(
-        schema_version=record.SCHEMA_VERSION,
-        name="qm9_homo_T3_gigp_small",
-        seed=0,
-        overrides=[],
-        choices={"dataset": "qm9", "group": "T3", "pool": "gigp", "scale": "small"},
-        backbone={"width": 128},
-        pool={"orbits": 50},
-        lr=3e-3,
-        warmup=0.01,
-        pool_on="outputs",
-        init_from=None,
-        frozen_backbone=False,
-        recalibrated_on=2000,
-        metrics={"homo": Metric(unit="meV", kind="intensive", test=100.5, val=99)},
-        test_loss=0.1,
-        val_loss=0.1,
-        best_epoch=1,
-        curve={"epoch": [0, 1], "val/homo": [120.25, 99]},
-        data={"dataset": "qm9", "sizes": {"train": 10}, "positions_std": 1.5},
-        backbone_group="T(3)",
-        pool_group="SO(3)",
-        learned={},
-        parameters=10,
-        trainable_parameters=10,
-        epochs=2,
-        steps=20,
-        seconds=1.5,
-        cpu_minutes=0.1,
-        seconds_per_epoch=0.75,
-        samples_per_second=100,
-        peak_memory_mb=100,
-        processes=1,
-        versions={"python": "3.11"},
-        git_commit="0" * 40,
-        git_dirty=False,
-        device="cpu",
-        threads=1,
-    )
-    return replace(whole, **fields)
+from gigp.training.record import parse_record, read_samples, write_samples
+from tests.records import example_record
 
 
 @pytest.mark.parametrize("indent", [None, 2])
 def test_what_is_written_is_read(indent: int | None) -> None:
-    assert parse_record(make().to_json(indent), "it") == make()
+    assert parse_record(example_record().to_json(indent), "it") == example_record()
 
 
 def test_one_line_by_default() -> None:
-    assert "\n" not in make().to_json()
+    assert "\n" not in example_record().to_json()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +41,7 @@ def test_one_line_by_default() -> None:
     ],
 )
 def test_other_values_are_refused(path: list[str], value: object, message: str) -> None:
-    content = json.loads(make().to_json())
+    content = json.loads(example_record().to_json())
     inner = content
     for key in path[:-1]:
         inner = inner[key]
@@ -104,7 +60,7 @@ def test_other_texts_are_refused(text: str) -> None:
 
 
 def test_every_field_must_be_there() -> None:
-    content = json.loads(make().to_json())
+    content = json.loads(example_record().to_json())
     for key in content:
         with pytest.raises(InputError, match=f"{key}: Field required"):
             parse_record(json.dumps({k: v for k, v in content.items() if k != key}), "it")

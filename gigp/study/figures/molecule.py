@@ -43,6 +43,7 @@ def draw_idea(pos: np.ndarray, charges: np.ndarray, path: Path, orbits: int = 6)
     """A molecule, the orbits of its atoms under rotation about the centroid, and what GIGP sums in
     each.
     """
+    pos = pos.astype(np.float64).round(3)  # or the last digits would differ between machines
     radius = np.linalg.norm(pos, axis=1)
     model = Orbits(orbits, "hat")
     model.fit(0.0, float(radius.max()))

@@ -18,7 +18,9 @@ STYLES = {  # of pools: grey or color, line, marker
     "max": ("0.7", "-.", "^"),
     "one_orbit": ("#1f77b4", (0, (5, 1)), "D"),
     "mean_mlp": ("#d62728", (0, (3, 1, 1, 1)), "P"),
+    "point_mlp": ("#9467bd", (0, (5, 2, 1, 2)), "h"),
     "radial_deepsets": ("#2ca02c", (0, (1, 1)), "X"),
+    "gigp_shuffled": ("#8c564b", (0, (2, 2)), "d"),
 }
 plt.rcParams.update(
     {

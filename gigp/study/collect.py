@@ -1,0 +1,128 @@
+"""From the folders of finished runs to the evidence of the study."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gigp.errors import InputError
+from gigp.study.experiments import Experiment
+from gigp.study.records import (
+    Key,
+    Samples,
+    key_of,
+    read_all_samples,
+    read_experiment_records,
+    samples_path,
+    write_all_samples,
+    write_records,
+)
+from gigp.training.folder import RunFolder
+from gigp.training.record import Record, read_record, read_samples
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a collection did.
+
+    Attributes:
+        added: runs whose records are new or changed.
+        unchanged: number of runs that the evidence held already.
+        refused: why, by folder.
+    """
+
+    added: list[Path]
+    unchanged: int
+    refused: dict[Path, str]
+
+
+def finished_runs(runs: Path) -> list[Path]:
+    """Folders of finished runs."""
+    return sorted(path.parent for path in runs.glob("*/seed*/summary.json"))
+
+
+def check_evidence(record: Record, experiments: dict[str, Experiment]) -> None:
+    """Refuse a run that is not evidence.
+
+    Raises:
+        InputError: a debug run, one of changed or unknown code, or of no experiment of the study.
+    """
+    experiment = record.choices.get("experiment")
+    if record.choices.get("scale") == "debug":
+        raise InputError("scale=debug only shows that code runs")
+    if experiment is None:
+        raise InputError("it belongs to no experiment (experiment=NAME)")
+    if experiment not in experiments:
+        raise InputError(f"there is no experiment {experiment} in the study")
+    if record.git_commit is None:
+        raise InputError("its code is unknown: it ran outside a git checkout")
+    if record.git_dirty:
+        raise InputError("its code was changed and not committed; commit, and run it again")
+
+
+def collect(
+    folders: Iterable[Path], records: Path, experiments: dict[str, Experiment]
+) -> Collected:
+    """Add finished runs to the evidence; a run that is there already is replaced.
+
+    Args:
+        folders: of the runs.
+        records: folder of the evidence, results/records.
+        experiments: of the study.
+    """
+    refused: dict[Path, str] = {}
+    found: dict[str, dict[Key, tuple[Path, Record, Samples]]] = {}
+    for folder in folders:
+        run = RunFolder(folder.parents[1], folder.parent.name, _seed_of(folder))
+        try:
+            record = read_record(run.record)
+            check_evidence(record, experiments)
+            if key_of(record) != (run.name, run.seed):
+                raise InputError(f"its record is of {record.name}, seed {record.seed}")
+            samples = read_samples(run.samples)
+        except InputError as error:
+            refused[folder] = str(error)
+            continue
+        mine = found.setdefault(str(record.choices["experiment"]), {})
+        mine[key_of(record)] = folder, record, samples
+    added: list[Path] = []
+    for experiment, runs in found.items():
+        added += _add(records, experiment, runs)
+    unchanged = sum(map(len, found.values())) - len(added)
+    return Collected(added, unchanged, refused)
+
+
+def _seed_of(folder: Path) -> int:
+    """The seed in the name of a run's folder; -1 where there is none, which no record has."""
+    digits = folder.name.removeprefix("seed")
+    return int(digits) if digits.isdecimal() else -1
+
+
+def _add(
+    records: Path, experiment: str, runs: dict[Key, tuple[Path, Record, Samples]]
+) -> list[Path]:
+    """Write the runs of one experiment into its files; folders of those that are new or changed."""
+    path, errors = records / f"{experiment}.jsonl", samples_path(records, experiment)
+    held = {key_of(r): r for r in read_experiment_records(path)} if path.exists() else {}
+    changed = [key for key, (_, record, _) in runs.items() if held.get(key) != record]
+    if changed:
+        samples = read_all_samples(errors)
+        for key in changed:
+            held[key], samples[key] = runs[key][1], runs[key][2]
+        write_all_samples(errors, samples)
+        write_records(path, held.values())
+    return [runs[key][0] for key in changed]
+
+
+def describe(collected: Collected, root: Path) -> Sequence[str]:
+    """Lines that say what a collection did."""
+    lines = [f"left out {_short(folder, root)}: {why}" for folder, why in collected.refused.items()]
+    lines += [f"added {_short(folder, root)}" for folder in collected.added]
+    lines.append(
+        f"{len(collected.added)} added, {collected.unchanged} unchanged, "
+        f"{len(collected.refused)} left out."
+    )
+    return lines
+
+
+def _short(folder: Path, root: Path) -> str:
+    return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)

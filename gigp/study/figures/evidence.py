@@ -1,0 +1,117 @@
+"""Figures of what the records hold: differences of pools, learning curves, number of orbits."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gigp.study.figures.style import grid, plt, save, style_of
+from gigp.study.tables.published import Published, published_figure
+from gigp.training.record import Record
+
+FOREST = {  # tables by the title of their rows
+    "qm9_outputs": "outputs (P)",
+    "qm9_features": "features (F)",
+    "qm9_scratch": "scratch (S)",
+}
+AGAINST = ("mean", "one_orbit", "mean_mlp", "point_mlp", "radial_deepsets", "gigp_shuffled")
+PANELS = ("homo", "mu", "alpha", "U0", "r2")
+
+
+def draw_forest(differences: Mapping[str, pd.DataFrame], path: Path) -> bool:
+    """GIGP against other pools in percent of their error, with 95% intervals; a panel a target.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    rows = [
+        numbers[(numbers["pool"] == "gigp") & numbers["minus"].isin(AGAINST)].assign(table=title)
+        for name, title in FOREST.items()
+        if len(numbers := differences.get(name, pd.DataFrame()))
+    ]
+    found = pd.concat(rows) if rows else pd.DataFrame(columns=["target"])
+    if not len(found):
+        return False
+    targets = [target for target in PANELS if target in set(found["target"])]
+    keys = list(dict.fromkeys(zip(found["table"], found["minus"], strict=True)))
+    height = 0.9 + 0.2 * len(keys)
+    fig, axes = plt.subplots(
+        1, len(targets), figsize=(1.7 + 1.5 * len(targets), height), sharey=True, squeeze=False
+    )
+    for ax, target in zip(axes[0], targets, strict=True):
+        mine = found[found["target"] == target].set_index(["table", "minus"])
+        for place, key in enumerate(keys):
+            if key not in mine.index:
+                continue
+            cell, (color, _, marker) = mine.loc[key], style_of(key[1])
+            scale = cell["percent"] / cell["difference"] if cell["difference"] else 0.0
+            ax.plot([scale * cell["low"], scale * cell["high"]], [place, place], color=color)
+            ax.plot(cell["percent"], place, marker, color=color, markersize=4)
+        ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+        ax.set_title(f"{target}{' (control)' if target == 'r2' else ''}")
+        ax.set_xlabel("difference, %")
+    axes[0][0].set_yticks(range(len(keys)), [f"{t}: minus {m}" for t, m in keys])
+    axes[0][0].invert_yaxis()
+    fig.set_layout_engine("constrained")
+    save(fig, path)
+    return True
+
+
+def draw_backbone_curves(
+    records: Sequence[Record], published: Published, path: Path, targets: Sequence[str] = PANELS
+) -> bool:
+    """Validation error of the backbones by epoch, a thin line a seed; dashed, the published figure.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    shown = [t for t in targets if records and f"val/{t}" in records[0].curve]
+    if not shown:
+        return False
+    fig, axes = grid(len(shown), 2.6, 2.2)
+    for ax, target in zip(axes, shown, strict=True):
+        for record in records:
+            curve = record.curve[f"val/{target}"]
+            ax.plot(np.arange(1, len(curve) + 1), curve, color="k", linewidth=0.8)
+        figure = published_figure(published, "qm9", records[0].backbone_group, target)
+        if figure:
+            ax.axhline(float(figure), color="0.5", linestyle="--", linewidth=0.8)
+        unit = records[0].metrics[target].unit
+        ax.set(title=f"{target}, {unit}", xlabel="epoch", yscale="log")
+    save(fig, path)
+    return True
+
+
+def draw_orbits_number(numbers: pd.DataFrame, path: Path, target: str = "r2") -> bool:
+    """Error by the number of orbits for each divisor, mean and spread over the seeds.
+
+    Args:
+        numbers: of the table of ablations.
+        path: of the figure.
+        target: whose error.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    mine = numbers[(numbers["target"] == target) & (numbers["seeds"] > 0)]
+    points: dict[str, list[tuple[int, float, float]]] = {}
+    for row in mine.to_dict("records"):
+        pool, *options = row["pool"].split(", ")
+        settings = {"orbits": "50", "divisor": "count"}
+        settings |= dict(option.split("=", 1) for option in options)
+        if pool == "gigp" and settings.keys() == {"orbits", "divisor"}:
+            point = int(settings["orbits"]), row["mean"], row["std"]
+            points.setdefault(settings["divisor"], []).append(point)
+    if not any(len(line) > 1 for line in points.values()):
+        return False
+    fig, (ax,) = grid(1)
+    for (divisor, line), style in zip(sorted(points.items()), ("--", "-"), strict=False):
+        orbits, mean, std = zip(*sorted(line), strict=True)
+        ax.errorbar(orbits, mean, np.nan_to_num(std), linestyle=style, color="k", label=divisor)
+    ax.set(xlabel="number of orbits", ylabel=f"error on {target}", xscale="log")
+    ax.set_xticks(orbits, [str(n) for n in orbits])
+    ax.minorticks_off()
+    ax.legend(title="divisor")
+    save(fig, path)
+    return True

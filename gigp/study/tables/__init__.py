@@ -1,0 +1,1 @@
+"""Tables of the study, each made from the records alone."""

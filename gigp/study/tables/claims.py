@@ -1,0 +1,134 @@
+"""The paper's three claims: what was measured, and whether it bears them out."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from gigp.study.tables.results import Entry
+from gigp.study.tables.table import Table
+
+HOLDS, CAVEAT, NOT_SEEN, OPEN = (
+    "holds",
+    "holds with a caveat",
+    "not seen",
+    "cannot be told yet",
+)
+PRIMARY = ("homo", "mu", "alpha", "U0")
+WITHOUT_ORBITS = ("one_orbit", "mean_mlp", "point_mlp")  # GIGP's MLP, but no orbits
+PROTOCOLS = {
+    "qm9_outputs": "QM9, the paper's protocol: pools on the outputs of a frozen network",
+    "qm9_features": "QM9, pool and head on the features of a frozen network",
+    "qm9_scratch": "QM9, everything trained from scratch",
+}
+DIGITS = {
+    "rotmnist_scratch": "rotated MNIST, everything trained from scratch",
+    "rotmnist_features": "rotated MNIST, pool and head on the features of a frozen network",
+}
+NO_EVIDENCE = "no runs with several seeds yet"
+
+
+def claims_table(
+    orbits: Sequence[Entry],
+    differences: Mapping[str, pd.DataFrame],
+    beaten: Mapping[str, set[str]],
+) -> Table:
+    """One row for each claim and protocol.
+
+    Args:
+        orbits: rows of the table `orbits`.
+        differences: by table; see `gigp.study.tables.differences`.
+        beaten: by table, the targets on which GIGP beats all baselines by least squares.
+    """
+    none = pd.DataFrame()
+    rows = [("GIGP expresses invariant functions that global pooling cannot", *expresses(orbits))]
+    for table, protocol in PROTOCOLS.items():
+        found = improves(differences.get(table, none), beaten.get(table, set()))
+        rows.append((f"GIGP improves on global pooling. {protocol}", *found))
+    for table, protocol in DIGITS.items():
+        rows.append((f"GIGP is as good. {protocol}", *is_same(differences.get(table, none))))
+    return Table("claims", [], pd.DataFrame(rows, columns=["claim", "evidence", "verdict"]))
+
+
+def expresses(orbits: Sequence[Entry]) -> tuple[str, str]:
+    """Evidence and verdict on functions of the orbits (`dataset=orbits`)."""
+    by_label = {entry.label: entry for entry in orbits}
+    target = "orbit_sums"
+    ours, mean = (by_label[label].spread_of(target) for label in ("gigp", "mean"))
+    radial = [
+        by_label[label].spread_of(target)
+        for label in ("radial_deepsets", "radial_deepsets_rho")
+        if label in by_label
+    ]
+    if ours.num < 2 or mean.num < 2:
+        return NO_EVIDENCE, OPEN
+    runs = by_label["gigp"].runs[target].values()
+    limit = next(iter(runs)).data["limit"]["mean and sum"]
+    evidence = (
+        f"error on a function of sums over orbits: {ours} with GIGP, {mean} with mean pooling; no "
+        f"function of the sum over all points gets below {limit:.3g}."
+    )
+    if ours.mean >= limit:
+        return evidence, NOT_SEEN
+    as_good = [control for control in radial if control.num and control.mean < limit]
+    if as_good:
+        best = min(as_good, key=lambda control: control.mean)
+        return (
+            f"{evidence} An MLP on every point that is told its radius gets to {best} as well, so "
+            "orbits are not the only way.",
+            CAVEAT,
+        )
+    return evidence, HOLDS
+
+
+def improves(numbers: pd.DataFrame, beaten: set[str]) -> tuple[str, str]:
+    """Evidence and verdict of one protocol on QM9."""
+    if numbers.empty:
+        return NO_EVIDENCE, OPEN
+    ours = numbers[(numbers["pool"] == "gigp") & numbers["target"].isin(PRIMARY)]
+    mean = ours[ours["minus"] == "mean"]
+    if mean.empty or mean["seeds"].min() < 2:
+        return NO_EVIDENCE, OPEN
+    telling = mean[mean["target"].isin(beaten)]
+    if telling.empty:
+        return "on no primary target does GIGP beat a fit on atom counts", OPEN
+    better = _lower(telling)
+    evidence = f"lower error than mean pooling on {_names(better)} of {_names(telling['target'])}"
+    worse = telling.loc[telling["verdict"] == "higher", "target"].tolist()
+    if worse:
+        evidence += f", higher on {_names(worse)}"
+    if not better:
+        return evidence, NOT_SEEN
+    controls = ours[ours["minus"].isin(WITHOUT_ORBITS) & ours["target"].isin(better)]
+    most = {name: _lower(group) for name, group in controls.groupby("minus", sort=False)}
+    evidence += "".join(f"; than {name} on {_names(won)}" for name, won in most.items())
+    over_all = set(better).intersection(*most.values()) if most else set()
+    majority = len(over_all) * 2 > len(telling)
+    return evidence, HOLDS if majority else CAVEAT
+
+
+def _lower(numbers: pd.DataFrame) -> list[str]:
+    """Targets with a lower error after the correction for their number."""
+    significant = (numbers["verdict"] == "lower") & (numbers["p corrected"] < 0.05)
+    return numbers.loc[significant, "target"].tolist()
+
+
+def _names(targets: Sequence[str]) -> str:
+    return ", ".join(targets) if len(targets) else "none"
+
+
+def is_same(numbers: pd.DataFrame) -> tuple[str, str]:
+    """Evidence and verdict of one protocol on digits."""
+    if numbers.empty:
+        return NO_EVIDENCE, OPEN
+    mean = numbers[(numbers["pool"] == "gigp") & (numbers["minus"] == "mean")]
+    if mean.empty or mean["seeds"].min() < 2:
+        return NO_EVIDENCE, OPEN
+    cell = mean.iloc[0]
+    evidence = (
+        f"error rate {cell['difference']:+.2g} points against mean pooling, interval "
+        f"[{cell['low']:+.2g}, {cell['high']:+.2g}]; a difference of {cell['detectable']:.2g} "
+        f"would have been seen. McNemar p by seed: {cell['McNemar p by seed']}."
+    )
+    if cell["verdict"] == "unresolved":
+        return f"no difference seen: {evidence}", HOLDS
+    return evidence, NOT_SEEN if cell["verdict"] == "higher" else CAVEAT

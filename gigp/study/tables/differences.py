@@ -1,0 +1,166 @@
+"""GIGP against every other pool, paired over seeds and test samples."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from gigp.study.experiments import target_rank
+from gigp.study.records import Key, Samples
+from gigp.study.statistics import Interval, holm, mcnemar, paired_intervals
+from gigp.study.tables.results import Entry
+from gigp.study.tables.table import Table
+
+OURS = "gigp"
+NOTE = (
+    "Error of the first pool minus that of the second: mean, and 95% interval of the hierarchical "
+    "bootstrap over seeds and test samples (10,000 resamples). p is corrected by Holm's method for "
+    "the tested targets of a pair. `lower`: the first pool is better. `unresolved`: the interval "
+    "holds 0; `detectable` is the smallest effect that would have been seen with a power of 80%."
+)
+COLUMNS = [
+    *("pool", "minus", "target", "unit", "difference", "percent", "low", "high", "detectable"),
+    *("p", "p corrected", "verdict", "seeds", "samples", "by seed", "McNemar p by seed"),
+]
+
+
+def is_ours(label: str) -> bool:
+    """Whether a label is GIGP or one of its variants."""
+    return label.partition(",")[0] == OURS
+
+
+def pairs_of(entries: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+    """GIGP and its variants against every other pool, and the variants against plain GIGP."""
+    ours = [entry for entry in entries if is_ours(entry.label)]
+    plain = [entry for entry in ours if entry.label == OURS]
+    others = [entry for entry in entries if not is_ours(entry.label)]
+    against_others = [(one, other) for one in ours for other in others]
+    return against_others + [(one, base) for base in plain for one in ours if one is not base]
+
+
+def losses_of(samples: Samples, targets: Sequence[str]) -> dict[str, np.ndarray]:
+    """Absolute error of every test sample by target; for classes 100 where it is wrong, else 0.
+
+    Args:
+        samples: of one run.
+        targets: in the order of its metrics.
+    """
+    if "error" in samples:
+        errors = np.abs(samples["error"].astype(np.float64))
+        return {target: errors[:, i] for i, target in enumerate(targets)}
+    return {targets[0]: 100.0 * (samples["predicted"] != samples["label"])}
+
+
+def differences(
+    entries: Sequence[Entry], samples: Mapping[Key, Samples], tested: Sequence[str]
+) -> pd.DataFrame:
+    """All pairs in numbers.
+
+    Args:
+        entries: rows of a table.
+        samples: results of the test samples by run.
+        tested: targets whose p values are corrected for their number.
+    """
+    losses = {
+        key: losses_of(samples[key], list(record.metrics))
+        for entry in entries
+        for runs in entry.runs.values()
+        for record in runs.values()
+        if (key := (record.name, record.seed)) in samples
+    }
+    paired: dict[str, np.ndarray] = {}
+    rows: list[dict] = []
+    for one, other in pairs_of(entries):
+        for target in sorted(one.runs, key=target_rank):
+            seeds = _common_seeds(one, other, target, losses)
+            if not seeds:
+                continue
+            first, second = (
+                np.stack([losses[_key(e, target, seed)][target] for seed in seeds])
+                for e in (one, other)
+            )
+            paired[str(len(rows))] = first - second
+            metric = one.runs[target][seeds[0]].metrics[target]
+            is_class = metric.kind == "classification"
+            rows.append(
+                {
+                    "pool": one.label,
+                    "minus": other.label,
+                    "target": target,
+                    "unit": metric.unit,
+                    "scale": float(second.mean()),
+                    "by seed": " ".join(f"{d:+.4g}" for d in (first - second).mean(axis=1)),
+                    "McNemar p by seed": _mcnemar_text(first, second) if is_class else "",
+                }
+            )
+    intervals = paired_intervals(paired)
+    found = [row | _columns(intervals[str(i)], row["scale"]) for i, row in enumerate(rows)]
+    frame = pd.DataFrame(found, columns=COLUMNS)
+    for _, group in frame[frame["target"].isin(tested)].groupby(["pool", "minus"]):
+        frame.loc[group.index, "p corrected"] = holm(group["p"].tolist())
+    return frame
+
+
+def _mcnemar_text(first: np.ndarray, second: np.ndarray) -> str:
+    """p values of McNemar's test for every seed; both (seeds, samples), 0 where right."""
+    tests = (mcnemar(a > 0, b > 0) for a, b in zip(first, second, strict=True))
+    return " ".join(f"{test.p:.2g}" for test in tests)
+
+
+def _key(entry: Entry, target: str, seed: int) -> Key:
+    record = entry.runs[target][seed]
+    return record.name, record.seed
+
+
+def _common_seeds(
+    one: Entry, other: Entry, target: str, losses: Mapping[Key, dict[str, np.ndarray]]
+) -> list[int]:
+    """Seeds of both on a target whose test samples are known and the same."""
+    common = one.runs[target].keys() & other.runs.get(target, {}).keys()
+    return [
+        seed
+        for seed in sorted(common)
+        if {_key(one, target, seed), _key(other, target, seed)} <= losses.keys()
+        and _split(one, target, seed) == _split(other, target, seed)
+    ]
+
+
+def _split(entry: Entry, target: str, seed: int) -> tuple[str, int]:
+    """What names the test samples of a run."""
+    data = entry.runs[target][seed].data
+    return str(data["split"]), int(data["sizes"]["test"])
+
+
+def _columns(interval: Interval, scale: float) -> dict:
+    return {
+        "difference": interval.mean,
+        "percent": 100 * interval.mean / scale if scale else np.nan,
+        "low": interval.low,
+        "high": interval.high,
+        "detectable": interval.detectable,
+        "p": interval.p,
+        "p corrected": np.nan,
+        "verdict": interval.verdict,
+        "seeds": interval.seeds,
+        "samples": interval.samples,
+    }
+
+
+def differences_table(name: str, numbers: pd.DataFrame) -> Table:
+    """The differences on the tested targets, to read."""
+    mine = numbers[numbers["p corrected"].notna()]
+    rows = []
+    for (pool, minus), group in mine.groupby(["pool", "minus"], sort=False):
+        row = {"pool": f"`{pool}`", "minus": f"`{minus}`"}
+        for cell in group.to_dict("records"):
+            row[f"{cell['target']}, {cell['unit']}"] = text_of(cell)
+        rows.append(row)
+    shown = pd.DataFrame(rows).fillna("—")
+    return Table(f"{name}_differences", [NOTE], shown, numbers)
+
+
+def text_of(cell: Mapping) -> str:
+    """One difference to read."""
+    p = f", p {cell['p corrected']:.2g}" if not np.isnan(cell["p corrected"]) else ""
+    interval = f"[{cell['low']:+.3g}, {cell['high']:+.3g}]"
+    return f"{cell['difference']:+.3g} {interval}{p}, {cell['verdict']}"
