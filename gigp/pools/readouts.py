@@ -1,18 +1,21 @@
 """Readouts of PyTorch Geometric as pools, to compare GIGP with."""
 
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gigp.errors import InputError, check_choice, needs_extra
 from gigp.nn.mlp import identity_mlp, mlp, start_as_identity
-from gigp.pointcloud import PointCloud
+from gigp.pointcloud import PointCloud, masked
 from gigp.pools.base import Pool
 from gigp.pools.coordinate import measure
 
 with needs_extra("pyg"):
+    from torch_geometric.experimental import set_experimental_mode
     from torch_geometric.nn.aggr import Aggregation, AttentionalAggregation, DeepSetsAggregation
 
 Init = Literal["mean", "random"]
@@ -49,6 +52,8 @@ class Readout(Pool):
                 f"{self.aggregation} cannot pool {channels} channels: {error}"
             ) from error
         self.out_channels = example.shape[-1]
+        arguments = signature(self.aggregation.forward).parameters
+        self.takes_max_num_elements = "max_num_elements" in arguments
 
     def fit(self, clouds: Iterable[PointCloud]) -> None:
         """Scale those aggregations that start as a sum by the mean number of points."""
@@ -58,15 +63,33 @@ class Readout(Pool):
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
         self.check(feat, pos, mask)
         mask = mask.expand(feat.shape[:2])  # (B, N)
+        pool = self._pool_rows if feat.device.type == "cpu" else self._pool_all
+        return masked(pool(feat, mask).to(feat.dtype), mask.any(1))
+
+    def _pool_rows(self, feat: Tensor, mask: Tensor) -> Tensor:
+        """Pool the real points alone, for CPUs."""
         sizes = mask.sum(1)
         out = feat.new_zeros(len(feat), self.out_channels)
-        # clouds with points; there is no softmax over none
-        held = sizes.nonzero().squeeze(1)
+        held = sizes.nonzero().squeeze(1)  # clouds with points: PyG cannot take all others
         if len(held):
-            # (R,), sorted
-            index = torch.arange(len(held), device=feat.device).repeat_interleave(sizes[held])
+            index = torch.arange(len(held)).repeat_interleave(sizes[held])  # (R,), sorted
             out[held] = self.aggregation(feat[mask], index, dim_size=len(held)).to(out.dtype)
         return out
+
+    def _pool_all(self, feat: Tensor, mask: Tensor) -> Tensor:
+        """Pool with shapes that do not depend on the data, so that a GPU is not waited for.
+
+        The padding of every cloud is a graph of its own, whose result is dropped; graph 0 is one
+        more point, since PyG's quantiles need one there.
+        """
+        b, n = mask.shape
+        graph = 1 + 2 * torch.arange(b, device=feat.device).unsqueeze(1) + (~mask).long()
+        index, order = graph.flatten().sort(stable=True)  # (B * N,)
+        x = masked(feat, mask).flatten(0, 1)[order]
+        x, index = F.pad(x, (0, 0, 1, 0)), F.pad(index, (1, 0))
+        known = {"max_num_elements": n} if self.takes_max_num_elements else {}
+        with set_experimental_mode(True, "disable_dynamic_shapes"):
+            return self.aggregation(x, index, dim_size=2 * b + 1, **known)[1::2]
 
 
 def readout_mlp(channels: int, init: Init, layers: int, width: int | None) -> nn.Sequential:

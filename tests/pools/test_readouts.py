@@ -7,7 +7,7 @@ from torch_geometric.nn.aggr import MeanAggregation, Set2Set
 from gigp.errors import InputError
 from gigp.pools import GIGP, MeanPool
 from gigp.pools.readouts import Readout
-from tests.pools.common import NAMES, cloud, config_of, make
+from tests.pools.common import NAMES, cloud, config_of, make, trained
 
 READOUTS = [name for name in NAMES if config_of(name).pool._target_.endswith("readouts.Readout")]
 
@@ -55,3 +55,14 @@ def test_attention_learns_from_its_start_as_the_mean():
     pool(feat, pos, mask).square().sum().backward()
     assert pool.aggregation.gate_nn[-1].weight.grad.abs().max() > 1e-6
     assert isinstance(make("gigp"), GIGP)
+
+
+@pytest.mark.parametrize("name", READOUTS)
+@pytest.mark.parametrize("sizes", [(5, 9, 1), (5, 0, 9, 0), (0, 0, 3), (0, 1)])
+def test_both_ways_to_pool_agree(name, sizes):
+    """Rows of real points, as on a CPU, and all rows in static shapes, as on a GPU."""
+    _, feat, mask, *_ = cloud(sizes)
+    mask = mask[:, torch.randperm(mask.shape[1])]  # real points anywhere
+    pool = trained(make(name))
+    everything = torch.where(mask.any(1, keepdim=True), pool._pool_all(feat, mask), 0)
+    torch.testing.assert_close(everything, pool._pool_rows(feat, mask))
