@@ -12,8 +12,11 @@ from gigp.datasets.readers import IMAGE_READERS, MOLECULE_READERS
 from gigp.datasets.readers.entries import Reader
 from gigp.datasets.readers.images import WHITE
 from gigp.datasets.readers.molecule import Molecule, check_elements
+from gigp.datasets.readers.text import parse_number
+from gigp.errors import InputError
 from gigp.pointcloud import PointCloud, Sizes, center_points
 
+CHARGE_FIELDS = ("charge", "total_charge", "net_charge")  # what files call it
 PAIRS = 200_000  # of atoms in a batch: bounds the memory, whatever the sizes of the molecules
 
 
@@ -62,9 +65,16 @@ class MoleculeInputs:
         self.factors = torch.tensor([t.factor for t in data.targets], dtype=torch.float64)
 
     def check(self, content: object) -> None:
-        """Refuse elements that QM9 does not have."""
-        if isinstance(content, Molecule):
-            check_elements(content, list(ELEMENTS.values()), "QM9")
+        """Refuse elements that QM9 does not have, and ions."""
+        if not isinstance(content, Molecule):
+            return
+        check_elements(content, list(ELEMENTS.values()), "QM9")
+        for name in CHARGE_FIELDS:
+            if parse_number(content.fields.get(name, "0")) not in (None, 0.0):
+                raise InputError(
+                    f"the molecule has the {name} {content.fields[name][:20]}; models of QM9 know "
+                    "neutral molecules only."
+                )
 
     def batches(self, inputs: Sequence[Molecule], size: int) -> Iterator[list[Molecule]]:
         """Consecutive molecules, `size` of them or fewer where they are large."""

@@ -228,6 +228,16 @@ def test_good_ones_are_predicted_and_bad_ones_listed(trained, tmp_path, capsys):
     assert "element Si" in rows_of(capsys.readouterr().out)[0]["error"]
 
 
+@pytest.mark.parametrize("comment", ["charge=1", "total_charge=-2.0", 'net_charge="+1"'])
+def test_ions_are_not_predicted_as_molecules(trained, tmp_path, comment):
+    folder, _ = trained("T3")
+    text = METHANE.replace("methane", comment) + METHANE.replace("methane", "charge=0")
+    (tmp_path / "in.xyz").write_text(text + METHANE.replace("methane", "charge=unknown"))
+    errors = [entry.error for entry in predict(folder, tmp_path / "in.xyz")[1]]
+    assert "models of QM9 know neutral molecules only" in errors[0]
+    assert errors[1:] == ["", ""]
+
+
 def test_one_that_fails_costs_no_other(trained, tmp_path, monkeypatch):
     """Such as one whose features half precision cannot hold, found in the middle of a batch."""
     folder, _ = trained("T3")

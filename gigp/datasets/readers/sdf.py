@@ -15,6 +15,8 @@ COUNTS = re.compile(r".{3,}V[23]000\s*", re.ASCII)  # the fourth line of a recor
 DATA_NAME = re.compile(r">.*<(.+)>")
 HEADER = 3  # lines before the counts line: name, program with the flag 2D or 3D, comment
 V3000 = "M  V30 "
+V3000_CHARGE = re.compile(r"\bCHG=(-?\d{1,3})\b", re.ASCII)
+INTEGER = re.compile(r"[+-]?\d{1,3}", re.ASCII)
 Atoms = tuple[list[str], list[list[float]], list[Bond]]  # elements, positions, bonds
 # a charge or an unpaired electron, in V2000 and in V3000
 CHARGED = re.compile(r"M  (CHG|RAD)|M  V30 .*\b(CHG|RAD)=[^0]", re.ASCII)
@@ -93,6 +95,8 @@ def _parse_record(lines: list[str], before: int, fields: dict[str, str]) -> Mole
             f"line {before + 2}: a 2D drawing has no positions in space (no 3D in columns 21 and "
             "22, and every z is 0); write 3D coordinates."
         )
+    if charge := _net_charge(lines):
+        fields = {"charge": f"{charge:+}"} | fields
     molecule = make_molecule(elements, positions, fields)
     if not any(map(CHARGED.match, lines)):
         check_hydrogens(elements, bonds)
@@ -161,6 +165,18 @@ def _parse_bonds(bonds: Iterable[Sequence[str]]) -> list[Bond]:
         return [(int(kind), int(first), int(second)) for kind, first, second in bonds]
     except ValueError:
         return []
+
+
+def _net_charge(lines: Sequence[str]) -> int:
+    """Sum of the formal charges that a record states, in either format."""
+    total = 0
+    for line in lines:
+        if line.startswith("M  CHG"):  # M  CHG, how many, and pairs of atom and charge
+            charges = line.split()[4::2]
+        else:
+            charges = V3000_CHARGE.findall(line) if line.startswith(V3000) else []
+        total += sum(int(charge) for charge in charges if INTEGER.fullmatch(charge))
+    return total
 
 
 def _check_count(stated: int, found: int, before: int) -> None:

@@ -126,6 +126,22 @@ def test_hydrogens_that_are_left_out(tmp_path, record, missing):
     assert bool(entry.error) == missing
 
 
+@pytest.mark.parametrize(
+    ("record", "charge"),
+    [
+        (SDF, None),
+        (SDF.replace("M  END", "M  CHG  2   1   1   2  -1\nM  END"), None),  # a zwitterion
+        (SDF.replace("M  END", "M  CHG  2   1   1   2   1\nM  END"), "+2"),
+        (V3000.replace("MASS=2", "CHG=-1"), "-1"),
+        (SDF.replace("M  END", "M  CHG  1   1   x\nM  END"), None),
+    ],
+)
+def test_the_charge_of_an_ion(tmp_path, record, charge):
+    (entry,) = read(tmp_path, "in.sdf", record)
+    assert_water([entry])
+    assert entry.content.fields.get("charge") == charge
+
+
 def test_records_of_public_reports(tmp_path):
     """Data right before the delimiter, blank lines with a space, counts without a space."""
     many = 120
