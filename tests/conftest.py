@@ -61,7 +61,8 @@ def configure(tmp_path):
         # they need no files
         if not any(o.startswith(("dataset=orbits", "experiment=orbits")) for o in overrides):
             where += [f"dataset.cache={DATA}"]
-            if not any(o.startswith("dataset.run=") or o == "dataset=features" for o in overrides):
+            rootless = ("dataset.run=", "dataset=features", "dataset=molecules")
+            if not any(o.startswith(rootless) for o in overrides):
                 where += [f"dataset.root={DATA}"]
         chosen = {o.partition("=")[0] for o in overrides}
         defaults = [o for o in where if o.partition("=")[0] not in chosen]

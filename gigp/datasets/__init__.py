@@ -4,12 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gigp.datasets.molecules import Molecules
     from gigp.datasets.orbits import OrbitClouds
     from gigp.datasets.qm9 import QM9
     from gigp.datasets.rotmnist import RotMNIST
 
-__all__ = ["QM9", "OrbitClouds", "RotMNIST"]
+__all__ = ["QM9", "Molecules", "OrbitClouds", "RotMNIST"]
 HOMES = {
+    "Molecules": "molecules",
     "QM9": "qm9",
     "OrbitClouds": "orbits",
     "RotMNIST": "rotmnist",

@@ -6,15 +6,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gigp.datasets import QM9, RotMNIST
-from gigp.datasets.atoms import ELEMENTS, MASSES, atom_features
+from gigp.datasets import RotMNIST
+from gigp.datasets.molecule_clouds import MoleculeClouds
 from gigp.datasets.readers import IMAGE_READERS, MOLECULE_READERS
 from gigp.datasets.readers.entries import Reader
 from gigp.datasets.readers.images import WHITE
 from gigp.datasets.readers.molecule import Molecule, check_elements
 from gigp.datasets.readers.text import parse_number
 from gigp.errors import InputError
-from gigp.pointcloud import PointCloud, Sizes, center_points
+from gigp.pointcloud import PointCloud
 
 CHARGE_FIELDS = ("charge", "total_charge", "net_charge")  # what files call it
 PAIRS = 200_000  # of atoms in a batch: bounds the memory, whatever the sizes of the molecules
@@ -49,7 +49,6 @@ class MoleculeInputs:
 
     Args:
         data: data set of the run, which need not be set up.
-        scale: what positions are divided by.
         center: move molecules to the origin even where the run did not, since its model ignores
             where they are; single precision knows no positions far from it.
 
@@ -57,23 +56,23 @@ class MoleculeInputs:
         InputError: the checkpoint lacks the reference values of atoms.
     """
 
-    def __init__(self, data: QM9, scale: float, center: bool) -> None:
-        self.data, self.scale, self.center = data, scale, center
-        self.columns = [f"{target.name} [{target.unit}]" for target in data.targets]
+    def __init__(self, data: MoleculeClouds, center: bool) -> None:
+        self.data, self.center = data, center
+        self.columns = [f"{t.name} [{t.unit}]" if t.unit else t.name for t in data.targets]
         self.readers = MOLECULE_READERS
         self.atoms = data.atom_values()  # reference values by nuclear charge, (10, T)
         self.factors = torch.tensor([t.factor for t in data.targets], dtype=torch.float64)
 
     def check(self, content: object) -> None:
-        """Refuse elements that QM9 does not have, and ions."""
+        """Refuse elements, and ions, that the data set of the run does not have."""
         if not isinstance(content, Molecule):
             return
-        check_elements(content, list(ELEMENTS.values()), "QM9")
-        for name in CHARGE_FIELDS:
+        check_elements(content, self.data.atoms.charges, self.data.name)
+        for name in CHARGE_FIELDS if self.data.neutral else ():
             if parse_number(content.fields.get(name, "0")) not in (None, 0.0):
                 raise InputError(
-                    f"the molecule has the {name} {content.fields[name][:20]}; models of QM9 know "
-                    "neutral molecules only."
+                    f"the molecule has the {name} {content.fields[name][:20]}; models of "
+                    f"{self.data.name} know neutral molecules only."
                 )
 
     def batches(self, inputs: Sequence[Molecule], size: int) -> Iterator[list[Molecule]]:
@@ -91,24 +90,9 @@ class MoleculeInputs:
             yield batch
 
     def cloud(self, batch: Sequence[Molecule], device: torch.device) -> PointCloud:
-        """Molecules centered, in double precision, and scaled."""
-        sizes = torch.tensor([len(molecule.charges) for molecule in batch])
-        mask = torch.arange(int(sizes.max())) < sizes[:, None]  # (B, N)
-        pos = torch.zeros(*mask.shape, 3, dtype=torch.float64)  # (B, N, 3)
-        charges = torch.zeros(mask.shape, dtype=torch.long)
-        pos[mask] = torch.cat([molecule.positions for molecule in batch])
-        charges[mask] = torch.cat([molecule.charges for molecule in batch])
-        masses = torch.tensor(MASSES)[charges]  # (B, N)
-        if self.data.recenter or self.center:
-            by_mass = self.data.recenter and self.data.center == "mass"
-            pos = center_points(pos, mask, masses.double() if by_mass else None)
-        return PointCloud(
-            (pos / self.scale).float().to(device),
-            atom_features()[charges].to(device),
-            mask.to(device),
-            Sizes.of(mask),
-            masses.to(device),
-        )
+        """Molecules prepared as those of the data set."""
+        cloud = self.data.clouds_of(batch, self.center)
+        return PointCloud(*(x.to(device) if isinstance(x, Tensor) else x for x in cloud))
 
     def finish(self, outputs: Tensor, batch: Sequence[Molecule]) -> Tensor:
         """Add the reference values of the atoms: (B, T) in internal units -> those of tables."""

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gigp.datasets import QM9, RotMNIST
+from gigp.datasets import RotMNIST
 from gigp.datasets.cache import sha256_of
 from gigp.datasets.loader import PointCloudDataModule
+from gigp.datasets.molecule_clouds import MoleculeClouds
 from gigp.datasets.readers.molecule import Molecule
 from gigp.errors import InputError
 from gigp.prediction.inputs import ImageInputs, Inputs, MoleculeInputs
@@ -90,16 +91,13 @@ class Predictor:
 
     def _make_inputs(self, run: Path) -> Inputs:
         """The kind of inputs that the data set has."""
-        if isinstance(self.data, QM9):
-            scale = 1.0
-            if self.data.scale_positions:
-                scale = load_description(run)["positions_std"]
+        if isinstance(self.data, MoleculeClouds):
             modules = [*(frozen.trained for frozen in self.frozen), self.module]
-            return MoleculeInputs(self.data, scale, _ignores_shifts(modules))
+            return MoleculeInputs(self.data, _ignores_shifts(modules))
         if isinstance(self.data, RotMNIST):
             return ImageInputs(self.data)
         raise InputError(
-            f"{run} is a run on {type(self.data).__name__}; give a run on qm9 or rotmnist."
+            f"{run} is a run on {type(self.data).__name__}; give a run on molecules or images."
         )
 
 

@@ -52,7 +52,7 @@ def test_every_group_takes_a_step(configure, group):
 
 def cells() -> list[tuple[str, str]]:
     """Every data set with every pool; of the readouts, which are one class, the widest, and all
-    where it is cheap. What is like `features` is in tests/training/test_features.py.
+    where it is cheap. Others have their own tests.
     """
     readouts = {
         p
@@ -60,7 +60,8 @@ def cells() -> list[tuple[str, str]]:
         if "readouts.Readout" in (CONFIGS / "pool" / f"{p}.yaml").read_text()
     }
     skipped = readouts - {"multi"}
-    datasets = [name for name in names("dataset") if name not in ("outputs", "image_features")]
+    elsewhere = ("outputs", "image_features", "molecules")
+    datasets = [name for name in names("dataset") if name not in elsewhere]
     return [(d, p) for d in datasets for p in names("pool") if d == "orbits" or p not in skipped]
 
 

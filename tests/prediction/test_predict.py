@@ -386,7 +386,9 @@ def test_synthetic_clouds_have_no_files(trained):
     folder, _ = trained(
         "clouds", "dataset=orbits", "scale=debug", "trainer.max_epochs=1", "trainer.accelerator=cpu"
     )
-    with pytest.raises(InputError, match="is a run on OrbitClouds; give a run on qm9 or rotmnist"):
+    with pytest.raises(
+        InputError, match="is a run on OrbitClouds; give a run on molecules or images"
+    ):
         Predictor(folder)
 
 
