@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all lint benchmark reproduce tables lock clean
+.PHONY: help train test test-all lint benchmark reproduce collect tables lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,12 +26,19 @@ lint: .venv/ready  ## ruff and mypy: style, formatting and types
 benchmark: .venv/ready  ## speed and memory; ARGS="--lieconv PATH --gigp PATH" runs the reference beside
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
-reproduce: .venv/ready  ## run what TABLE lacks (all; pools, heads, orbits, ...) at SCALE (small, paper), JOBS at a time; make the tables
-	@$(BIN)/python scripts/reproduce.py --table $(or $(TABLE),all) --scale $(or $(SCALE),small) --jobs $(or $(JOBS),1) $(ARGS)
+reproduce: .venv/ready  ## run what TABLE lacks (all, or a name from results/tables), JOBS at a time; collect; make the tables
+	@$(BIN)/python scripts/reproduce.py --table $(or $(TABLE),all) $(if $(SCALE),--scale $(SCALE)) --jobs $(or $(JOBS),1) $(ARGS)
 
-tables: .venv/ready  ## tables and figures from the records in results/
+collect: .venv/ready  ## put finished runs into results/records, the evidence of the study; ARGS="RUN ..."
+	@$(BIN)/python scripts/collect.py $(ARGS)
+
+tables: .venv/ready  ## tables and figures from results/records; FORMAT=latex OUT=DIR writes LaTeX
+ifeq ($(FORMAT),latex)
+	@$(BIN)/python scripts/make_tables.py --format latex --out $(OUT)
+else
 	@$(BIN)/python scripts/make_figures.py
 	@$(BIN)/python scripts/make_tables.py
+endif
 
 clean:  ## remove the environment and caches; data, runs and checkpoints stay
 	rm -rf .venv .venv.unfinished .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -119,7 +119,7 @@ def _check_arguments(section: str, node: DictConfig) -> None:
 
 def _check_trainer(node: DictConfig) -> None:
     """Refuse arguments of Lightning's Trainer that would be ignored."""
-    fixed = sorted(FIXED_TRAINER_ARGUMENTS & node.keys())
+    fixed = sorted(FIXED_TRAINER_ARGUMENTS & {*map(str, node)})
     if fixed:
         raise InputError(
             f"trainer.{fixed[0]} cannot be set: every run sets it itself; use logger=csv or "
