@@ -1,7 +1,9 @@
 """Finished runs become evidence; what is no evidence is named and left out."""
 
 import json
+import os
 import runpy
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -154,3 +156,23 @@ def test_errors_are_rounded_to_the_nearest():
     odd = np.array([0, np.inf, -np.inf, np.nan, 65504, -65504, 6e-8], np.float16)
     np.testing.assert_array_equal(np.isfinite(rounded(odd)), np.isfinite(odd))
     assert json.dumps(rounded(odd)[0].item()) == "0.0"
+
+
+def test_a_users_run_leaves_a_clone_clean(tmp_path):
+    """Results of a user are his own: a debug run of an experiment of the study changes nothing."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", "--shared", str(ROOT), str(clone)], check=True)
+    command = ["train.py", "experiment=orbits_pools", "scale=debug", "logger=csv"]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=clone,
+        env={**os.environ, "PYTHONPATH": str(clone)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(finished_runs(clone / "results" / "runs")) == 1
+    status = subprocess.run(
+        ["git", "status", "--short"], cwd=clone, capture_output=True, text=True, check=True
+    )
+    assert status.stdout == ""
