@@ -1,9 +1,10 @@
 """Make a small model folder of a finished run, to be shipped or shared.
 
-    python scripts/export_model.py RUN NAME
+    python scripts/export_model.py RUN NAME [--half]
 
 RUN   folder of a finished run on qm9 or rotmnist, or on the features or outputs of one
 NAME  name of the model, which becomes results/models/NAME; or a folder elsewhere
+--half  store matrices in half precision, for models that are too large otherwise
 
 The folder holds config.yaml, model.safetensors and README.md, the model card with test errors
 beside those of trivial baselines; it has at most 4 MB.
@@ -28,10 +29,11 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
+    parser.add_argument("--half", action="store_true")
     options = parser.parse_args(arguments)
     folder = MODELS / options.name if len(Path(options.name).parts) == 1 else Path(options.name)
     try:
-        size = export(options.run, folder)
+        size = export(options.run, folder, options.half)
     except InputError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
@@ -39,7 +41,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def export(run: Path, folder: Path) -> int:
+def export(run: Path, folder: Path, half: bool = False) -> int:
     """Write the model folder of a run, and return its size in bytes."""
     record = read_record(run / "summary.json")
     _, data, _ = load_whole(run)
@@ -47,7 +49,8 @@ def export(run: Path, folder: Path) -> int:
     if isinstance(data, QM9):
         data.setup()
         baselines = baseline_errors(data)
-    return release_model(run, folder, make_card(folder.name, record, baselines), record.data)
+    card = make_card(folder.name, record, baselines)
+    return release_model(run, folder, card, record.data, half)
 
 
 if __name__ == "__main__":

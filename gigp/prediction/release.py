@@ -4,6 +4,8 @@ A model folder holds `config.yaml`, `model.safetensors` and `README.md`. A run o
 outputs of another run becomes one model that needs neither of them.
 """
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,7 +36,9 @@ PLACES = {"root": "data", "cache": "data"}  # of a data set, in place of those o
 CLOSE = 5e-3
 
 
-def release_model(run: Path, folder: Path, card: str, description: dict[str, Any]) -> int:
+def release_model(
+    run: Path, folder: Path, card: str, description: dict[str, Any], half: bool = False
+) -> int:
     """Write a model folder.
 
     Args:
@@ -42,6 +46,7 @@ def release_model(run: Path, folder: Path, card: str, description: dict[str, Any
         folder: folder to write; it may exist.
         card: text of README.md.
         description: `data` of the run's record.
+        half: store matrices in half precision.
 
     Returns:
         Bytes of all files.
@@ -57,17 +62,22 @@ def release_model(run: Path, folder: Path, card: str, description: dict[str, Any
     origin = load_checkpoint(find_checkpoint(_origin(run)))
     checkpoint = {"state_dict": module.state_dict(), dataset: origin.get(dataset, {})}
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "config.yaml", yaml.safe_dump(kept, sort_keys=False))
-    save_weights(folder / FILE, checkpoint, dataset, description)
-    write_atomically(folder / "README.md", card)
-
-    size = sum(file.stat().st_size for file in folder.iterdir())
-    if size > LARGEST:
-        raise InputError(
-            f"{folder} has {size:,} bytes; a model may have {LARGEST:,}. Release a smaller one."
-        )
-    _compare(run, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model-") as name:
+        draft = Path(name)
+        write_atomically(draft / "config.yaml", yaml.safe_dump(kept, sort_keys=False))
+        save_weights(draft / FILE, checkpoint, dataset, description, half)
+        write_atomically(draft / "README.md", card)
+        size = sum(file.stat().st_size for file in draft.iterdir())
+        if size > LARGEST:
+            raise InputError(
+                f"{folder} would have {size:,} bytes; a model may have {LARGEST:,}. Try --half, or "
+                "a smaller model."
+            )
+        _compare(run, draft)
+        folder.mkdir(exist_ok=True)
+        for file in draft.iterdir():
+            os.replace(file, folder / file.name)
     return size
 
 

@@ -22,7 +22,11 @@ DATA = "data."  # prefix of the tensors that belong to the data set
 
 
 def save_weights(
-    path: Path, checkpoint: dict[str, Any], dataset: str, description: dict[str, Any]
+    path: Path,
+    checkpoint: dict[str, Any],
+    dataset: str,
+    description: dict[str, Any],
+    half: bool = False,
 ) -> None:
     """Write the weights of a checkpoint.
 
@@ -32,11 +36,15 @@ def save_weights(
             of the data module.
         dataset: name of that class.
         description: `data` of the run's record.
+        half: store matrices in half precision; all other numbers keep theirs.
 
     Raises:
         InputError: the file cannot be written.
     """
-    tensors = {name: value.contiguous() for name, value in checkpoint["state_dict"].items()}
+    tensors = {
+        name: (value.half() if half and value.ndim > 1 else value).contiguous()
+        for name, value in checkpoint["state_dict"].items()
+    }
     state: dict[str, Any] = {}
     for key, value in checkpoint.get(dataset, {}).items():
         if isinstance(value, Tensor):

@@ -89,6 +89,27 @@ def test_images(trained, release, digits):
     assert "percent of digits" in (model / "README.md").read_text()
 
 
+def test_half_precision_halves_the_file(trained, tmp_path):
+    """And changes predictions by little, which the export itself checks."""
+    folder, _ = trained("T3")
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    export(folder, whole)
+    export(folder, half, half=True)
+    sizes = [sum(v.nbytes for v in load((m / FILE).read_bytes()).values()) for m in (whole, half)]
+    assert sizes[1] < 0.75 * sizes[0]  # biases and statistics of a net this small weigh as much
+    molecule = make_molecule([*"NHHH"], AMMONIA)
+    torch.testing.assert_close(
+        gigp.load(half)([molecule]), gigp.load(whole)([molecule]), rtol=1e-2, atol=1e-2
+    )
+
+
+def test_models_that_are_too_large(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("gigp.prediction.release.LARGEST", 10_000)
+    with pytest.raises(InputError, match=r"a model may have 10,000\. Try --half"):
+        export(trained("T3")[0], tmp_path / "models" / "large")
+    assert not list((tmp_path / "models").iterdir())
+
+
 def test_a_run_starts_from_a_model(trained, release, configure):
     folder, _ = trained("T3")
     model = release(folder)
