@@ -48,6 +48,11 @@ class PointCloud(NamedTuple):
         batch = getattr(data, "batch", None)
         if batch is None:
             batch = pos.new_zeros(len(pos), dtype=torch.long)
+        if batch.shape != pos.shape[:1] or batch.dtype != torch.long:
+            raise InputError(
+                f"data.batch {tuple(batch.shape)} of {batch.dtype} does not name the graph of each "
+                f"of {len(pos)} points; expected ({len(pos)},) of torch.int64."
+            )
         num = getattr(data, "num_graphs", 1)
         batch, order = batch.sort(stable=True)
         sizes = batch.bincount(minlength=num)  # (B,)
@@ -56,6 +61,10 @@ class PointCloud(NamedTuple):
         mask = torch.arange(largest, device=pos.device) < sizes[:, None]  # (B, N)
 
         def padded(values: Tensor) -> Tensor:
+            if len(values) != len(pos):
+                raise InputError(
+                    f"data has {len(pos)} positions, but {len(values)} rows in x or mass."
+                )
             out = values.new_zeros(*mask.shape, *values.shape[1:])
             return out.index_put((batch, place), values[order])
 

@@ -60,8 +60,8 @@ class DeepSets(Pool):
         y = rho(sum_i phi([f_i, q_i]) / divisor)
 
     With a group phi gets the orbit coordinate q_i of the point, so it knows all about the orbits
-    that GIGP knows. With rho it can express everything that GIGP can. Starts as mean pooling.
-    Parameters: those of phi, and of rho, an MLP of the same size.
+    that GIGP knows; with rho, and enough channels, it can express all that GIGP can. Starts as mean
+    pooling. Parameters: those of phi, and of rho, an MLP of the same size.
 
     Args:
         channels: number of feature channels c.

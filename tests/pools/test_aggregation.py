@@ -53,7 +53,7 @@ def points(sizes, channels=4, dim=3):
 
 
 def dense(pool, x, pos, index, num):
-    """What the dense layer says."""
+    """Output of the dense layer."""
     if num == 0:
         return x.new_zeros(0, pool.channels)
     feat, mask = to_dense_batch(x, index, batch_size=num)
@@ -228,6 +228,11 @@ def test_large_graphs_in_bfloat16():
         (Data(pos=torch.ones(2, 3)), r"fit takes several graphs or batches; pass \[batch\]"),
         ([(torch.ones(2, 3), torch.ones(2, 4))], "tuple has no positions"),
         ([Data(x=torch.ones(2, 4))], r"Data has no positions; .* with data\.pos"),
+        (
+            [Data(x=torch.ones(2, 4), pos=torch.ones(2, 3), batch=torch.zeros(2))],
+            r"data\.batch \(2,\) of torch\.float32 .* expected \(2,\) of torch\.int64",
+        ),
+        ([Data(x=torch.ones(3, 4), pos=torch.ones(2, 3))], "2 positions, but 3 rows in x or mass"),
     ],
 )
 def test_fit_on_something_else(batches, message):
