@@ -16,6 +16,8 @@ except MissingExtraError as error:
     print(f"Error: {error}", file=sys.stderr)
     sys.exit(2)
 
+INTERRUPTED = "\nInterrupted. The same command goes on from the last finished epoch."
+
 
 @hydra.main(config_path="configs", config_name="config", version_base="1.3")
 def main(cfg: DictConfig) -> str:
@@ -24,6 +26,7 @@ def main(cfg: DictConfig) -> str:
     Returns:
         What became of the run, which in a sweep may be a failure.
     """
+    from gigp.training.lock import BusyError
     from gigp.training.run import run
 
     overrides = list(HydraConfig.get().overrides.task)
@@ -31,14 +34,16 @@ def main(cfg: DictConfig) -> str:
     try:
         record = run(cfg, overrides)
     except InputError as error:
+        if sweep and isinstance(error, BusyError):
+            return "left to another process, which is at work on it"
         print(f"\nError: {error}", file=sys.stderr)
         if not sweep:
             sys.exit(2)
         return f"FAILED: {str(error).splitlines()[0]}"
     except KeyboardInterrupt:
-        print(
-            "\nInterrupted. The same command goes on from the last finished epoch.", file=sys.stderr
-        )
+        if sweep:
+            raise
+        print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if not sweep:
@@ -59,6 +64,8 @@ if __name__ == "__main__":
 
     # or Hydra would print its errors in its own words, and cut tracebacks short
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a path has
+        stream.reconfigure(errors="backslashreplace")
     try:
         sweeps = any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") for word in sys.argv)
         sys.argv[1:] = options_first(quote_paths(sys.argv[1:], sweeps))
@@ -73,6 +80,9 @@ if __name__ == "__main__":
             file=sys.stderr,
         )
         sys.exit(2)
+    except KeyboardInterrupt:  # of a sweep
+        print(INTERRUPTED, file=sys.stderr)
+        sys.exit(130)
     finally:
         failed = report()
     sys.exit(int(failed))

@@ -27,6 +27,16 @@ RARE = 6  # standard deviations of the sum over a batch: larger batches get the 
 IDENTITY = ("dataset", "source", "sha256", "split_hash", "features_of")
 
 
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Seed of all that is drawn in one epoch, so that a run that resumes draws the same numbers.
+
+    Args:
+        seed: seed of the run, below 2^32.
+        epoch: number of the epoch, from 0.
+    """
+    return seed * 1_000_003 + epoch
+
+
 class BatchIndex(NamedTuple):
     """Which samples a batch holds, known on the host and on the device of the data.
 
@@ -75,7 +85,7 @@ class BatchSampler(Sampler[BatchIndex]):
         # a generator: after a resume Lightning asks for the iterator before it sets the epoch
         order = self.indices
         if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
             order = order[torch.randperm(len(order), generator=generator)]
         parts = (x.split(self.batch_size)[: len(self)] for x in (order, order.to(self.device)))
         for host, device in zip(*parts, strict=True):

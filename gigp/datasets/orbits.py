@@ -125,7 +125,7 @@ class OrbitClouds(PointCloudDataModule):
             turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(
                 -1, 2, 2
             )
-            cloud = cloud._replace(pos=cloud.pos @ turn.mT)
+            cloud = cloud._replace(pos=cloud.pos @ turn.mT.to(cloud.pos.dtype))
         return cloud, target
 
 

@@ -19,6 +19,7 @@ from gigp.training.history import History
 from gigp.training.module import Classification, LitModule, Regression
 from gigp.training.trainer import build_trainer
 
+MAX_SEED = 2**32 - 1  # NumPy takes no larger one
 POOL_SEED = 2**62  # larger than any seed of a run or of an epoch
 
 
@@ -53,6 +54,8 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
         InputError: something does not fit together, the data are other ones than those of the
             checkpoint, or Lightning refuses its settings.
     """
+    if cfg.seed > MAX_SEED:  # Lightning would draw another one
+        raise InputError(f"seed={cfg.seed}: it must be {MAX_SEED} or smaller.")
     L.seed_everything(cfg.seed, verbose=False)
     data: PointCloudDataModule = instantiate(cfg.dataset)
     last = folder.last if resume and folder.last.exists() else None

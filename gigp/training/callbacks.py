@@ -10,29 +10,27 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import nn
 
+from gigp.datasets.loader import epoch_seed
 from gigp.distributed import shard_cloud, single_process, world_size
 from gigp.errors import InputError
 
 
 class EpochSeed(L.Callback):
-    """Make all randomness of an epoch a function of (seed, epoch), so that a resumed run draws the
-    same numbers.
-    """
+    """Draw everything in an epoch from the seed of that epoch."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+        torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch))
 
 
 class InterruptOnSigterm(L.Callback):
-    """Let SIGTERM, by which schedulers announce the end, interrupt a run at once, as Ctrl-C does;
-    every finished epoch is on disk. Whoever handled the signal before, such as a job of submitit,
-    goes on to handle it.
+    """Let SIGTERM, with which schedulers announce the end, interrupt a run at once, as Ctrl-C does.
 
-    Lightning's own handler waits for the end of the batch, and for the other processes while they
-    wait for this one.
+    Every finished epoch is on disk. A handler that was there before, such as that of submitit,
+    stays. Lightning's own handler would wait for the end of the batch, and for the other processes
+    while they wait for this one.
     """
 
     def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
@@ -51,7 +49,7 @@ class InterruptOnSigterm(L.Callback):
 
 
 class StopOnNaN(L.Callback):
-    """End a run whose loss is not a number before a checkpoint is spoiled."""
+    """End a run whose loss is NaN or infinite, before a checkpoint is spoiled."""
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any
@@ -78,12 +76,12 @@ class PreciseBatchNorm(L.Callback):
     """Re-estimate batch-norm statistics on training clouds before every validation, for all models
     the same way.
 
-    Running averages lag behind weights that move; what validation, the best checkpoint and the test
-    see are plain averages over the same clouds with the weights of the moment. Training itself
-    never uses them.
+    Running averages lag behind weights that move. Validation, the best checkpoint and the test use
+    plain averages over the same clouds with the current weights instead (Wu and Johnson 2021,
+    arXiv 2105.07576, section 3). Training itself never uses them.
 
     Args:
-        num: how many training clouds; 0 leaves the running averages.
+        num: number of training clouds; 0 keeps the running averages.
     """
 
     def __init__(self, num: int) -> None:

@@ -1,7 +1,10 @@
 """What a run prints, on the first of several processes only."""
 
+import io
 import logging
+import sys
 import warnings
+from typing import TextIO
 
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
@@ -33,6 +36,28 @@ def quiet() -> None:
         logging.getLogger(package).setLevel(logging.ERROR)
     for message in (*INTENDED, *LIBRARIES):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
+
+
+class LabelledLines(io.TextIOBase):
+    """A stream that begins every line with a label."""
+
+    encoding = "utf-8"
+
+    def __init__(self, stream: TextIO, label: str) -> None:
+        self.stream, self.label, self.rest = stream, label, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        self.stream.write("".join(f"{self.label}{line}\n" for line in lines))
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def label_lines(label: str) -> None:
+    """Begin every line of a run with a label, where several runs share a terminal."""
+    console.file = LabelledLines(sys.stdout, label)
 
 
 def print_record(record: Record, folder: RunFolder) -> None:

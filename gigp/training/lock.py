@@ -18,6 +18,10 @@ NAME = ".lock"
 UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
+class BusyError(InputError):
+    """Another process is at work in the folder."""
+
+
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder, which is made if it is missing.
@@ -25,8 +29,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
     If the block leaves nothing in the folder, the folder goes again.
 
     Raises:
-        InputError: another process works in it, it is a link to somewhere else, or it cannot be
-            written.
+        BusyError: another process works in it.
+        InputError: it cannot be written.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -38,9 +42,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         ) from error
     with file:
         if not _lock(file):
-            raise InputError(
-                f"another process is at work on {folder}; wait for it or change name=."
-            )
+            raise BusyError(f"another process is at work on {folder}; wait for it or change name=.")
         try:
             yield
         finally:

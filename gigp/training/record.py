@@ -222,7 +222,8 @@ def make_record(
     targets = data.description["targets"]
     seconds = sum(row["seconds"] for row in rows)
     train_seconds = sum(row["train_seconds"] for row in rows)
-    samples = rows[-1]["step"] * min(data.batch_size, len(data.indices["train"]))
+    batches = max(1, len(data.indices["train"]) // data.batch_size)  # in an epoch
+    samples = len(rows) * batches * min(data.batch_size, len(data.indices["train"]))
     sizes = [(p.numel(), p.requires_grad) for p in task.model.parameters()]
     pool = task.model.pool
     fields: dict[str, Any] = dict(

@@ -1,8 +1,7 @@
-"""What became of the runs of a sweep, in whatever process or on whatever machine a launcher has run
-them.
-"""
+"""The runs of a sweep: which one is at work, and what became of each."""
 
 import json
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -13,42 +12,60 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from gigp.training.console import console, label_lines
+
 UNKNOWN = "FAILED: interrupted, or its process died"
 
 
 class Sweep(Callback):
-    """Every run of a sweep leaves a line in the sweep's folder, also one whose process dies;
-    `report` reads them.
+    """Writes the outcome of every run to the sweep's folder, where `report` finds them all.
 
-    Launchers carry this object, and with it the folder, to the processes of the runs.
+    Launchers carry this object to the processes of the runs, and with it the folder. The outcome of
+    a run whose process dies is there too.
+
+    Attributes:
+        started: the sweep that this process has started.
+        total: number of its runs, as far as it is known.
     """
 
-    started: ClassVar["Sweep | None"] = None  # by this process
+    started: ClassVar["Sweep | None"] = None
+    total: int | None = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self.folder = Path(config.hydra.sweep.dir).absolute() / "outcomes"
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.process = os.getpid()
         Sweep.started = self
         if "submitit" in config.hydra.launcher._target_:
             print(f"The runs write their output below {self.folder.parent}/.submitit", flush=True)
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
         self._write(config, UNKNOWN)
+        number = config.hydra.job.num + 1
+        if os.getpid() != self.process:  # the lines of several runs come in any order
+            label_lines(f"[{number}] ")
+        of = f" of {self.total}" if self.total else ""
+        console.print(
+            f"\nRun {number}{of}: {' '.join(config.hydra.overrides.task)}", highlight=False
+        )
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        # the value of a single run that has failed raises its error
+        # for a single run that has failed, the value would raise its error
         if config.hydra.mode == RunMode.MULTIRUN:
             self._write(config, str(job_return.return_value))
 
     def _write(self, config: DictConfig, outcome: str) -> None:
-        if config.hydra.mode == RunMode.MULTIRUN:
-            line = {"run": " ".join(config.hydra.overrides.task), "outcome": outcome}
-            (self.folder / f"{config.hydra.job.num:06d}.json").write_text(json.dumps(line))
+        line = {"run": " ".join(config.hydra.overrides.task), "outcome": outcome}
+        (self.folder / f"{config.hydra.job.num:06d}.json").write_text(json.dumps(line))
 
 
 def report() -> bool:
-    """Print one line for each run of the sweep that this process has started, and tell whether one
-    has failed.
+    """Print one line for each run of the sweep that this process has started.
+
+    Returns:
+        Whether a run has failed.
     """
     if Sweep.started is None:
         return False

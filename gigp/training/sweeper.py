@@ -56,6 +56,7 @@ class Sweeper(PLUGINS[BASIC]):  # type: ignore[misc]
             line = {"run": " ".join(overrides), "outcome": f"FAILED: {message}"}
             path = Sweep.started.folder / f"refused-{self.batch_index}-{number:06d}.json"
             path.write_text(json.dumps(line))
+        Sweep.started.total = len(good)
         return good
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:

@@ -16,6 +16,37 @@ from gigp.training.launch import choose_environment, choose_strategy
 from gigp.training.module import LitModule
 from gigp.training.progress import ProgressLine
 
+# options of Lightning that break the rule of a run (train on all batches of an epoch, validate, and
+# write a checkpoint), their neutral values, and what to use in their place
+UNSUPPORTED = {
+    "check_val_every_n_epoch": ((1,), "every epoch is validated"),
+    "val_check_interval": ((None, 1, 1.0), "every epoch is validated once"),
+    "limit_train_batches": ((None, 1.0), "use dataset.train_size=..."),
+    "limit_val_batches": ((None, 1.0), "use dataset.val_size=..."),
+    "limit_test_batches": ((None, 1.0), "use dataset.test_size=..."),
+    "overfit_batches": ((0, 0.0), "use dataset.train_size=..."),
+    "fast_dev_run": ((False, 0), "use scale=debug"),
+    "max_steps": ((-1,), "use trainer.max_epochs=..."),
+    "min_steps": ((None,), "use trainer.max_epochs=..."),
+    "max_time": ((None,), "use trainer.max_epochs=...; a run that is interrupted resumes"),
+    "enable_checkpointing": ((None, True), "every epoch writes a checkpoint"),
+    "barebones": ((False,), "it leaves out what a run needs"),
+}
+
+
+def check_options(node: DictConfig) -> None:
+    """Refuse options of Lightning's trainer that a run cannot have.
+
+    Raises:
+        InputError: naming the option, and what to use in its place.
+    """
+    for option, (neutral, advice) in UNSUPPORTED.items():
+        value = node.get(option, neutral[0])
+        if not any(
+            value is other or (type(value) is type(other) and value == other) for other in neutral
+        ):
+            raise InputError(f"trainer.{option}={value} is not supported: {advice}.")
+
 
 def build_trainer(
     cfg: DictConfig, folder: RunFolder, module: LitModule, history: History
@@ -25,6 +56,7 @@ def build_trainer(
     Raises:
         InputError: Lightning refuses its settings, or there is no such device.
     """
+    check_options(cfg.trainer)
     callbacks = [
         EpochSeed(cfg.seed),
         InterruptOnSigterm(),
