@@ -4,6 +4,8 @@ The triplets are made here, in plain PyTorch: the library's own forward pass ask
 them and stops at 32 neighbors; its blocks need neither.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,7 @@ class DimeNetPlusPlus(InvariantNet):
         spherical: int = 7,
         radial: int = 6,
         cutoff: float = 5.0,
-        **setting: object,
+        **setting: Any,
     ) -> None:
         super().__init__(**setting)
         self.graph = RadiusGraph(cutoff)

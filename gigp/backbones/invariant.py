@@ -7,6 +7,7 @@ has to be compiled, and stop at 32 neighbors. DimeNet++, which also needs triple
 """
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -145,7 +146,7 @@ class SchNet(InvariantNet):
         layers: int = 6,
         gaussians: int = 50,
         cutoff: float = 10.0,
-        **setting: object,
+        **setting: Any,
     ) -> None:
         super().__init__(**setting)
         self.graph = RadiusGraph(cutoff)
@@ -192,7 +193,7 @@ class ViSNet(InvariantNet):
         heads: int = 8,
         radial: int = 32,
         cutoff: float = 5.0,
-        **setting: object,
+        **setting: Any,
     ) -> None:
         super().__init__(**setting)
         net = PyGViSNet(

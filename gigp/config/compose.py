@@ -52,6 +52,6 @@ def sweep_of(
 ) -> tuple[dict[str, Any] | None, dict[str, str], dict[str, str]]:
     """What an experiment says under `study`, the values of its sweep by key, and its choices."""
     cfg = _compose([f"experiment={experiment}"])
-    study = OmegaConf.to_container(cfg.study) if cfg.study is not None else None
+    study: Any = OmegaConf.to_container(cfg.study) if cfg.study is not None else None
     params = cfg.hydra.sweeper.params
     return study, dict(params or {}), dict(cfg.hydra.runtime.choices)

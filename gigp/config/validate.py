@@ -138,7 +138,7 @@ def _check_backbone(node: DictConfig, overrides: Sequence[str]) -> None:
         section, _, key = override.lstrip("+").partition("=")[0].partition(".")
         name = key.partition(".")[0]
         if section == "backbone" and name and name not in {*known, "_target_"}:
-            settings = ", ".join(sorted(node.keys() & known.keys())) or "none"
+            settings = ", ".join(sorted({*map(str, node)} & known.keys())) or "none"
             raise InputError(
                 f"backbone.{key} is not a setting of this backbone, which has: {settings}."
             )

@@ -189,6 +189,10 @@ class PointCloudDataModule(L.LightningDataModule):
             seed,
         )
 
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data and set the attributes above, once."""
+        raise NotImplementedError
+
     def prepare_data(self) -> None:
         """What Lightning calls in one process before `setup` in all: it builds the caches that are
         missing.

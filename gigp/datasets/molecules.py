@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -136,6 +136,7 @@ class Molecules(MoleculeClouds):
         }
 
     def state_dict(self) -> dict[str, Any]:
+        assert self.atoms is not None
         return super().state_dict() | {"elements": list(self.atoms.charges)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -215,7 +216,7 @@ def make_targets(
     for name in names:
         its_unit = unit.get(name, "") if isinstance(unit, dict) else unit
         grows = extensive.get(name, False) if isinstance(extensive, dict) else extensive
-        kind = "extensive" if grows else "intensive"
+        kind: Literal["intensive", "extensive"] = "extensive" if grows else "intensive"
         targets.append(Target(name, name, its_unit, 1.0, its_unit, 1.0, kind))
     return tuple(targets)
 

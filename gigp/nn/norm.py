@@ -1,7 +1,7 @@
 """Batch norm over the real rows of all processes of a run."""
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +58,7 @@ class BatchNorm(nn.BatchNorm1d):
         if not self.training or (self.momentum is None and weights is None and not shared):
             return super().forward(x)
         if weights is None and not shared:
+            assert self.momentum is not None
             # without the counter of batches, which only a cumulative average needs
             return F.batch_norm(
                 x,
@@ -90,8 +91,11 @@ class BatchNorm(nn.BatchNorm1d):
             mean: mean of the batch, (channels,).
             var: unbiased variance of the batch, (channels,).
         """
-        momentum = self.momentum
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        momentum: Any = self.momentum
         if momentum is None:  # cumulative average
+            assert self.num_batches_tracked is not None
             self.num_batches_tracked += 1
             momentum = 1 / self.num_batches_tracked.to(self.running_mean.dtype)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)

@@ -1,7 +1,7 @@
 """What a model takes and gives: molecules and their properties, images and their digits."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -67,6 +67,7 @@ class MoleculeInputs:
         """Refuse elements, and ions, that the data set of the run does not have."""
         if not isinstance(content, Molecule):
             return
+        assert self.data.atoms is not None
         check_elements(content, self.data.atoms.charges, self.data.name)
         for name in CHARGE_FIELDS if self.data.neutral else ():
             if parse_number(content.fields.get(name, "0")) not in (None, 0.0):
@@ -92,7 +93,8 @@ class MoleculeInputs:
     def cloud(self, batch: Sequence[Molecule], device: torch.device) -> PointCloud:
         """Molecules prepared as those of the data set."""
         cloud = self.data.clouds_of(batch, self.center)
-        return PointCloud(*(x.to(device) if isinstance(x, Tensor) else x for x in cloud))
+        moved: list[Any] = [x.to(device) if isinstance(x, Tensor) else x for x in cloud]
+        return PointCloud(*moved)
 
     def finish(self, outputs: Tensor, batch: Sequence[Molecule]) -> Tensor:
         """Add the reference values of the atoms: (B, T) in internal units -> those of tables."""

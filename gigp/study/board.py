@@ -75,7 +75,7 @@ def charts(numbers: pd.DataFrame | None) -> dict[str, object]:
     """A bar chart of the mean by pool for every target."""
     if numbers is None or numbers.empty:
         return {}
-    found = {}
+    found: dict[str, object] = {}
     for (target, unit), cells in numbers.dropna(subset="mean").groupby(["target", "unit"]):
         bars = wandb.Table(dataframe=cells[["pool", "mean"]].reset_index(drop=True))
         found[str(target)] = wandb.plot.bar(bars, "pool", "mean", title=f"{target}, {unit}")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -77,7 +78,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
         title = members[-1].study.title
         fits = evidence.baselines if on_qm9 else {}
         tables[name] = results_table(name, title, rows[name], fits, context)
-        samples = {}
+        samples: dict[Any, Any] = {}
         for source in {entry.experiment for entry in (*context, *rows[name])}:
             samples |= read_all_samples(samples_path(evidence.folder, source))
         pairs[name] = differences([*context, *rows[name]], samples, members[-1].study.headline)

@@ -1,6 +1,7 @@
 """How far the predictions of a trained model move when its test clouds or digits are turned."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +55,16 @@ def of_clouds(data: Any, task: Any, indices: Tensor, turns: int, shift: bool) ->
             torch.stack([task(move(cloud, group, shift, generator)) for _ in range(turns)])
         )
     # (B, T), (turns, B, T), (B, T)
-    still, moved, truth = torch.cat(still), torch.cat(moved, 1), torch.cat(truth)
-    change = (moved - still).abs().mean((0, 1)) / still.std(0)
+    at_rest, in_motion, targets = torch.cat(still), torch.cat(moved, 1), torch.cat(truth)
+    change = (in_motion - at_rest).abs().mean((0, 1)) / at_rest.std(0)
     motion = f"random turn{' and shift' if shift else ''}"
     return [
         {
             "motion": motion,
             "target": target.name,
             "unit": target.unit,
-            "error": float((still - truth).abs().mean(0)[t]) * target.factor,
-            "error_moved": float((moved - truth).abs().mean((0, 1))[t]) * target.factor,
+            "error": float((at_rest - targets).abs().mean(0)[t]) * target.factor,
+            "error_moved": float((in_motion - targets).abs().mean((0, 1))[t]) * target.factor,
             "relative_change": float(change[t]),
         }
         for t, target in enumerate(data.targets)
@@ -101,7 +102,7 @@ def of_digits(
         return 100 * float((predicted != labels).float().mean())
 
     still = classes(lambda images: images)
-    quarters = [classes(lambda images, k=k: torch.rot90(images, k, (1, 2))) for k in (1, 2, 3)]
+    quarters = [classes(partial(torch.rot90, k=k, dims=(1, 2))) for k in (1, 2, 3)]
     random = [
         classes(lambda images: turned(images, 360 * torch.rand(len(images), generator=generator)))
         for _ in range(turns)
@@ -120,7 +121,7 @@ def of_digits(
     ]
     angles = {angle: torch.tensor(float(angle)) for angle in range(0, 360, step)}
     by_angle = [
-        {"angle": angle, "error": error(classes(lambda images, a=a: turned(images, a)))}
+        {"angle": angle, "error": error(classes(partial(turned, degrees=a)))}
         for angle, a in angles.items()
     ]
     return rows, by_angle

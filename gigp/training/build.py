@@ -103,7 +103,7 @@ def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
 
 
 def build_module(
-    model: PointCloudModel, data: PointCloudDataModule, *, fit: bool = True, **options
+    model: PointCloudModel, data: PointCloudDataModule, *, fit: bool = True, **options: Any
 ) -> LitModule:
     """The Lightning module for the kind of targets that a data module has.
 

@@ -88,7 +88,7 @@ class PreciseBatchNorm(L.Callback):
         self.num = num
 
     @torch.no_grad()
-    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_validation_start(self, trainer: Any, module: Any) -> None:
         norms = [m for m in module.model.modules() if isinstance(m, nn.BatchNorm1d)]
         if module.frozen:
             frozen = set(module.model.backbone.modules())

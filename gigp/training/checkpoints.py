@@ -54,7 +54,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
             state = training_state(checkpoint, self.module)
         except UnfitError as error:
             raise unusable(Path(path), str(error)) from None
-        data = type(self.module.trainer.datamodule).__qualname__
+        trainer: Any = self.module.trainer
+        data = type(trainer.datamodule).__qualname__
         state |= {"pytorch-lightning_version": lightning.__version__}
         return state | {data: checkpoint[data]} if data in checkpoint else state
 

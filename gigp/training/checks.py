@@ -83,7 +83,8 @@ def training_state(checkpoint: dict[str, Any], module: nn.Module) -> dict[str, A
         UnfitError: naming what is missing or does not fit.
     """
     check_weights(checkpoint.get("state_dict"), module)
-    epoch, step = checkpoint.get("epoch"), checkpoint.get("global_step")
+    epoch: Any = checkpoint.get("epoch")
+    step: Any = checkpoint.get("global_step")
     for name, value in (("epoch", epoch), ("global_step", step)):
         if not _is_count(value):
             raise UnfitError(f"its {name} is {str(value)[:50]!r}")

@@ -31,7 +31,7 @@ def quiet() -> None:
     """Silence Lightning's tips, the warnings about what is on purpose, and all but the first of
     several processes.
     """
-    console.quiet = rank_zero_only.rank > 0
+    console.quiet = rank_zero_only.rank > 0  # type: ignore[attr-defined]
     for package in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(package).setLevel(logging.ERROR)
     for message in (*INTENDED, *LIBRARIES):
@@ -57,7 +57,7 @@ class LabelledLines(io.TextIOBase):
 
 def label_lines(label: str) -> None:
     """Begin every line of a run with a label, where several runs share a terminal."""
-    console.file = LabelledLines(sys.stdout, label)
+    console.file = LabelledLines(sys.stdout, label)  # type: ignore[assignment]
 
 
 def print_record(record: Record, folder: RunFolder) -> None:

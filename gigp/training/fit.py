@@ -34,9 +34,10 @@ def fit(parts: RunParts, folder: RunFolder) -> dict[str, float]:
                 raise
             raise unusable(parts.resume, f"{type(error).__name__}: {error}"[:200]) from error
         best = str(folder.best)
-        return trainer.test(
+        (results,) = trainer.test(
             module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
-        )[0]
+        )
+        return dict(results)
     except SystemExit as error:  # Lightning's answer to Ctrl-C, after which it ignores further ones
         if error.code not in (None, 1):  # a scheduler's, to be requeued
             raise

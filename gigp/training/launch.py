@@ -91,8 +91,8 @@ def set_rank(devices: int | str, nodes: int) -> int:
     if not started_by_launcher(devices, nodes):
         for key in ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE"):
             os.environ.pop(key, None)
-        rank_zero_only.rank = 0
-    return rank_zero_only.rank
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]
+    return rank_zero_only.rank  # type: ignore[attr-defined]
 
 
 def choose_environment(devices: int | str, nodes: int) -> list[ClusterEnvironment]:
@@ -125,7 +125,7 @@ def launch_workers(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]
             met the first one, which would wait for half an hour.
     """
     strategy = trainer.strategy
-    environment = getattr(strategy, "cluster_environment", None)
+    environment: Any = getattr(strategy, "cluster_environment", None)
     if not isinstance(strategy, DDPStrategy) or environment.creates_processes_externally:
         _tell_first()
         yield
@@ -187,7 +187,7 @@ def _start(rank: int, config: dict[str, Any]) -> tuple[subprocess.Popen, int]:
     ready, told = os.pipe()
     env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path, READY: str(told)}
     command = [sys.executable, "-c", JOIN]
-    options = {
+    options: dict[str, Any] = {
         "stdin": subprocess.PIPE,
         "text": True,
         "start_new_session": True,
@@ -195,6 +195,7 @@ def _start(rank: int, config: dict[str, Any]) -> tuple[subprocess.Popen, int]:
     }
     process = subprocess.Popen(command, env=env, **options)
     os.close(told)
+    assert process.stdin is not None
     with suppress(BrokenPipeError), process.stdin as file:  # it may have ended already
         yaml.safe_dump(config, file)
     return process, ready

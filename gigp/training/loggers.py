@@ -141,11 +141,11 @@ def wandb_mode() -> WandbMode:
 
     if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes"):
         return "disabled"
-    settings = wandb.Settings()
+    settings: Any = wandb.Settings()
     settings.update_from_system_settings()
     settings.update_from_env_vars(dict(os.environ))
     if settings.mode in MODES:
-        return MODES[settings.mode]
+        return MODES[settings.mode]  # type: ignore[return-value]
     try:
         login = wbauth.authenticate_session(
             host=settings.base_url, source="gigp", prompt=False, update_session=False

@@ -3,6 +3,7 @@ modules.
 """
 
 import math
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -56,6 +57,9 @@ class LitModule(L.LightningModule):
         samples: results of every test sample after a test, in the order of the test set; see
             `sample_results`.
     """
+
+    losses: Any  # by part, as the metrics
+    metrics: Any
 
     def __init__(
         self,
@@ -147,7 +151,7 @@ class LitModule(L.LightningModule):
             name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]
         }
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(
             [p for p in self.parameters() if p.requires_grad], lr=self.lr, fused=True
         )
@@ -194,7 +198,7 @@ class Regression(LitModule):
         mean: Tensor,
         std: Tensor,
         factors: list[float],
-        **options,
+        **options: Any,
     ) -> None:
         super().__init__(model, units, **options)
         self.register_buffer("mean", mean)

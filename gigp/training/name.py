@@ -170,7 +170,7 @@ def _defaults(chosen: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
     before = Singleton.get_state()  # of the configuration that Hydra is at work on
     try:
         cfg = compose_config(chosen)
-        implied = OmegaConf.to_container(HydraConfig.get().runtime.choices)
+        implied: Any = OmegaConf.to_container(HydraConfig.get().runtime.choices)
         cfg.choices = OmegaConf.to_container(cfg.choices, resolve=True)
     finally:
         Singleton.set_state(before)

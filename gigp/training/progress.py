@@ -42,7 +42,7 @@ class ProgressLine(L.Callback):
             description=f"{epoch}  loss {self.loss:.3f}  {self.metric}",
         )
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
         values = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in module.units}
         shown = [f"{name} {value:.4g} {module.units[name]}" for name, value in values.items()]
         self.metric = "validation " + ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")

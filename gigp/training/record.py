@@ -24,7 +24,7 @@ from gigp.files import disk_errors, open_atomically
 
 if TYPE_CHECKING:
     from gigp.datasets.loader import PointCloudDataModule
-    from gigp.training.callbacks import History
+    from gigp.training.history import History
     from gigp.training.module import LitModule
 
 SCHEMA_VERSION = 2
@@ -338,7 +338,7 @@ def write_samples(path: Path, samples: Mapping[str, np.ndarray]) -> None:
         for name, values in samples.items()
     }
     with disk_errors(path), open_atomically(path) as file:
-        np.savez_compressed(file, **compact)
+        np.savez_compressed(file, **compact)  # type: ignore[arg-type]
 
 
 def read_samples(path: Path) -> dict[str, np.ndarray]:

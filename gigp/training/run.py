@@ -37,9 +37,9 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
     check_settings(cfg, overrides)
     set_rank(cfg.trainer.devices, cfg.trainer.get("num_nodes", 1))
     quiet()
-    config = OmegaConf.to_container(cfg, resolve=True)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.results_dir, run_name(config, overrides), cfg.seed)
-    if rank_zero_only.rank > 0:  # the first of several processes has the folder
+    if rank_zero_only.rank > 0:  # type: ignore[attr-defined]  # the first of several processes has the folder
         finished = None if cfg.overwrite else folder.finished()
         return finished or _train_and_test(config, folder, overrides)
     with folder.lock():
@@ -72,7 +72,7 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
     keep_freed_memory()
     reset_peak_memory()
     started_with = environment()  # the code that runs, not what the checkout holds when it ends
-    first, overwrite = rank_zero_only.rank == 0, config["overwrite"]
+    first, overwrite = rank_zero_only.rank == 0, config["overwrite"]  # type: ignore[attr-defined]
     if first and not overwrite:
         folder.check(config)
     parts = build(OmegaConf.create(config), folder, resume=not overwrite)

@@ -24,7 +24,7 @@ def use_sweeper() -> None:
     PLUGINS[BASIC] = Sweeper
 
 
-class Sweeper(PLUGINS[BASIC]):  # type: ignore[misc]
+class Sweeper(PLUGINS[BASIC]):  # type: ignore[misc, valid-type]
     """Runs the combinations that exist; the others count as failed runs of the sweep.
 
     `backbone=schnet,lieconv backbone.layers=3` has one of each: LieConv has no `layers`.

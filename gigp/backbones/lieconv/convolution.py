@@ -83,7 +83,7 @@ class NativeConvolution(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs = kernel, feat, weight, _ = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is differentiated again
-            out = plain_convolution(*inputs, ctx.neighborhood)
+            out = plain_convolution(*inputs, ctx.neighborhood)  # type: ignore[call-arg]
             return *torch.autograd.grad(out, inputs, grad, create_graph=True), None
         pairs, (_, maps, channels) = ctx.neighborhood.query_pairs, feat.shape
         by_channel = channels_first(weight, channels)

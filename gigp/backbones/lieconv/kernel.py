@@ -51,7 +51,7 @@ class KernelMLP(NormSequential):
         """(E, sizes[0]) -> (E, sizes[-1]); `weights`, where given, are the rows that count."""
         if weights is not None or not self._use_native(x):
             return super().forward(x, weights)
-        layers = list(zip(list(self)[0::3], list(self)[1::3], strict=True))
+        layers: list[tuple[Any, Any]] = list(zip(list(self)[0::3], list(self)[1::3], strict=True))
         parameters = [p for linear, norm in layers for p in (linear.weight, norm.weight, norm.bias)]
         eps = torch.tensor([norm.eps for _, norm in layers], dtype=torch.double)
         if not self.training:

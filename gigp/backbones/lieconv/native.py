@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,7 +80,7 @@ def call(name: str, *arguments: Tensor | list[Tensor] | int) -> None:
         raise MemoryError(f"no memory for {name} of {SOURCE.name}.")
 
 
-def _convert(x: Tensor | list[Tensor] | int) -> object:
+def _convert(x: Tensor | list[Tensor] | int) -> Any:
     if isinstance(x, Tensor):
         assert x.is_contiguous()
         return ctypes.c_void_p(x.data_ptr())

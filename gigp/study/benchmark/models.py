@@ -113,6 +113,7 @@ def make_model(inputs: BenchInputs, side: str, lieconv: str | None = None) -> Be
     batches = inputs.batches
     size = len(batches[0][1])
     if side == "reference":
+        assert lieconv is not None
         net = reference.build_net(lieconv, inputs.cfg, inputs)
         prepared = [(net.prepare(cloud), target) for cloud, target in batches]
         return BenchModel(net, prepared, output_loss, size)
@@ -137,6 +138,7 @@ def make_pool(
     mask = torch.ones(64, points, dtype=torch.bool)
     layer: nn.Module
     if side == "reference":
+        assert gigp is not None
         layer = reference.build_gigp(gigp, channels=64, orbits=orbits)
     else:
         pool = GIGP(64, SO3(), orbits=orbits, hidden_channels=128)

@@ -140,15 +140,16 @@ def copy_weights(ours: PointCloudModel, theirs: nn.Module) -> None:
     project kernel numbers x channels.
     """
     linears = lambda module: [m for m in module.modules() if isinstance(m, nn.Linear)]  # noqa: E731
-    mine = [ours.backbone.embed]
-    for block in ours.backbone.blocks:
+    backbone: Any = ours.backbone
+    mine = [backbone.embed]
+    for block in backbone.blocks:
         mine += [
             *linears(block.conv.kernel),
             block.conv.linear,
             *linears(block.reduce),
             *linears(block.expand),
         ]
-    factored = {id(block.conv.linear) for block in ours.backbone.blocks}
+    factored = {id(block.conv.linear) for block in backbone.blocks}
     with torch.no_grad():
         for target, source in zip([*mine, ours.head], linears(theirs), strict=True):
             weight = source.weight
@@ -189,7 +190,8 @@ def parity(path: str, width: int = 64) -> dict[str, float]:
         for mode in ("train", "eval"):
             ours.train(mode == "train"), theirs.train(mode == "train")
             layers: dict[nn.Module, Any] = {}  # what the first convolution of each net returns
-            first = ours.backbone.blocks[0].conv, first_convolution(theirs, nets)
+            backbone: Any = ours.backbone
+            first = backbone.blocks[0].conv, first_convolution(theirs, nets)
             hooks = [
                 m.register_forward_hook(lambda m, _, output, to=layers: to.update({m: output}))
                 for m in first

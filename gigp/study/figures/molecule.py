@@ -81,7 +81,9 @@ def draw_idea(pos: np.ndarray, charges: np.ndarray, path: Path, orbits: int = 6)
     turn = np.linspace(0, 2 * np.pi, 200)
     circles = [np.stack([c * np.cos(turn), c * np.sin(turn)], 1) for c in model.centers.tolist()]
     middle.add_collection(LineCollection(circles, colors=colors, linewidths=1.2))
-    middle.scatter(*flat.T, s=45, c=colors[orbit], edgecolors="k", linewidths=0.6, zorder=3)
+    middle.scatter(
+        flat[:, 0], flat[:, 1], s=45, c=colors[orbit], edgecolors="k", linewidths=0.6, zorder=3
+    )
     middle.plot(0, 0, "k+", markersize=8)
     middle.set_aspect("equal")
     middle.set_axis_off()

@@ -1,6 +1,7 @@
 """How figures look."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -41,7 +42,7 @@ plt.rcParams.update(
 OTHERS = sorted({path.stem for path in (CONFIGS / "pool").glob("*.yaml")} - STYLES.keys())
 
 
-def style_of(label: str) -> tuple[str, str | tuple, str]:
+def style_of(label: str) -> tuple[str, Any, str]:
     """Color, line and marker of a pool, the same for all its variants."""
     pool = label.partition(",")[0]
     if pool in STYLES:
