@@ -258,8 +258,7 @@ def test_one_that_fails_costs_no_other(trained, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", MOLECULES)
-@pytest.mark.parametrize("shift", [1e4, 1e7])
-def test_molecules_far_from_the_origin(trained, name, shift):
+def test_molecules_far_from_the_origin(trained, name):
     """Predicted as near it, by models that do not know the origin or center first."""
     folder, _ = trained(name)
     atoms = torch.tensor(
@@ -267,7 +266,7 @@ def test_molecules_far_from_the_origin(trained, name, shift):
     )
     near, far = (
         Predictor(folder)([make_molecule(["C", *"HHHH"], (atoms.double() + by).tolist())])
-        for by in (0.0, shift)
+        for by in (0.0, 1e7)
     )
     torch.testing.assert_close(far, near, rtol=2e-7, atol=1e-4)
 
