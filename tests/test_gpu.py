@@ -1,5 +1,7 @@
 """On a CUDA device: the same numbers as on the CPU, and a whole run."""
 
+import copy
+
 import pytest
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -40,6 +42,42 @@ def test_same_as_on_the_cpu(case, qm9, digits):
     model.eval()
     expected = model(cloud)
     torch.testing.assert_close(model.cuda()(to_cuda(cloud)).cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["T3", "SE3"])
+def test_a_step_never_waits(case, qm9):
+    """The second step, forward and backward, under CUDA's own check for waiting."""
+    options = {"T3": {}, "SE3": {"fill": 0.5, "nbhd": 25, "liftsamples": 2}}[case]
+    net = LieResNet(15, T(3) if case == "T3" else SE3(), width=16, blocks=2, **options)
+    model = PointCloudModel(net, GIGP(1, SO3()), 1)
+    cloud, target = qm9.prepare_batch(qm9.get_batch(torch.arange(20)), augment=False)
+    model.calibrate([cloud])
+    model.cuda().train()
+    cloud, target = to_cuda((cloud, target[:, :1]))
+    for mode in ("default", "error"):
+        torch.cuda.set_sync_debug_mode(mode)
+        try:
+            (model(cloud) - target).abs().mean().backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def test_compiled_is_the_same(qm9):
+    """Replayed as a CUDA graph, on batches of other sizes."""
+    data = copy.copy(qm9)
+    data.fixed_shapes = True
+    torch.backends.cuda.matmul.allow_tf32 = False
+    model = PointCloudModel(LieResNet(15, T(3), width=16, blocks=2), GIGP(1, SO3()), 1)
+    batches = [
+        data.prepare_batch(data.get_batch(i), augment=False)[0]
+        for i in data.indices["train"][:80].split(20)
+    ]
+    model.calibrate(batches[:1])
+    model.cuda().eval()
+    compiled = torch.compile(model, fullgraph=True, dynamic=False, mode="reduce-overhead")
+    with torch.no_grad():
+        for batch in map(to_cuda, batches):
+            torch.testing.assert_close(compiled(batch).clone(), model(batch), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -19,10 +19,12 @@ class Pool(nn.Module):
     Attributes:
         group: group whose orbits the pool tells apart; None: it ignores positions.
         needs_mass: `forward` takes the masses of the points, too: mass=(B, N).
+        waits: `forward` asks the device for numbers of points, so no one graph can be made of it.
     """
 
     group: Group | None = None
     needs_mass: bool = False
+    waits: bool = False
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -35,6 +35,8 @@ class Readout(Pool):
         InputError: the aggregation does not take features of that many channels.
     """
 
+    waits = True
+
     def __init__(
         self, channels: int, aggregation: Aggregation | Callable[[int], Aggregation]
     ) -> None:

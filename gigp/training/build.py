@@ -9,6 +9,8 @@ import lightning as L
 import torch
 from omegaconf import DictConfig
 
+from gigp.backbones.identity import Identity
+from gigp.backbones.lieconv import LieResNet
 from gigp.config.instantiate import instantiate
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
@@ -67,7 +69,7 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     if cfg.init_from:
         load_backbone(model, Path(cfg.init_from))
     if cfg.compile:
-        model.compile(dynamic=True)
+        compile_model(model, data, cfg.trainer.accelerator)
     module = build_module(
         model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone
     )
@@ -100,6 +102,20 @@ def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
         pool = instantiate(cfg.pool, channels=channels)
     head = not (datamodule.per_point_outputs and cfg.pool_on == "outputs")
     return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on, head)
+
+
+def compile_model(model: PointCloudModel, data: PointCloudDataModule, accelerator: str) -> None:
+    """Compile a model: one graph for all batches of a size, replayed as a CUDA graph on a GPU.
+
+    Args:
+        model: the model; PyTorch Geometric's networks and readouts break their graph.
+        data: its data, whose batches of a size get one shape.
+        accelerator: that of the trainer: `auto`, `cpu` or `gpu`.
+    """
+    data.fixed_shapes = True
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    whole = isinstance(model.backbone, (LieResNet, Identity)) and not model.pool.waits
+    model.compile(fullgraph=whole, dynamic=False, mode="reduce-overhead" if on_gpu else None)
 
 
 def build_module(

@@ -1,0 +1,260 @@
+"""What one GPU does with this code: rates, launches, memory, parity with the CPU, hours of runs.
+
+The same in small on a CPU, to try it out: fewer channels, one case of each kind.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch.utils.flop_counter import FlopCounterMode
+
+from gigp.datasets.loader import PointCloudDataModule
+from gigp.study.benchmark.cases import EMBEDDED_DIGITS, BenchInputs, load_data
+from gigp.study.benchmark.machine import fastest
+from gigp.study.benchmark.models import BenchModel, make_model, output_loss
+from gigp.study.benchmark.operations import OperationCounter
+from gigp.training.build import build_model
+from gigp.training.memory import peak_memory_mb, reset_peak_memory
+
+BATCHES = 8  # different batches that every model goes through
+PRECISIONS = ("fp32", "tf32", "bf16")
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class GPUCase:
+    """A configuration to measure.
+
+    Attributes:
+        title: name in tables.
+        overrides: overrides of the published settings.
+        samples, epochs: size of the training set and epochs of a run at scale=paper.
+        validation: samples that are evaluated after every epoch.
+    """
+
+    title: str
+    overrides: tuple[str, ...]
+    samples: int
+    epochs: int
+    validation: int
+
+
+def qm9_case(title: str, *overrides: str) -> GPUCase:
+    return GPUCase(title, ("dataset=qm9", *overrides), 100_000, 500, 17_748)
+
+
+def digits_case(title: str, *overrides: str) -> GPUCase:
+    return GPUCase(title, overrides, 10_000, 500, 2_000)
+
+
+def cases(small: bool) -> list[GPUCase]:
+    """The cases in the order of their importance; a few of them with few channels if `small`."""
+    width = ["backbone.width=16"] if small else []
+    digits = ("dataset=rotmnist", *EMBEDDED_DIGITS, *width)
+    chosen = [
+        qm9_case("T(3) k1536 b75 mean", *width),
+        qm9_case("T(3) k1536 b75 GIGP", "pool=gigp", *width),
+        digits_case("SO(2) k128 b25 mean", *digits),
+        qm9_case("SE(3) k256 b75 mean", "group=SE3", *(width or ["backbone.width=256"])),
+        qm9_case("T(3) k1536 b300 mean", "dataset.batch_size=300", *width),
+        digits_case("SO(2) k128 b25 GIGP", "pool=gigp", *digits),
+    ]
+    if not small:
+        return chosen
+    return [replace(case, title=case.title.replace("k1536", "k16")) for case in chosen[1:2]] + [
+        replace(chosen[2], title="SO(2) k16 b25 mean")
+    ]
+
+
+def load_case(case: GPUCase, device: torch.device, fixed: bool) -> BenchInputs:
+    """Batches of a case on the device, of one shape if `fixed`."""
+    cfg, data = load_data(list(case.overrides))
+    data.fixed_shapes = fixed
+    batches = [take_batch(data, i, device) for i in range(BATCHES)]
+    return BenchInputs(cfg, batches, data.in_channels, data.out_dim, data.grid, None, data.atoms)
+
+
+def take_batch(data: PointCloudDataModule, i: int, device: torch.device) -> Any:
+    """The i-th training batch, augmented on the device."""
+    indices = data.indices["train"].split(data.batch_size)[i]
+    return data.prepare_batch(move_data_to_device(data.get_batch(indices), device), augment=True)
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """Allow or forbid TF32 in matrix products inside the block."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    allowed = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def matrix_rate(device: torch.device, precision: str, side: int) -> float:
+    """GFLOP/s of a square matrix product."""
+    a = torch.randn(side, side, device=device, dtype=DTYPES[precision])
+
+    def work() -> None:
+        for _ in range(10):
+            torch.mm(a, a)
+        wait(device)
+
+    with matmul_precision(precision):
+        return 10 * 2e-9 * side**3 / fastest(work)
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def build_bench(
+    inputs: BenchInputs, device: torch.device, precision: str, compiled: bool
+) -> BenchModel:
+    """The model of a case on the device, ready to be timed."""
+    torch.manual_seed(0)
+    model = build_model(inputs.cfg, inputs)
+    model.calibrate([move_data_to_device(inputs.batches[0][0], torch.device("cpu"))])
+    model.to(device)
+    model.backbone.geometry.layout = "padded"
+    if compiled:
+        mode = "reduce-overhead" if device.type == "cuda" else None
+        model.compile(fullgraph=True, dynamic=False, mode=mode)
+    dtype = torch.bfloat16 if precision == "bf16" else None
+    return BenchModel(model, inputs.batches, output_loss, len(inputs.batches[0][1]), dtype)
+
+
+def count_launches(model: BenchModel) -> int:
+    """Kernels that a training step starts on a GPU; on a CPU, operations that it dispatches."""
+    model.model.train()
+    model.train_step(0)
+    if model.device.type != "cuda":
+        with OperationCounter() as counter:
+            model.train_step(1)
+        return counter.total
+    wait(model.device)
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
+        model.train_step(1)
+        wait(model.device)
+    starts = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch", "cudaMemcpyAsync")
+    return sum(e.count for e in profile.key_averages() if e.key.startswith(starts))
+
+
+def measure(
+    inputs: BenchInputs, device: torch.device, precision: str, compiled: bool, rates: dict
+) -> dict[str, Any]:
+    """Rates, launches, memory and share of the matrix rate of one case."""
+    with matmul_precision(precision):
+        reset_peak_memory()
+        start = time.perf_counter()
+        model = build_bench(inputs, device, precision, compiled)
+        model.model.train()
+        for i in range(3):
+            model.train_step(i)
+        wait(device)
+        prepared = time.perf_counter() - start
+        step = min(model.time("train") for _ in range(3))
+        evaluation = min(model.time("eval") for _ in range(3))
+        entry = {
+            "precision": precision,
+            "compiled": compiled,
+            "step_ms": 1e3 * step,
+            "train": model.size / step,
+            "eval": model.size / evaluation,
+            "launches": count_launches(model),
+            "peak_mb": peak_memory_mb(),
+            "prepare_seconds": prepared,
+        }
+        if not compiled:
+            with FlopCounterMode(display=False) as flops:
+                model.train_step(0)
+            entry["gflop"] = flops.get_total_flops() / 1e9
+            entry["share_of_matrix_rate"] = entry["gflop"] / step / rates[precision]
+    return entry
+
+
+def measure_reference(inputs: BenchInputs, device: torch.device, lieconv: str) -> dict[str, Any]:
+    """Rates of the reference code on the same batches, in fp32 without TF32."""
+    cpu = [move_data_to_device(batch, torch.device("cpu")) for batch in inputs.batches]
+    bench = make_model(
+        BenchInputs(inputs.cfg, cpu, inputs.in_channels, inputs.out_dim, inputs.grid, inputs.disk),
+        "reference",
+        lieconv,
+    )
+    batches = [move_data_to_device(batch, device) for batch in bench.batches]
+    model = BenchModel(bench.model.to(device), batches, output_loss, bench.size)
+    with matmul_precision("fp32"):
+        seconds = {mode: min(model.time(mode) for _ in range(3)) for mode in ("train", "eval")}
+    return {mode: bench.size / s for mode, s in seconds.items()}
+
+
+def parity(inputs: BenchInputs, device: torch.device) -> dict[str, float]:
+    """Largest difference between the device and the packed layout on the CPU, in fp32, relative to
+    the largest output and gradient.
+    """
+    torch.manual_seed(0)
+    model = build_model(inputs.cfg, inputs)
+    batch, target = move_data_to_device(inputs.batches[0], torch.device("cpu"))
+    model.calibrate([batch])
+    found: list[list[torch.Tensor]] = []
+    for place, layout in ((torch.device("cpu"), "packed"), (device, "padded")):
+        model.to(place).eval().zero_grad()
+        model.backbone.geometry.layout = layout
+        cloud, wanted = move_data_to_device((batch, target), place)
+        with matmul_precision("fp32"):
+            output = model(cloud)
+            output_loss(output, wanted).backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        found.append([output.detach().cpu(), gradient.cpu()])
+    differences = [float((a - b).abs().max() / a.abs().max()) for a, b in zip(*found, strict=True)]
+    return dict(zip(("output", "gradient"), differences, strict=True))
+
+
+def hours(case: GPUCase, entry: dict[str, Any]) -> float:
+    """Hours of a run at scale=paper, validation included, at the measured rates."""
+    epoch = case.samples / entry["train"] + case.validation / entry["eval"]
+    return case.epochs * epoch / 3600
+
+
+def measure_all(
+    device: torch.device, small: bool, minutes: float, lieconv: str | None = None
+) -> dict[str, Any]:
+    """Measure all cases, the most important first, until the time is over.
+
+    Args:
+        device: where to measure.
+        small: few channels and cases, to try it out.
+        minutes: no measurement is begun later; what is left out stands in the record.
+        lieconv: checkout of github.com/mfinzi/LieConv to measure beside.
+    """
+    deadline = time.perf_counter() + 60 * minutes
+    side = 256 if small else 8192
+    rates = {name: matrix_rate(device, name, side) for name in PRECISIONS}
+    record: dict[str, Any] = {"rates": rates, "cases": {}, "left_out": []}
+    load = {fixed: partial(load_case, device=device, fixed=fixed) for fixed in (False, True)}
+    for compiled in (False, True):
+        for case in cases(small):
+            inputs = None
+            for precision in PRECISIONS[: 1 if small and compiled else None]:
+                if time.perf_counter() > deadline:
+                    how = "compiled" if compiled else "eager"
+                    record["left_out"].append(f"{case.title}, {precision}, {how}")
+                    continue
+                inputs = inputs or load[compiled](case)
+                result = record["cases"].setdefault(case.title, {"entries": []})
+                entry = measure(inputs, device, precision, compiled, rates)
+                result["entries"].append(entry | {"hours": hours(case, entry)})
+                if precision == "fp32" and not compiled:
+                    result["parity"] = parity(inputs, device)
+                    if lieconv and "mean" in case.title:
+                        result["reference"] = measure_reference(inputs, device, lieconv)
+    return record

@@ -1,0 +1,101 @@
+"""What a user with one GPU runs first: `make gpu`, or `python scripts/gpu.py`.
+
+Runs the tests that need a GPU, measures rates, launches, memory and parity with the CPU, and says
+how many hours each run at scale=paper takes. With --device cpu it does the same in small.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gigp.errors import InputError
+from gigp.study.benchmark import reference
+from gigp.study.benchmark.cases import ROOT
+from gigp.study.benchmark.gpu import measure_all
+from gigp.study.benchmark.machine import processor
+from gigp.study.benchmark.report import console, save, show_rows
+from gigp.training.record import environment
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--minutes", type=float, default=5, help="no measurement begins later")
+    parser.add_argument("--lieconv", metavar="PATH", help="checkout of github.com/mfinzi/LieConv")
+    parser.add_argument("--out", type=Path, help="default: results/benchmarks/<device>.json")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("there is no CUDA device; --device cpu tries everything in small")
+    try:
+        reference.check(arguments.lieconv, None)
+    except InputError as error:
+        parser.error(str(error))
+    name = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu-trial"
+    folder = "results" if arguments.device == "cuda" else "outputs"  # git ignores outputs
+    file = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".json"
+    arguments.out = arguments.out or ROOT / folder / "benchmarks" / file
+    arguments.name = name if arguments.device == "cuda" else processor()
+    return arguments
+
+
+def run_tests() -> str:
+    """The last line of the tests that need a GPU."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/test_gpu.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    lines = done.stdout.strip().splitlines()
+    return lines[-1] if lines else done.stderr.strip()
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print the record as one table, with parity and what was left out below it."""
+    rows = []
+    for title, result in record["cases"].items():
+        for entry in result["entries"]:
+            share = entry.get("share_of_matrix_rate")
+            rows.append(
+                {
+                    "case": title,
+                    "as": entry["precision"] + (" compiled" if entry["compiled"] else ""),
+                    "ms": entry["step_ms"],
+                    "train/s": entry["train"],
+                    "eval/s": entry["eval"],
+                    "launches": entry["launches"],
+                    "MB": entry["peak_mb"],
+                    "of rate": "" if share is None else f"{share:.0%}",
+                    "hours": entry["hours"],
+                }
+            )
+    console.print(f"{record['device']}: {record['tests']}")
+    console.print(
+        "ms and launches of a training step; share of the rate of matrix products; hours of a run "
+        "at scale=paper"
+    )
+    show_rows("One training step", rows)
+    for title, result in record["cases"].items():
+        differences = ", ".join(f"{k} {v:.1e}" for k, v in result.get("parity", {}).items())
+        console.print(f"{title}: largest relative difference to the CPU in fp32: {differences}")
+        if "reference" in result:
+            console.print(f"  reference: {result['reference']['train']:.4g} train/s")
+    for left in record["left_out"]:
+        console.print(f"left out for lack of time: {left}")
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    on_gpu = arguments.device == "cuda"
+    record = environment() | {"device": arguments.name}
+    record["tests"] = run_tests() if on_gpu else "tests that need a GPU were not run"
+    device = torch.device(arguments.device)
+    record |= measure_all(device, not on_gpu, arguments.minutes, arguments.lieconv)
+    show(record)
+    save(record, arguments.out)
+    console.print(f"record: {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
