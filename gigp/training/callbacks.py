@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import nn
 
-from gigp.datasets.loader import epoch_seed
+from gigp.datasets.batches import epoch_seed
 from gigp.distributed import shard_cloud, single_process, world_size
 from gigp.errors import InputError
 

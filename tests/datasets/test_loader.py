@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gigp.datasets import QM9
-from gigp.datasets.loader import BatchSampler, take
+from gigp.datasets.batches import BatchSampler
+from gigp.datasets.loader import take
 from gigp.errors import InputError
 from tests.conftest import DATA
 

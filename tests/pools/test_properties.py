@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gigp import GIGP, GIGPAggregation
-from gigp.datasets.loader import check_finite
+from gigp.datasets.batches import check_finite
 from gigp.errors import InputError
 from gigp.groups import SO3
 from gigp.pointcloud import PointCloud

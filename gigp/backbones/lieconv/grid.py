@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gigp.backbones.lieconv.geometry import BlockGeometry, Geometry, LayoutName
+from gigp.backbones.lieconv.blocks import BlockGeometry
+from gigp.backbones.lieconv.geometry import Geometry, LayoutName
 from gigp.backbones.lieconv.layout import Layout, Shared
 from gigp.backbones.lieconv.neighborhood import (
     OUTSIDE,

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gigp.backbones.base import Atoms, Backbone
-from gigp.backbones.lieconv.geometry import BlockGeometry, Geometry, LayoutName
+from gigp.backbones.lieconv.blocks import BlockGeometry
+from gigp.backbones.lieconv.geometry import Geometry, LayoutName
 from gigp.backbones.lieconv.grid import GridGeometry
 from gigp.backbones.lieconv.kernel import norm_swish
 from gigp.backbones.lieconv.layer import KernelNorm, LieConv

@@ -1,0 +1,76 @@
+"""What one block of the network works on: points, queries, and all pairs of them."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gigp.backbones.lieconv.layout import Layout
+from gigp.groups import Group
+
+
+class Pairs(NamedTuple):
+    """All pairs (neighbor j, query i) of a table of g clouds.
+
+    Attributes:
+        inputs: kernel inputs [log(v_j^-1 u_i), q_i, q_j], (g, n, m, a).
+        distance: (g, n, m).
+    """
+
+    inputs: Tensor
+    distance: Tensor
+
+    def select_queries(self, queries: Tensor) -> "Pairs":
+        """Keep the pairs whose query is among `queries`, (g, m)."""
+        clouds = torch.arange(len(queries), device=queries.device)[:, None, None]
+        neighbors = torch.arange(self.distance.shape[1], device=queries.device)[:, None]
+        at = clouds, neighbors, queries[:, None]
+        return Pairs(self.inputs[at], self.distance[at])
+
+    def select_neighbors(self, points: Tensor) -> "Pairs":
+        """Keep the pairs whose neighbor is among `points`, (g, m)."""
+        clouds = torch.arange(len(points), device=points.device)[:, None]
+        return Pairs(self.inputs[clouds, points], self.distance[clouds, points])
+
+
+class BlockGeometry(NamedTuple):
+    """What one block works on.
+
+    Attributes:
+        points: layout of the points that come in.
+        queries: layout of the points that the block keeps.
+        kept: indices of the kept points, (g, m) for each table; None: all points are kept.
+        pairs: of points and queries, for each table.
+    """
+
+    points: Layout
+    queries: Layout
+    kept: list[Tensor] | None
+    pairs: list[Pairs]
+
+    def kept_rows(self) -> Tensor | None:
+        """Rows of the kept points among the rows of all points, (Q,); None: all."""
+        return None if self.kept is None else self.points.row_numbers(self.kept, self.queries)
+
+
+def all_pairs(group: Group, elements: Tensor, orbit: Tensor) -> Pairs:
+    """Kernel inputs and distances between all lifted points of each cloud of a table.
+
+    Args:
+        group: the group.
+        elements: group elements, (g, n, r, r).
+        orbit: orbit coordinates, (g, n, q).
+    """
+    u, v = elements.unsqueeze(1), elements.unsqueeze(2)
+    a = group.relative(u, v)  # (g, n, n, lie_dim)
+    shape = (*a.shape[:-1], orbit.shape[-1])
+    qu, qv = orbit.unsqueeze(1).expand(shape), orbit.unsqueeze(2).expand(shape)  # (g, n, n, q)
+    return Pairs(torch.cat([a, qu, qv], -1), group.distance(a, qu, qv))
+
+
+def draw_lifts(group: Group, points: int, liftsamples: int) -> Tensor:
+    """Random stabilizer elements (points, L, r, r), the same in every process."""
+    generator = torch.Generator().manual_seed(0)
+    return group.stabilizer(
+        points, liftsamples=liftsamples, generator=generator, dtype=torch.float32, device="cpu"
+    )
