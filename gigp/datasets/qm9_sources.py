@@ -4,7 +4,7 @@ import importlib.metadata
 import shutil
 from http.client import HTTPException
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from rich.progress import track
 
 from gigp.datasets.atoms import ELEMENTS
 from gigp.datasets.cache import Arrays, sha256_of
-from gigp.datasets.download import download
+from gigp.datasets.download import check_file, download
 from gigp.datasets.references import atom_references
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
@@ -97,6 +97,14 @@ def _from_pyg(root: Path) -> Arrays:
     path = root / "pyg-qm9" / "raw" / PYG_MEMBER
     if not path.exists():
         _download_pyg(path)
+    check_file(path, PYG_SIZE)
+    if is_zipfile(path):  # torch would unpack it, whatever size that is
+        with ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > PYG_SIZE:
+            raise InputError(
+                f"{path} unpacks to {size:,} bytes, more than {PYG_SIZE:,}; delete it."
+            )
     try:
         molecules = torch.load(path, weights_only=True)
         arrays = {

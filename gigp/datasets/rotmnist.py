@@ -79,10 +79,7 @@ class RotMNIST(PointCloudDataModule):
         arrays = self._load()
         self.images = torch.from_numpy(arrays["images"])  # (M, 28, 28)
         self.labels = self.values = torch.from_numpy(arrays["labels"]).long()  # (M,)
-        fit, test = POOLS[self.source]
-        held_out = VALIDATION[self.source]
-        parts = torch.arange(fit + test).split([fit - held_out, held_out, test])
-        self.indices = take(dict(zip(("train", "val", "test"), parts, strict=True)), self.sizes)
+        self.indices = take(split_indices(self.source), self.sizes)
         self.description = {
             "dataset": "rotmnist",
             "source": self.source,
@@ -129,6 +126,14 @@ class RotMNIST(PointCloudDataModule):
         return load_or_build(
             caches[self.source], version, lambda: read_rotmnist(self.source, self.root)
         )
+
+
+def split_indices(source: Source) -> dict[Part, Tensor]:
+    """Indices of train, val and test: consecutive stretches of the digits of a source."""
+    fit, test = POOLS[source]
+    held_out = VALIDATION[source]
+    parts = torch.arange(fit + test).split([fit - held_out, held_out, test])
+    return dict(zip(("train", "val", "test"), parts, strict=True))
 
 
 def pixel_grid(side: int = 28) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gigp.datasets.cache import Arrays, digest_of
-from gigp.datasets.download import download
+from gigp.datasets.download import check_file, download
 from gigp.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ def _from_larochelle(archive: Path) -> Arrays:
                 "the file there by hand, or use dataset.source=mnist (regenerated) or "
                 "dataset.source=embedded (no network)."
             ) from error
+    check_file(archive, SIZE)
     with open(archive, "rb") as file:
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if md5 != MD5:
@@ -129,6 +130,9 @@ def _mnist(root: Path) -> tuple[Tensor, Tensor]:
     """All 70,000 digits of MNIST."""
     from torchvision.datasets import MNIST
 
+    for path in (root / "MNIST" / "raw" / name for name in RAW_FILES):
+        if path.exists():
+            check_file(path, SIZE)
     try:
         parts = [MNIST(str(root), train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError, ValueError) as error:

@@ -11,6 +11,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from gigp.config.instantiate import load_config
 from gigp.datasets.cache import Arrays, CacheWriter, load_or_fill, sha256_of
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of
 from gigp.errors import InputError, check_choice
@@ -36,6 +37,7 @@ class BackboneFeatures(PointCloudDataModule):
         level: `features` of the backbone, in half precision, or `outputs` of its head for every
             point, in single precision.
         cache: folder of the file.
+        root: folder of downloads of the run's data set.
         train_size, val_size, test_size: how much of each part to take, in place of what the run
             took.
         changes: further settings of the run's data set to change, such as `{recenter: true, center:
@@ -54,6 +56,7 @@ class BackboneFeatures(PointCloudDataModule):
         run: str,
         level: Level = "features",
         cache: str = "data",
+        root: str = "data",
         train_size: int | None = None,
         val_size: int | None = None,
         test_size: int | None = None,
@@ -69,7 +72,10 @@ class BackboneFeatures(PointCloudDataModule):
         self.changes = {
             f"{part}_size": size for part, size in sizes.items() if size is not None
         } | dict(changes or {})
-        cfg, self.source, self.trained = load_trained(self.run, setup=False, **self.changes)
+        # the run may come from elsewhere, and does not know where its data set lies here
+        place = {"root": root} if "root" in load_config(self.run).dataset else {}
+        options = place | self.changes
+        cfg, self.source, self.trained = load_trained(self.run, setup=False, **options)
         if level == "outputs" and cfg.pool_on != "outputs":
             raise InputError(
                 f"{run} has no outputs for every point: its head follows the pool "

@@ -5,6 +5,7 @@ is missing.
 import hashlib
 import importlib.metadata
 import io
+import os
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -251,3 +252,18 @@ def test_both_sources_agree(tmp_path, arrays):
     assert np.array_equal(pyg["sizes"], arrays["sizes"])
     np.testing.assert_allclose(pyg["positions"], arrays["positions"], atol=5.1e-5)
     np.testing.assert_allclose(pyg["targets"], arrays["targets"], rtol=3e-7, atol=1e-6)
+
+
+def test_pipes_and_archives_that_unpack_to_more_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "pyg-qm9" / "raw" / "qm9_v3.pt"
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="is not a regular file of at most"):
+        read_qm9("pyg", tmp_path)
+    path.unlink()
+    monkeypatch.setattr(qm9_sources, "PYG_SIZE", 1_000_000)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("qm9_v3/data.pkl", bytes(2_000_000))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(InputError, match="unpacks to 2,000,000 bytes, more than 1,000,000"):
+        read_qm9("pyg", tmp_path)

@@ -1,5 +1,6 @@
 """The page on the data says what the code does: checksums, sizes, hashes."""
 
+from gigp.datasets import rotmnist
 from gigp.datasets.loader import hash_of
 from gigp.datasets.qm9 import SPLITS, split_indices
 from gigp.datasets.qm9_sources import QM9PACK_SHA256
@@ -29,5 +30,12 @@ def test_sizes_and_hashes():
     for source, (fit, test) in POOLS.items():
         line = next(line for line in PAGE.splitlines() if line.startswith(f"| `{source}`"))
         assert line.endswith(
-            f"| {fit - VALIDATION[source]:,} / {VALIDATION[source]:,} / {test:,} |"
+            f"| {fit - VALIDATION[source]:,} / {VALIDATION[source]:,} / {test:,} "
+            f"| `{hash_of(rotmnist.split_indices(source), source)}` |"
         )
+
+
+def test_hashes_of_rotated_digits_stay():
+    """Records of one split must not differ in its hash, as they would if its definition changed."""
+    for digest in ("173d0fdd771c", "e853e81e580d", "7c856b7a6e93"):
+        assert f"`{digest}` |" in PAGE

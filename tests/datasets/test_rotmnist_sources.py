@@ -7,6 +7,7 @@ import functools
 import hashlib
 import http.server
 import math
+import os
 import shutil
 import threading
 import urllib.request
@@ -325,3 +326,16 @@ def test_auto_takes_the_original_before_all_else(tmp_path):
     for source in ("mnist", "larochelle"):  # a cache is as good as the files
         caches[source].touch()
         assert sources.find_source(tmp_path, caches) == source
+
+
+@pytest.mark.parametrize("source", ["larochelle", "mnist"])
+def test_pipes_are_refused_without_waiting(tmp_path, source):
+    name = {
+        "larochelle": "rotmnist/mnist_rotation_new.zip",
+        "mnist": f"MNIST/raw/{sources.RAW_FILES[0]}",
+    }
+    path = tmp_path / name[source]
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="is not a regular file of at most"):
+        sources.read_rotmnist(source, tmp_path)
