@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from gigp.backbones.lieconv import native
 from gigp.backbones.lieconv.convolution import NativeConvolution, plain_convolution
 from gigp.backbones.lieconv.layer import LieConv
 from gigp.backbones.lieconv.native import plain_pytorch
 from gigp.backbones.lieconv.neighborhood import TableNeighborhood
 
 GROUPS = [(3, 5, 5), (2, 7, 7), (4, 2, 2)]
+needs_native = pytest.mark.skipif(native.library() is None, reason=native.native_status())
 
 
 def neighborhood(case: str) -> tuple[TableNeighborhood, int, int]:
@@ -23,6 +25,7 @@ def neighborhood(case: str) -> tuple[TableNeighborhood, int, int]:
     return TableNeighborhood(torch.randn(places, 3), GROUPS), rows, 1
 
 
+@needs_native
 @pytest.mark.parametrize("block", [2**19, 3000, 1])
 @pytest.mark.parametrize("channels", [1, 6, 16, 70])
 @pytest.mark.parametrize("case", ["molecules", "sampled molecules", "image", "sampled image"])
@@ -43,6 +46,7 @@ def test_equals_the_plain_sum(case, channels, block, monkeypatch):
         assert (mine - plain).abs().max() < 2e-6 * plain.abs().max()
 
 
+@needs_native
 @pytest.mark.parametrize("case", ["molecules", "sampled image"])
 def test_layer_runs_native(case):
     where, rows, maps = neighborhood(case)
@@ -71,6 +75,7 @@ def test_plain_pytorch_elsewhere(case):
     assert out.isfinite().all()
 
 
+@needs_native
 def test_nothing_of_the_size_of_the_sums_is_kept():
     """What is saved for the backward pass: kernel, features and weights, but not 16 x channels
     numbers for each query.

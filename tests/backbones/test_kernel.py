@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from gigp.backbones.lieconv import native
 from gigp.backbones.lieconv.kernel import KernelMLP
+
+needs_native = pytest.mark.skipif(native.library() is None, reason=native.native_status())
 
 
 def plain(mlp: KernelMLP, x: torch.Tensor) -> torch.Tensor:
@@ -28,6 +31,7 @@ def make_mlp(inputs: int = 6, norm: bool = True) -> KernelMLP:
     return mlp
 
 
+@needs_native
 @pytest.mark.parametrize(("inputs", "rows"), [(1, 2), (3, 57), (6, 3001), (15, 48)])
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_equals_the_modules_in_training(inputs, rows, momentum):
@@ -118,6 +122,7 @@ def test_differentiates_twice():
     assert (found[0] - found[1]).abs().max() < 1e-3 * found[1].abs().max()
 
 
+@needs_native
 def test_keeps_a_third_of_the_memory():
     """Bytes that the forward pass keeps for the backward pass."""
 

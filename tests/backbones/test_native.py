@@ -22,12 +22,14 @@ from gigp.backbones.lieconv.layer import LieConv
 from gigp.backbones.lieconv.neighborhood import TableNeighborhood
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+needs_native = pytest.mark.skipif(native.library() is None, reason=native.native_status())
 
 
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     """An empty cache, as in a new process."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("GIGP_NATIVE", raising=False)
     native._load.cache_clear()
     yield tmp_path
     monkeypatch.undo()
@@ -208,7 +210,7 @@ def step(layer: LieConv, where: TableNeighborhood, feat: torch.Tensor) -> list[t
     return [out.detach(), feat.grad, *(p.grad for p in layer.parameters() if p.grad is not None)]
 
 
-@needs_compiler
+@needs_native
 def test_same_bits_for_every_run():
     torch.manual_seed(0)
     where = TableNeighborhood(torch.randn(20 * 18 * 18, 3), [(20, 18, 18)])
@@ -219,7 +221,7 @@ def test_same_bits_for_every_run():
             assert torch.equal(mine, other)
 
 
-@needs_compiler
+@needs_native
 def test_kernel_has_the_same_bits_for_any_number_of_threads():
     torch.manual_seed(0)
     mlp, x = KernelMLP([3, 32, 32, 16]), torch.randn(5000, 3)
@@ -235,7 +237,7 @@ def test_kernel_has_the_same_bits_for_any_number_of_threads():
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
-@needs_compiler
+@needs_native
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of x86")
 @pytest.mark.parametrize("march", ["haswell", "x86-64"])
