@@ -98,7 +98,9 @@ def comparison_table(title: str, runs: Runs) -> Table:
         name for by_seed in runs.values() for run in by_seed.values() for name in run.metrics
     )
     columns = ("metric", "unit", "pool", "test", "seeds", f"minus {first}", "minutes")
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for name in names:
         for pool, by_seed in runs.items():
             mine = {s: run.metrics[name] for s, run in by_seed.items() if name in run.metrics}
