@@ -20,12 +20,13 @@ INTERRUPTED = "\nInterrupted. The same command goes on from the last finished ep
 
 
 @hydra.main(config_path="configs", config_name="config", version_base="1.3")
-def main(cfg: DictConfig) -> str:
+def main(cfg: DictConfig) -> dict[str, str]:
     """Hydra's entry point; errors that a user can mend end in one message, not in a traceback.
 
     Returns:
-        What became of the run, which in a sweep may be a failure.
+        For sweeps: `outcome` of the run, which may be a failure, and its `folder` if it is done.
     """
+    from gigp.training.folder import RunFolder
     from gigp.training.lock import BusyError
     from gigp.training.run import run
 
@@ -35,11 +36,11 @@ def main(cfg: DictConfig) -> str:
         record = run(cfg, overrides)
     except InputError as error:
         if sweep and isinstance(error, BusyError):
-            return "left to another process, which is at work on it"
+            return {"outcome": "left to another process, which is at work on it"}
         print(f"\nError: {error}", file=sys.stderr)
         if not sweep:
             sys.exit(2)
-        return f"FAILED: {str(error).splitlines()[0]}"
+        return {"outcome": f"FAILED: {str(error).splitlines()[0]}"}
     except KeyboardInterrupt:
         if sweep:
             raise
@@ -49,10 +50,10 @@ def main(cfg: DictConfig) -> str:
         if not sweep:
             raise
         sys.excepthook(type(error), error, error.__traceback__)
-        return f"FAILED: {type(error).__name__}: {error}"
-    return ", ".join(
-        f"{name} {metric.test:.4g} {metric.unit}" for name, metric in record.metrics.items()
-    )
+        return {"outcome": f"FAILED: {type(error).__name__}: {error}"}
+    tested = [f"{name} {metric.test:.4g} {metric.unit}" for name, metric in record.metrics.items()]
+    folder = RunFolder(cfg.results_dir, record.name, record.seed).path.absolute()
+    return {"outcome": ", ".join(tested), "folder": str(folder)}
 
 
 if __name__ == "__main__":

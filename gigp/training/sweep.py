@@ -12,6 +12,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from gigp.training.compare import print_comparison, read_runs
 from gigp.training.console import console, label_lines
 
 UNKNOWN = "FAILED: interrupted, or its process died"
@@ -42,7 +43,7 @@ class Sweep(Callback):
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         if config.hydra.mode != RunMode.MULTIRUN:
             return
-        self._write(config, UNKNOWN)
+        self._write(config, {"outcome": UNKNOWN})
         number = config.hydra.job.num + 1
         if os.getpid() != self.process:  # the lines of several runs come in any order
             label_lines(f"[{number}] ")
@@ -54,15 +55,16 @@ class Sweep(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         # for a single run that has failed, the value would raise its error
         if config.hydra.mode == RunMode.MULTIRUN:
-            self._write(config, str(job_return.return_value))
+            self._write(config, job_return.return_value)
 
-    def _write(self, config: DictConfig, outcome: str) -> None:
-        line = {"run": " ".join(config.hydra.overrides.task), "outcome": outcome}
+    def _write(self, config: DictConfig, became: dict[str, str]) -> None:
+        line = {"run": " ".join(config.hydra.overrides.task), **became}
         (self.folder / f"{config.hydra.job.num:06d}.json").write_text(json.dumps(line))
 
 
 def report() -> bool:
-    """Print one line for each run of the sweep that this process has started.
+    """Print one line for each run of the sweep that this process has started, and a comparison of
+    those that are done.
 
     Returns:
         Whether a run has failed.
@@ -73,6 +75,10 @@ def report() -> bool:
     lines = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     if len(lines) > 1:
         print("\n" + "\n".join(f"{line['run']}: {line['outcome']}" for line in lines))
+    folders = [Path(line["folder"]) for line in lines if "folder" in line]
+    if len(folders) > 1:
+        print()
+        print_comparison(read_runs(folders))
     shutil.rmtree(folder)
     (folder.parent / "multirun.yaml").unlink(missing_ok=True)  # Hydra's copy of the configuration
     with suppress(OSError):  # what a launcher has left there stays
