@@ -37,6 +37,7 @@ ORBITS = ("dataset=orbits", *tiny(epochs=1, train=60, val=20, test=20))
         ),
         ("group=SE33", "group=SE33 is unknown. Did you mean SE3? Choose from Rx, "),
         ("logger=wanb", "logger=wanb is unknown. Did you mean wandb? Choose from csv, wandb."),
+        ("experiment=orbits_pool", "experiment=orbits_pool is unknown. Did you mean orbits_pools?"),
         ("pool", "'pool' is not of the form KEY=VALUE"),
         ("pool=[gigp", "'pool=[gigp' is not of the form KEY=VALUE"),
         ("+lr=3", "Could not append to config. An item is already at 'lr'."),
@@ -61,6 +62,9 @@ def test_what_cannot_be_composed(configure, override, message):
         ("compile=yess", "compile=yess: it must be true or false."),
         ("freeze_backbone=2", "freeze_backbone=2: it must be true or false."),
         ("seed=1.0", "seed=1.0: it must be a whole number, 0 or larger."),
+        ("seed=one", "seed=one: it must be a whole number, 0 or larger."),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: it must be a whole number, 1 or larger."),
+        ("freeze_backbone=true", "freeze_backbone=true without init_from would freeze"),
         ("pool.orbits=many", "pool.orbits=many: it must be a whole number."),
         (
             "pool.hidden_channels=wide",
@@ -92,6 +96,12 @@ def test_what_does_not_fit(configure, override, message):
     with pytest.raises(InputError) as error:
         run(configure(*ORBITS, override), [override])
     assert str(error.value).startswith(message)
+
+
+def test_settings_of_another_backbone_are_refused(configure):
+    overrides = ["backbone=schnet", "backbone.width=32"]
+    with pytest.raises(InputError, match=r"backbone\.width is not a setting of this"):
+        check_settings(configure(*overrides), overrides)
 
 
 @pytest.mark.parametrize(
