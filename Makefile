@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all lint benchmark reproduce collect tables lock clean
+.PHONY: help train test test-all lint benchmark gpu reproduce collect tables lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ lint: .venv/ready  ## ruff and mypy: style, formatting and types
 
 benchmark: .venv/ready  ## speed and memory; ARGS="--lieconv PATH --gigp PATH" runs the reference beside
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
+
+gpu: .venv/ready  ## what one GPU does: tests, rates, parity, hours of paper-scale runs; DEVICE=cpu tries it in small
+	@$(BIN)/python scripts/gpu.py $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
 reproduce: .venv/ready  ## run what TABLE lacks (all, or a name from results/tables), JOBS at a time; collect; make the tables
 	@$(BIN)/python scripts/reproduce.py --table $(or $(TABLE),all) $(if $(SCALE),--scale $(SCALE)) --jobs $(or $(JOBS),1) $(ARGS)

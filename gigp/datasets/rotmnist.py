@@ -17,7 +17,7 @@ from gigp.pointcloud import PointCloud
 
 MEAN, STD = 0.1307, 0.3081  # of the pixels of MNIST's training set in [0, 1], as usual
 VALIDATION = {"larochelle": 2_000, "mnist": 2_000, "embedded": 500}
-FORMAT = 1  # of the cache; a higher number makes every cache be built again
+FORMAT = 2  # of the cache; a higher number makes every cache be built again
 
 
 class RotMNIST(PointCloudDataModule):

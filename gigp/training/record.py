@@ -98,6 +98,7 @@ class Record:
         versions: of Python and packages.
         git_commit: of the code, None outside a checkout; git_dirty: whether it was changed.
         device, threads: what the run computed on.
+        native: whether native.c computed LieConv's hot loops; None for records from before.
     """
 
     schema_version: int
@@ -137,6 +138,7 @@ class Record:
     git_dirty: bool | None
     device: str
     threads: Count
+    native: str | None = None
 
     def to_json(self, indent: int | None = None) -> str:
         """The record as JSON text; one line unless indented."""
@@ -292,6 +294,8 @@ def environment() -> dict[str, Any]:
     """What a result may depend on besides the configuration: versions, commit, machine."""
     import torch
 
+    from gigp.backbones.lieconv.native import native_status
+
     commit = _git("rev-parse", "HEAD")
     packages = ("gigp", "torch", "lightning", "torch-geometric", "numpy")
     cuda = torch.cuda.is_available()
@@ -304,6 +308,7 @@ def environment() -> dict[str, Any]:
         "git_dirty": None if commit is None else bool(_git(*CHANGED)),
         "device": torch.cuda.get_device_name() if cuda else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
+        "native": native_status(),
     }
 
 
