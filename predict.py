@@ -18,7 +18,6 @@ import os
 import re
 import sys
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +29,8 @@ USAGE = "write python predict.py input=FILE [run=FOLDER] [output=FILE]."
 
 
 def parse(arguments: list[str]) -> dict[str, str]:
-    """Options by name. Values are taken as they are, whatever signs they hold."""
-    from gigp.errors import InputError
+    """Options by name. Values are taken as they are, special characters included."""
+    from gigp.errors import InputError, did_you_mean
 
     options: dict[str, str] = {}
     for argument in arguments:
@@ -39,10 +38,9 @@ def parse(arguments: list[str]) -> dict[str, str]:
         if not equals:
             raise InputError(f"{argument!r} is not of the form option=value; {USAGE}")
         if key not in OPTIONS:
-            close = get_close_matches(key, OPTIONS, n=1)
-            hint = f" Did you mean {close[0]}=?" if close else ""
-            names = ", ".join(f"{name}=" for name in OPTIONS)
-            raise InputError(f"{key!r} is not an option.{hint} Options: {names}.")
+            names = [f"{name}=" for name in OPTIONS]
+            meant = did_you_mean(f"{key}=", names)
+            raise InputError(f"{key!r} is not an option.{meant} Options: {', '.join(names)}.")
         if key in options:
             raise InputError(f"{key}= is given twice; give it once.")
         if not value:

@@ -107,13 +107,13 @@ def _from_pyg(root: Path) -> Arrays:
             )
     try:
         molecules = torch.load(path, weights_only=True)
-        arrays = {
+        arrays: Arrays = {
             "charges": torch.cat([m["z"] for m in molecules]).numpy().astype(np.int8),
             "positions": torch.cat([m["pos"] for m in molecules]).numpy().astype(np.float32),
             "sizes": np.array([len(m["z"]) for m in molecules], np.int8),
             "targets": torch.cat([m["y"] for m in molecules])[:, : len(TARGETS)].double().numpy(),
         }
-    except Exception as error:  # torch.load has no error class of its own
+    except Exception as error:  # torch.load raises errors of many classes
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise InputError(
             f"{path} is damaged or something else ({reason}); delete it and try again."

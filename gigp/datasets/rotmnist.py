@@ -1,6 +1,4 @@
-"""Rotated MNIST (Larochelle et al. 2007): handwritten digits, each turned by an angle of its
-own.
-"""
+"""Rotated MNIST (Larochelle et al. 2007): handwritten digits, each turned by a random angle."""
 
 import math
 from pathlib import Path
@@ -23,9 +21,8 @@ FORMAT = 2  # of the cache; a higher number makes every cache be built again
 class RotMNIST(PointCloudDataModule):
     """Digits as point clouds of pixels, all on one grid; ten classes.
 
-    Positions: pixel rows and columns run from -14 to 14, x to the right and y up; the pixels with a
-        radius below 15
-    are the points. The one feature is the gray value, normalized by MNIST's mean and standard
+    The points are the pixels within radius 15. Pixel rows and columns run from -14 to 14, x to the
+    right and y up. The one feature is the gray value, normalized by MNIST's mean and standard
     deviation.
 
     Args:
@@ -46,6 +43,7 @@ class RotMNIST(PointCloudDataModule):
     in_channels = 1
     out_dim = 10
     dim = 2
+    grid: Tensor
 
     def __init__(
         self,
@@ -69,23 +67,26 @@ class RotMNIST(PointCloudDataModule):
             "test": test_size,
         }
         pixels, self.disk = pixel_grid()
-        # (N,), which pixels
-        self.points = self.disk.nonzero().squeeze(1)
+        self.points = self.disk.nonzero().squeeze(1)  # indices of the pixels, (N,)
         self.grid = pixels[self.points]  # (N, 2)
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
             return
-        arrays = self._load()
+        caches = {source: self.cache / f"rotmnist-{source}.cache" for source in POOLS}
+        source = find_source(self.root, caches) if self.source == "auto" else self.source
+        self.source = source
+        version = f"rotmnist-{source}-{FORMAT}"
+        arrays = load_or_build(caches[source], version, lambda: read_rotmnist(source, self.root))
         self.images = torch.from_numpy(arrays["images"])  # (M, 28, 28)
         self.labels = self.values = torch.from_numpy(arrays["labels"]).long()  # (M,)
-        self.indices = take(split_indices(self.source), self.sizes)
+        self.indices = take(split_indices(source), self.sizes)
         self.description = {
             "dataset": "rotmnist",
-            "source": self.source,
+            "source": source,
             "sha256": digest_of(arrays),
-            "split": "larochelle" if self.source == "larochelle" else "seeded draw",
-            "split_hash": hash_of(self.indices, self.source),
+            "split": "larochelle" if source == "larochelle" else "seeded draw",
+            "split_hash": hash_of(self.indices, source),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
             "targets": {"class": {"unit": "%", "kind": "classification"}},
         }
@@ -117,15 +118,6 @@ class RotMNIST(PointCloudDataModule):
         feat = ((images.flatten(1)[:, points] - MEAN) / STD).unsqueeze(-1)  # (B, N, 1)
         mask = torch.ones(1, len(pos), dtype=torch.bool, device=images.device)
         return PointCloud(pos.unsqueeze(0), feat, mask)
-
-    def _load(self) -> dict[str, Any]:
-        caches = {source: self.cache / f"rotmnist-{source}.cache" for source in POOLS}
-        if self.source == "auto":
-            self.source = find_source(self.root, caches)
-        version = f"rotmnist-{self.source}-{FORMAT}"
-        return load_or_build(
-            caches[self.source], version, lambda: read_rotmnist(self.source, self.root)
-        )
 
 
 def split_indices(source: Source) -> dict[Part, Tensor]:

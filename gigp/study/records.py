@@ -4,7 +4,6 @@ results/records/<experiment>.jsonl        one record a line, in the order of nam
 results/records/errors/<experiment>.npz   arrays NAME/seedK/{error,predicted,label}
 """
 
-import os
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gigp.errors import InputError
-from gigp.files import write_atomically
+from gigp.files import disk_errors, open_atomically, write_atomically
 from gigp.training.record import Record, parse_record
 
 Samples = dict[str, np.ndarray]  # error (n, T), or predicted and label (n,)
@@ -93,13 +92,8 @@ def write_all_samples(path: Path, samples: dict[Key, Samples]) -> None:
         for what, values in mine.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with disk_errors(path), open_atomically(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def rounded(values: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from gigp.datasets.loader import Part, PointCloudDataModule, hash_of
 from gigp.errors import InputError, check_choice
 from gigp.pointcloud import PointCloud
 from gigp.training.load import load_trained
+from gigp.training.module import Regression
 
 FORMAT = 3  # of the cache; a higher number makes every cache be built again
 
@@ -115,6 +116,7 @@ class BackboneFeatures(PointCloudDataModule):
 
     def target_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation that the run standardizes targets with, (T,)."""
+        assert isinstance(self.trained, Regression)
         return self.trained.mean.cpu(), self.trained.std.cpu()
 
     def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[PointCloud, Tensor]:
@@ -172,7 +174,8 @@ class BackboneFeatures(PointCloudDataModule):
 
         Rows are the real points of all clouds, one cloud after the other.
         """
-        data, rest = self.source, {"pos": [], "mass": [], "sizes": [], "targets": []}
+        data = self.source
+        rest: dict[str, list[Tensor]] = {"pos": [], "mass": [], "sizes": [], "targets": []}
         batches = torch.cat(list(data.indices.values())).split(data.eval_batch_size)
         for indices in track(batches, f"Computing {self.level}", transient=True):
             cloud, target = data.prepare_batch(data.get_batch(indices), augment=False)

@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from gigp.study.benchmark.gpu import cases, hours, matmul_precision, matrix_rate, measure_all
+from gigp.study.benchmark.gpu import hours, matmul_precision, matrix_rate, measure_all
+from gigp.study.benchmark.gpu_cases import cases
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))

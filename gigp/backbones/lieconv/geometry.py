@@ -87,8 +87,10 @@ class Geometry(nn.Module):
             name = "packed" if on_cpu else "padded"
         if name == "padded":
             return Padded.of(cloud.mask, cloud.sizes, cloud.pos.dtype)
-        known = cloud.sizes is not None and cloud.sizes.counts is not None
-        return Packed.of(cloud.sizes if known else Sizes.of(cloud.mask), cloud.mask.device)
+        sizes = cloud.sizes
+        if sizes is None or sizes.counts is None:
+            sizes = Sizes.of(cloud.mask)
+        return Packed.of(sizes, cloud.mask.device)
 
     def forward(
         self, layout: Layout, pos: Tensor, elements: Tensor | None = None

@@ -67,8 +67,16 @@ class GridGeometry(Geometry):
         liftsamples: int = 1,
         layout: LayoutName = "auto",
     ) -> None:
-        options = {"keep": keep, "liftsamples": liftsamples, "table": len(grid)}
-        super().__init__(group, blocks, fill, nbhd, layout=layout, **options)
+        super().__init__(
+            group,
+            blocks,
+            fill,
+            nbhd,
+            keep=keep,
+            liftsamples=liftsamples,
+            layout=layout,
+            table=len(grid),
+        )
         self.points = [Shared(len(grid) * liftsamples)]
         for _ in range(blocks):
             self.points.append(self.points[-1].keep(keep))

@@ -6,7 +6,6 @@ The same in small on a CPU, to try it out: fewer channels, one case of each kind
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,8 +13,12 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch.utils.flop_counter import FlopCounterMode
 
+from gigp.backbones.lieconv.geometry import LayoutName
+from gigp.backbones.lieconv.net import LieResNet
 from gigp.datasets.loader import PointCloudDataModule
-from gigp.study.benchmark.cases import EMBEDDED_DIGITS, BenchInputs, load_data
+from gigp.model import PointCloudModel
+from gigp.study.benchmark.cases import BenchInputs, load_data
+from gigp.study.benchmark.gpu_cases import GPUCase, cases
 from gigp.study.benchmark.machine import fastest
 from gigp.study.benchmark.models import BenchModel, make_model, output_loss
 from gigp.study.benchmark.operations import OperationCounter
@@ -25,51 +28,6 @@ from gigp.training.memory import peak_memory_mb, reset_peak_memory
 BATCHES = 8  # different batches that every model goes through
 PRECISIONS = ("fp32", "tf32", "bf16")
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class GPUCase:
-    """A configuration to measure.
-
-    Attributes:
-        title: name in tables.
-        overrides: overrides of the published settings.
-        samples, epochs: size of the training set and epochs of a run at scale=paper.
-        validation: samples that are evaluated after every epoch.
-    """
-
-    title: str
-    overrides: tuple[str, ...]
-    samples: int
-    epochs: int
-    validation: int
-
-
-def qm9_case(title: str, *overrides: str) -> GPUCase:
-    return GPUCase(title, ("dataset=qm9", *overrides), 100_000, 500, 17_748)
-
-
-def digits_case(title: str, *overrides: str) -> GPUCase:
-    return GPUCase(title, overrides, 10_000, 500, 2_000)
-
-
-def cases(small: bool) -> list[GPUCase]:
-    """The cases in the order of their importance; a few of them with few channels if `small`."""
-    width = ["backbone.width=16"] if small else []
-    digits = ("dataset=rotmnist", *EMBEDDED_DIGITS, *width)
-    chosen = [
-        qm9_case("T(3) k1536 b75 mean", *width),
-        qm9_case("T(3) k1536 b75 GIGP", "pool=gigp", *width),
-        digits_case("SO(2) k128 b25 mean", *digits),
-        qm9_case("SE(3) k256 b75 mean", "group=SE3", *(width or ["backbone.width=256"])),
-        qm9_case("T(3) k1536 b300 mean", "dataset.batch_size=300", *width),
-        digits_case("SO(2) k128 b25 GIGP", "pool=gigp", *digits),
-    ]
-    if not small:
-        return chosen
-    return [replace(case, title=case.title.replace("k1536", "k16")) for case in chosen[1:2]] + [
-        replace(chosen[2], title="SO(2) k16 b25 mean")
-    ]
 
 
 def load_case(case: GPUCase, device: torch.device, fixed: bool) -> BenchInputs:
@@ -124,12 +82,18 @@ def build_bench(
     model = build_model(inputs.cfg, inputs)
     model.calibrate([move_data_to_device(inputs.batches[0][0], torch.device("cpu"))])
     model.to(device)
-    model.backbone.geometry.layout = "padded"
+    set_layout(model, "padded")
     if compiled:
         mode = "reduce-overhead" if device.type == "cuda" else None
         model.compile(fullgraph=True, dynamic=False, mode=mode)
     dtype = torch.bfloat16 if precision == "bf16" else None
     return BenchModel(model, inputs.batches, output_loss, len(inputs.batches[0][1]), dtype)
+
+
+def set_layout(model: PointCloudModel, layout: LayoutName) -> None:
+    """Choose how a LieConv network lays out batches; all cases have one."""
+    assert isinstance(model.backbone, LieResNet)
+    model.backbone.geometry.layout = layout
 
 
 def count_launches(model: BenchModel) -> int:
@@ -164,7 +128,7 @@ def measure(
         prepared = time.perf_counter() - start
         step = min(model.time("train") for _ in range(3))
         evaluation = min(model.time("eval") for _ in range(3))
-        entry = {
+        entry: dict[str, Any] = {
             "precision": precision,
             "compiled": compiled,
             "step_ms": 1e3 * step,
@@ -206,9 +170,13 @@ def parity(inputs: BenchInputs, device: torch.device) -> dict[str, float]:
     batch, target = move_data_to_device(inputs.batches[0], torch.device("cpu"))
     model.calibrate([batch])
     found: list[list[torch.Tensor]] = []
-    for place, layout in ((torch.device("cpu"), "packed"), (device, "padded")):
+    sides: list[tuple[torch.device, LayoutName]] = [
+        (torch.device("cpu"), "packed"),
+        (device, "padded"),
+    ]
+    for place, layout in sides:
         model.to(place).eval().zero_grad()
-        model.backbone.geometry.layout = layout
+        set_layout(model, layout)
         cloud, wanted = move_data_to_device((batch, target), place)
         with matmul_precision("fp32"):
             output = model(cloud)
