@@ -9,7 +9,7 @@ ARGS ?=
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-train: .venv/ready  ## train: QM9 homo with GIGP, or whatever ARGS="dataset=... pool=..." says
+train: .venv/ready  ## train: QM9 homo with GIGP, or other settings with ARGS="dataset=... pool=..."
 	@$(BIN)/python train.py dataset=qm9 pool=gigp $(ARGS)
 
 test: .venv/ready lint  ## lint and the fast tests
@@ -23,7 +23,7 @@ lint: .venv/ready  ## ruff and mypy: style, formatting and types
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/python -m mypy --no-error-summary
 
-benchmark: .venv/ready  ## speed and memory; ARGS="--lieconv PATH --gigp PATH" runs the reference beside
+benchmark: .venv/ready  ## speed and memory; ARGS="--lieconv PATH --gigp PATH" measures the reference, too
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
 gpu: .venv/ready  ## what one GPU does: tests, rates, parity, hours of paper-scale runs; DEVICE=cpu tries it in small

@@ -10,8 +10,8 @@ output      CSV file to write; standard output without it
 batch_size  how many at a time; predictions do not depend on it
 
 Exit status: 0, everything was predicted; 1, some of it, the rest is listed on standard error and in
-the column `error`; 2, nothing, or the table could not be written, and the message says where it is
-kept. docs/using_models.md has the formats and units.
+the column `error`; 2, nothing, or the table could not be written, and the message names
+the file that holds it instead. docs/using_models.md has the formats and units.
 """
 
 import os
@@ -70,7 +70,7 @@ def tell(message: str) -> None:
 
 
 def predict_and_write(arguments: list[str]) -> list["Entry"]:
-    """Predict as the command line says, write the table, and return the entries of the input.
+    """Predict by the options of the command line, write the table, and return the input's entries.
 
     Raises:
         InputError: nothing could be predicted, or the table not be written.

@@ -24,7 +24,7 @@ HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for at the first use, so that `import gigp` costs nothing."""
+    """Import a name at its first use, so that `import gigp` is fast."""
     if name not in HOMES:
         raise AttributeError(f"module 'gigp' has no attribute {name!r}")
     return getattr(import_module(HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""The one exception that means: the input is wrong, and the message says how to mend it."""
+"""The exception for wrong input, whose message tells the fix, and helpers for such messages."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ class InputError(ValueError):
 
 
 def check_choice(name: str, value: object, choice: Any) -> None:
-    """Refuse a `value` that is none of the members of the `Literal` type `choice`."""
+    """Refuse a `value` that is not a member of the `Literal` type `choice`."""
     if value not in get_args(choice):
         raise InputError(
             f"{name}={value!r} is unknown; choose one of {', '.join(map(str, get_args(choice)))}."
@@ -23,7 +23,7 @@ def check_choice(name: str, value: object, choice: Any) -> None:
 
 
 class MissingExtraError(InputError, ImportError):
-    """A package is missing that `pip install` brings only when asked for."""
+    """A package of an optional extra is not installed."""
 
 
 @contextmanager
@@ -34,8 +34,8 @@ def needs_extra(extra: str) -> Iterator[None]:
         extra: `pyg`, `train` or `study`.
 
     Raises:
-        MissingExtraError: one of the imported packages is not installed; the message says how to
-            install it.
+        MissingExtraError: one of the imported packages is not installed; the message has
+            the command that installs it.
     """
     try:
         yield
@@ -53,8 +53,8 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """` Did you mean ...?` with the most similar of the known names, or nothing.
 
     Args:
-        name: what the user wrote.
-        known: what is allowed.
+        name: name that the user wrote.
+        known: names that are allowed.
         cutoff: least similarity, from 0 (anything) to 1 (equal).
     """
     close = get_close_matches(name, list(known), n=1, cutoff=cutoff)

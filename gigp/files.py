@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of files."""
 
 import fcntl
 import glob
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from gigp.errors import InputError
 
-STALE_SECONDS = 24 * 3600  # where the file system knows no locks
+STALE_SECONDS = 24 * 3600  # age of abandoned files where the file system has no locks
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a file whole or not at all; text is encoded as UTF-8.
+    """Write a file completely or not at all; text is encoded as UTF-8.
 
     Raises:
         InputError: the disk is full or read-only, or the folder is missing.
@@ -42,8 +42,8 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write that takes the place of `path` when the block ends without an error.
 
-    Until then it has a temporary name beside `path`. What processes that were killed have left
-    under such names is deleted.
+    Until then it has a temporary name in the same folder. Temporary files left by killed processes
+    are deleted.
 
     Raises:
         OSError: the disk is full or read-only, or the folder is missing; `path` is as before.
@@ -65,7 +65,7 @@ def delete_abandoned(folder: Path, pattern: str = ".*.tmp") -> None:
     """Delete the temporary files of processes that were killed.
 
     A process that is alive, be it in another container or on another machine, holds a lock on its
-    file. Where the file system knows no locks, only files of yesterday and before are deleted.
+    file. Where the file system knows no locks, only files older than `STALE_SECONDS` are deleted.
     """
     for path in folder.glob(pattern):
         with suppress(OSError), open(path, "rb") as file:
@@ -80,7 +80,7 @@ def delete_abandoned(folder: Path, pattern: str = ".*.tmp") -> None:
 
 
 def _open_locked(path: Path) -> BinaryIO:
-    """A new file under a temporary name beside `path`, locked against `delete_abandoned`.
+    """A new file under a temporary name in the folder of `path`, locked against `delete_abandoned`.
 
     The name is random: process ids repeat in containers that share a disk. (`tempfile` would make
     a file that only its owner may read.)

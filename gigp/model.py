@@ -58,7 +58,7 @@ class PointCloudModel(nn.Module):
         return self.head(self._pool(points))
 
     def _pool(self, points: PointCloud) -> Tensor:
-        """Pool (B, N, c) features; the masses go to those pools that ask for them."""
+        """Pool (B, N, c) features; the masses go to the pools that take them."""
         masses = {"mass": points.mass} if self.pool.needs_mass else {}
         return self.pool(points.feat, points.pos, points.mask, **masses)
 

@@ -17,7 +17,7 @@ class PointCloud(NamedTuple):
             pixel grid.
         feat: features, (B, N, c).
         mask: True for real points, which come first, (B, N); (1, N) where the positions are shared.
-        sizes: how many points the clouds have, where whoever made the batch knows it.
+        sizes: numbers of points of the clouds as known on the host, or None.
         mass: masses of the points, (B, N), where the data has them: pools with `center="mass"` need
             them.
     """
@@ -37,7 +37,7 @@ class PointCloud(NamedTuple):
                 `mass` (N,) where it has one.
 
         Raises:
-            InputError: it is no graph, or has no positions.
+            InputError: it is not a graph, or has no positions.
         """
         pos = getattr(data, "pos", None)
         if not isinstance(pos, Tensor):
@@ -116,13 +116,14 @@ def center_points(pos: Tensor, mask: Tensor, weight: Tensor | None = None) -> Te
 class Sizes:
     """How many points the clouds of a batch have, known on the host.
 
-    Whoever makes a batch knows this; without it a GPU would have to be asked, and waited for.
+    Known where a batch is made; computing it from the mask would make the host wait for the GPU.
 
     Args:
         counts: number of points of every cloud, (B,).
 
     Attributes:
-        counts: the same; None where only totals are known (`Sizes.at_most`).
+        counts: number of points of each cloud; None where only totals are known
+            (`Sizes.at_most`).
         points: number of real points in the batch.
         pairs: number of ordered pairs of points of the same cloud.
         exact: False where `points` and `pairs` are upper bounds.
@@ -157,7 +158,7 @@ class Sizes:
         return sizes
 
     def times(self, num: int) -> "Sizes":
-        """The sizes where every point stands for `num`."""
+        """The sizes after every point is replaced by `num` points."""
         if self.counts is not None:
             return Sizes(num * self.counts)
         return Sizes.at_most(num * self.points, num * num * self.pairs)

@@ -1,9 +1,9 @@
-"""Measure speed and memory: `python scripts/benchmark.py`, and beside the reference code with
+"""Measure speed and memory: `python scripts/benchmark.py`, and of the reference code, too, with
 --lieconv and --gigp.
 
 Every model runs in a process of its own, on the same batches of real molecules and digits, with the
 same number of threads; the processes take turns, and the median over the turns counts. The record
-goes to outputs/benchmarks/, which git ignores, or where --out says.
+goes to outputs/benchmarks/, which git ignores, or to the file given by --out.
 """
 
 import argparse

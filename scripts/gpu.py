@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="default: results/benchmarks/<device>.json")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("there is no CUDA device; --device cpu tries everything in small")
+        parser.error("there is no CUDA device; --device cpu runs everything in small")
     try:
         reference.check(arguments.lieconv, None)
     except InputError as error:

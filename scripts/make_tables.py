@@ -1,7 +1,7 @@
 """Make the tables, results/README.md and the README's table from the records: `python
 scripts/make_tables.py`.
 
-With --check nothing is written; the exit status says whether the files are what the records give.
+With --check nothing is written; the exit status tells whether the files follow from the records.
 With --format latex and --out DIR the tables are written as LaTeX, and nothing else.
 """
 

@@ -1,5 +1,6 @@
-"""Run what a table of the study lacks, then make the tables: `python scripts/reproduce.py --table
-qm9_outputs --jobs 2`.
+"""Run the missing cells of a table of the study, then make the tables.
+
+    python scripts/reproduce.py --table qm9_outputs --jobs 2
 
 A table is made of the experiments in configs/experiment that name it under study.table. What a run
 starts from is run before it. Runs that have a record are left out, interrupted ones go on, and one
@@ -26,7 +27,7 @@ TAIL = 15  # lines of a failed run to show
 
 
 def train(job: Job, title: str, threads: int | None) -> str:
-    """Do one run in a process of its own; alone it has the terminal, beside others its last lines
+    """Do one run in a process of its own; alone it has the terminal, next to others its last lines
     tell of a failure.
     """
     command = [sys.executable, "train.py", *job.overrides]
@@ -87,7 +88,7 @@ def main() -> None:
     }
     places = [o.removeprefix("results_dir=") for o in further if o.startswith("results_dir=")]
     runs = ROOT / (places[-1] if places else "results/runs")
-    # other settings than those of the study: other runs, which are no evidence
+    # runs with settings other than those of the study are not evidence
     own = any(not override.startswith(("results_dir=", "logger")) for override in further)
     try:
         evidence = [] if own else read_records(ROOT / "results" / "records")

@@ -10,7 +10,7 @@ from gigp.pointcloud import PointCloud
 
 
 class Atoms(NamedTuple):
-    """What a data set of molecules says about its points, for networks that are made for atoms.
+    """Description of the points of a data set of molecules, for networks made for atoms.
 
     The features of an atom are one block of channels for each element, which begins with 1 for its
     own element and 0 for the others.

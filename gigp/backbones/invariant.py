@@ -61,8 +61,8 @@ class InvariantNet(Backbone):
 
     Args:
         in_channels: number of channels of the input features.
-        group: what the configuration asks for; the network is invariant under SE(3) in any case.
-        atoms: which elements the features stand for.
+        group: group of the configuration; the network is invariant under SE(3) in any case.
+        atoms: elements that the feature channels encode.
         grid: positions that all clouds share, which these networks do not take.
         unused: settings of other backbones, which data sets and groups bring along.
 

@@ -1,4 +1,4 @@
-"""The command line of `train.py`: what is asked for, in any order, and what to say of mistakes."""
+"""The command line of `train.py`: options in any order, and messages about mistakes."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from gigp.config.compose import CONFIGS
 from gigp.config.validate import RESERVED_KEYS, settings_of
 from gigp.errors import InputError, did_you_mean
 
-# options of Hydra that each ask for one thing; `info` may stand without a value
+# options of Hydra that exclude each other; `info` needs no value
 ACTIONS = ("run", "multirun", "cfg", "info")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
@@ -63,7 +63,7 @@ def _check_choice_is_given(override: str) -> None:
 
 
 def format_hydra_error(error: ConfigCompositionException | OverrideParseException) -> str:
-    """What Hydra finds wrong with a command line, with the value, what is allowed, and what was
+    """Hydra's error about a command line, with the value, what is allowed, and what was
     probably meant.
     """
     cause = error.__cause__

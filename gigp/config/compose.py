@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# in a wheel configs lies within the package, in a checkout beside it
+# in a wheel configs lies within the package, in a checkout next to it
 CONFIGS = next(
     folder
     for folder in (PACKAGE / "configs", PACKAGE.parent / "configs")
@@ -50,7 +50,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
 def sweep_of(
     experiment: str,
 ) -> tuple[dict[str, Any] | None, dict[str, str], dict[str, str]]:
-    """What an experiment says under `study`, the values of its sweep by key, and its choices."""
+    """The settings of an experiment under `study`, the values of its sweep by key, its choices."""
     cfg = _compose([f"experiment={experiment}"])
     study: Any = OmegaConf.to_container(cfg.study) if cfg.study is not None else None
     params = cfg.hydra.sweeper.params

@@ -33,7 +33,7 @@ def help_text() -> str:
         _entry(f"{key}={value}", comment)
         for key, value, comment in commented_settings(CONFIGS / "config.yaml")
     )
-    more = "GROUP.KEY=VALUE sets what a file sets, as pool.orbits=20: see configs/GROUP/OPTION.yaml"
+    more = "GROUP.KEY=VALUE sets a key of a file, as pool.orbits=20: see configs/GROUP/OPTION.yaml"
     return f"{USAGE}\nChoices (GROUP=OPTION)\n{choices}\nSettings\n{settings}\n  {more}\n"
 
 

@@ -44,8 +44,8 @@ def instantiate(node: DictConfig, **arguments: Any) -> Any:
     """
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise InputError(
-            f"{str(node)[:200]!r} has no _target_, so it does not say what to build. Is "
-            "config.yaml whole?"
+            f"{str(node)[:200]!r} has no _target_, so the class to build is missing. Is "
+            "config.yaml complete?"
         )
     check_targets(OmegaConf.to_container(node, resolve=True), "the configuration")
     try:
@@ -96,7 +96,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"there is no run in {folder}: config.yaml is missing.{_hint(folder)}")
     try:
         if not path.is_file() or path.is_symlink():
-            raise ValueError("not a file of its own")
+            raise ValueError("not a regular file")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES:,} bytes")
         cfg = PlainLoader(path.read_text()).get_single_data()
@@ -195,8 +195,8 @@ def check_targets(node: Any, where: str) -> None:
     if isinstance(node, dict) and "_target_" in node and not _trusted(str(node["_target_"])):
         raise InputError(
             f"{where} asks for {str(node['_target_'])!r}, which is not a model, data set or group "
-            "of this project, nor an aggregation of PyTorch Geometric. If it came from somebody "
-            "else, do not use it; else correct its _target_."
+            "of this project, nor an aggregation of PyTorch Geometric. If you did not write it, "
+            "do not use it; else correct its _target_."
         )
 
 
@@ -211,7 +211,7 @@ def _trusted(target: str) -> bool:
         return False
     try:
         found = hydra.utils.get_object(target)
-    except Exception:  # whatever the lookup of a wrong name ends in
+    except Exception:  # the lookup of a wrong name may raise any error
         return False
     return (
         isinstance(found, type)

@@ -14,14 +14,14 @@ PATH_KEYS = {
 }
 # what Hydra's grammar reads as one plain text
 PLAIN = re.compile(r"(?!(?i:true|false|nan|inf)$)([A-Za-z_]|[\w.-]*/)[\w./-]*", re.ASCII)
-# what the user has written in Hydra's own grammar: quotes, a reference, a function, nothing
+# values in Hydra's own grammar: quotes, a reference, a function, nothing
 GRAMMAR = re.compile(r"""'.*'|".*"|.*\$\{.*\}.*|[a-z]+\(.*\)|null|\?\?\?|""", re.DOTALL)
 
 
 def quote_paths(arguments: Sequence[str], multirun: bool = False) -> list[str]:
     """A command line on which paths are quoted where Hydra's grammar would not read them.
 
-    Run folders of old have `=` in their names, folders of users have spaces, `#`, `~` or brackets.
+    Older run folders have `=` in their names; other folders may have spaces, `#`, `~` or brackets.
 
     Args:
         arguments: words of the command line.

@@ -57,7 +57,7 @@ def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     missing = sorted(_missing_keys(OmegaConf.to_container(cfg)))
     if missing:
         raise InputError(
-            f"{missing[0]} is missing: give {missing[0]}=...; configs/dataset says what it is."
+            f"{missing[0]} is missing: give {missing[0]}=...; see configs/dataset for its meaning."
         )
     for key, kind in TYPES.items():
         _check_type(key, cfg[key], kind)

@@ -19,7 +19,7 @@ HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for at the first use; who wants the units of targets alone need not wait
+    """Import a name at its first use; a user of the units of targets alone need not wait
     for Lightning.
     """
     if name not in HOMES:

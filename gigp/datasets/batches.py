@@ -46,7 +46,7 @@ class BatchSampler(Sampler[BatchIndex]):
         batch_size: samples in a batch.
         shuffle: a new order every epoch, and no incomplete last batch (as published) unless it is
             the only one.
-        seed: of the order.
+        seed: seed of the order.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ def check_finite(cloud: PointCloud, samples: Tensor) -> None:
 
     Args:
         cloud: a batch, on the host.
-        samples: what to call the clouds of the batch, (B,).
+        samples: numbers of the clouds of the batch for messages, (B,).
 
     Raises:
         InputError: naming the sample, the point, the coordinate or channel, and the value.

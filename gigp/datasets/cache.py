@@ -1,4 +1,4 @@
-"""One checked file of arrays for each source, written whole or not at all, mapped into memory.
+"""One checked file of arrays for each source, written atomically, mapped into memory.
 
 A file is a header of 4,096 bytes and then the bytes of every array. The header is one line: `gigp`,
 the version, the SHA-256 of all that follows and of the index, and the index as JSON: name, type and
@@ -30,7 +30,7 @@ PLAIN = "biuf"  # kinds of numpy types that a cache may hold: booleans, integers
 
 
 class CacheError(Exception):
-    """The file is not a whole cache of the wanted version; the message says why."""
+    """The file is not a whole cache of the expected version; the message gives the reason."""
 
 
 class CacheWriter:
@@ -84,11 +84,11 @@ def load_or_build(path: Path, version: str, build: Callable[[], Arrays]) -> Arra
 
     Args:
         path: file of the cache.
-        version: name of source and format; a file that says otherwise is built again.
+        version: name of source and format; a file with another version is built again.
         build: makes the arrays.
 
     Returns:
-        The arrays, mapped from the file; what is changed in them is not written.
+        The arrays, mapped from the file; changes to them are not written.
 
     Raises:
         InputError: the disk is full or read-only, or an array holds NaN or infinity.
@@ -161,7 +161,7 @@ def read(path: Path, version: str) -> Arrays:
         raise CacheError("is damaged: its checksum does not match")
     try:
         return _mapped(path, json.loads(parts[3]))
-    # somebody else's file under a checksum of its own
+    # a file from elsewhere with a valid checksum
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise CacheError(
             f"holds no plain arrays ({type(error).__name__}: {error})".splitlines()[0][:120]
@@ -196,7 +196,7 @@ def check_finite(name: str, block: np.ndarray, start: int = 0) -> None:
     """Refuse NaN and infinity.
 
     Args:
-        name: what to call the array.
+        name: name of the array.
         block: some of its rows.
         start: number of its rows before these.
 
@@ -214,7 +214,7 @@ def check_finite(name: str, block: np.ndarray, start: int = 0) -> None:
 
 
 def digest_of(arrays: Arrays) -> str:
-    """SHA-256 of what arrays hold, whatever file they came from, as 64 hexadecimal digits."""
+    """SHA-256 of the contents of arrays, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())

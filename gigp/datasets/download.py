@@ -1,4 +1,4 @@
-"""Downloads that are whole, of a bounded size and of the expected checksum, or not there at all."""
+"""Downloads of bounded size, put in place only when complete and of the expected checksum."""
 
 import hashlib
 import urllib.request
@@ -14,8 +14,8 @@ def download(url: str, path: Path, limit: int, md5: str | None = None, timeout: 
     """Fetch a file.
 
     Args:
-        url: where from.
-        path: where to; taken only when all of the file is there and is what it should be.
+        url: address of the file.
+        path: place for the file; it appears there only when it is complete and verified.
         limit: bytes that the file may have at most.
         md5: of the file, where it is known.
         timeout: seconds that the server may be silent.
@@ -50,7 +50,7 @@ def download(url: str, path: Path, limit: int, md5: str | None = None, timeout: 
 
 
 def check_file(path: Path, limit: int) -> None:
-    """Refuse what is not a regular file of a bounded size; reading a pipe could wait forever.
+    """Refuse a path that is not a regular file of bounded size; reading a pipe could wait forever.
 
     Raises:
         InputError: naming the file.

@@ -27,27 +27,27 @@ IDENTITY = ("dataset", "source", "sha256", "split_hash", "features_of")
 
 
 class PointCloudDataModule(L.LightningDataModule):
-    """Base of the data sets. A subclass sets the attributes below in `setup` and says how to fetch
-    and finish a batch.
+    """Base of the data sets. A subclass sets the attributes below in `setup`, and implements
+    `get_batch` and `prepare_batch`.
 
     Attributes:
         kind: `regression` or `classification`.
-        in_channels: of the input features.
+        in_channels: number of channels of the input features.
         out_dim: numbers to predict for each cloud.
-        dim: of the positions.
+        dim: dimension of the positions.
         targets: quantities to predict; none for classification.
         per_point_outputs: the features are outputs of a model for every point, which a pool
             combines without a head.
         grid: positions that all clouds share, (N, d), or None.
-        atoms: what the points are, where they are atoms, or None.
-        indices: of the samples of each part in the order of the source, (n,).
+        atoms: description of the points where they are atoms, or None.
+        indices: samples of each part as numbers in the order of the source, (n,).
         values: targets of all samples in internal units, references subtracted, (M, T); classes,
             (M,).
         arrays: names of the tensors that batches are taken from.
         counts: number of points of every sample, (M,), where clouds differ in size.
         fixed_shapes: all batches of a size have one shape, as compiled networks need.
-        description: what a record says about the data, their `source` and the `sha256` of their
-            arrays included.
+        description: entry of the record about the data; includes their `source` and the `sha256`
+            of their arrays.
     """
 
     kind: Literal["regression", "classification"]
@@ -98,7 +98,7 @@ class PointCloudDataModule(L.LightningDataModule):
         """Move the data to a device once, where they take at most half of its free memory.
 
         Raises:
-            InputError: a number that is not finite, as `check_finite` says.
+            InputError: a number is not finite, see `check_finite`.
         """
         if device == self.device or not self._fits(device):
             return
@@ -119,8 +119,8 @@ class PointCloudDataModule(L.LightningDataModule):
         return size <= torch.cuda.mem_get_info(device)[0] // 2
 
     def known_sizes(self, counts: np.ndarray) -> Sizes:
-        """What a batch says of its sizes: the numbers of points, or bounds where all batches have
-        one shape.
+        """The sizes of a batch as known on the host: numbers of points, or bounds where all batches
+        have one shape.
 
         Args:
             counts: number of points of each cloud, (B,).
@@ -146,7 +146,7 @@ class PointCloudDataModule(L.LightningDataModule):
 
         Args:
             indices: the samples, on the host, (B,).
-            where: the same on the device of the data.
+            where: the same indices on the device of the data.
         """
 
     @abstractmethod
@@ -164,7 +164,7 @@ class PointCloudDataModule(L.LightningDataModule):
         if self.trainer is None:
             return self.prepare_batch(batch, augment=False)
         finished = self.prepare_batch(batch, self.augment and self.trainer.training)
-        # what was whole numbers until here too
+        # integer features and positions, too
         return self.trainer.precision_plugin.convert_input(finished)
 
     def state_dict(self) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class PointCloudDataModule(L.LightningDataModule):
             raise InputError(
                 "the data are not those that this run was started with:\n  "
                 + "\n  ".join(differences)
-                + "\nBring them back, or start anew with overwrite=true."
+                + "\nBring them back, or start again with overwrite=true."
             )
 
     def train_targets(self) -> Tensor:

@@ -25,22 +25,24 @@ class MoleculeClouds(PointCloudDataModule):
 
     Args:
         targets: quantities to predict.
-        reference: what is subtracted from the targets, atom by atom, see `references`.
+        reference: values subtracted from the targets, atom by atom, see `references`.
         train_size, val_size, test_size: take the first so many of each part; None takes all.
-        batch_size: of training; eval_batch_size: of validation and test.
+        batch_size: molecules in a batch of training.
+        eval_batch_size: molecules in a batch of validation and test.
         augment: turn every training molecule by a random rotation and shift it by a normal draw of
             1 Angstrom.
         recenter: move every molecule's center to the origin.
         center: `centroid` of the nuclei, or center of `mass`.
         scale_positions: divide positions by their standard deviation over the training set.
-        seed: of the order of training.
+        seed: seed of the order of training.
 
     Attributes:
-        name: of the data set, in sentences.
+        name: name of the data set in messages.
         neutral: no molecule is an ion.
         references: reference values by nuclear charge in internal units, (Z, T) float64: fitted to
             the training set, or from the checkpoint of a run.
-        positions_std: standard deviation of the training positions, likewise.
+        positions_std: standard deviation of the training positions, from the training set or the
+            checkpoint of a run.
     """
 
     kind = "regression"
@@ -79,7 +81,7 @@ class MoleculeClouds(PointCloudDataModule):
         self.masses = torch.tensor(MASSES)  # by nuclear charge
 
     def set_elements(self, charges: Sequence[int]) -> None:
-        """Say which elements the features stand for, by ascending nuclear charge."""
+        """Set the elements that the feature channels encode, by ascending nuclear charge."""
         self.atoms = Atoms(tuple(charges), angstrom=not self.scale_positions)
         self.features = atom_features(charges)  # (Z, c) by nuclear charge
         self.in_channels = self.features.shape[1]
@@ -88,8 +90,8 @@ class MoleculeClouds(PointCloudDataModule):
         """Lay out all molecules side by side: mask (M, N), charges (M, N), positions (M, N, 3).
 
         Args:
-            charges: of all atoms, (A,).
-            positions: in Angstrom, (A, 3).
+            charges: nuclear charges of all atoms, (A,).
+            positions: positions of all atoms in Angstrom, (A, 3).
             sizes: number of atoms of every molecule, (M,).
         """
         self.counts = sizes.astype(np.int64)  # (M,)
@@ -103,7 +105,7 @@ class MoleculeClouds(PointCloudDataModule):
         """Set `values` and prepare the positions, once `pad` and `indices` are done.
 
         Args:
-            whole: whole targets in internal units, (M, T).
+            whole: targets before references are subtracted, in internal units, (M, T).
             free_atoms: reference values to begin with, by nuclear charge, (Z, T).
         """
         train = self.indices["train"]
@@ -124,9 +126,9 @@ class MoleculeClouds(PointCloudDataModule):
         """Molecules from elsewhere as a batch, prepared as those of the data set.
 
         Args:
-            molecules: of elements that the data set knows.
-            center: move the centers to the origin, whatever `recenter` says: for models that ignore
-                where a molecule lies. It is done before positions are rounded to single precision.
+            molecules: molecules of elements that the data set knows.
+            center: move the centers to the origin, also with `recenter=False`, for models that
+                ignore the position of a molecule; done before rounding to single precision.
 
         Raises:
             InputError: positions are scaled, and no checkpoint said by which factor.
@@ -225,7 +227,7 @@ class MoleculeClouds(PointCloudDataModule):
             and bool(references.isfinite().all())
         ):
             raise _damaged(
-                f"the reference values of atoms in the checkpoint are no finite {shape} table"
+                f"the reference values of atoms in the checkpoint are not a finite {shape} table"
             )
         return references
 
@@ -243,4 +245,4 @@ def _lacking(what: str) -> InputError:
 
 
 def _damaged(what: str) -> InputError:
-    return InputError(f"{what}; it is damaged. Start anew with overwrite=true.")
+    return InputError(f"{what}; it is damaged. Start again with overwrite=true.")

@@ -29,7 +29,7 @@ def read_molecules(
         path: file or folder of molecules.
         targets: names of T properties.
         table: CSV file of properties by molecule, or None where `path` has them.
-        split: name of the property that says which part a molecule belongs to.
+        split: name of the property with the part of a molecule: `train`, `val` or `test`.
 
     Returns:
         charges (A,) int8 and positions (A, 3) float32 of all atoms, sizes (M,) int32, targets

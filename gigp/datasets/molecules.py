@@ -35,8 +35,9 @@ class Molecules(MoleculeClouds):
         targets: CSV file of properties, one row for each molecule, named in its first column; None
             where the files have them.
         unit: unit of the targets in tables, or one for each by name.
-        extensive: whether targets grow with the molecule, or one answer for each by name.
-        split: property that says `train`, `val` or `test`; None: a seeded draw.
+        extensive: true for targets that grow with the molecule; one value for all, or one for each
+            by name.
+        split: property with the values `train`, `val` and `test`; None: a seeded draw.
         val_fraction, test_fraction: shares of the molecules in the seeded draw.
         split_seed: seed of the draw.
         cache: folder of the compact cache.
@@ -152,7 +153,7 @@ class Molecules(MoleculeClouds):
             ):
                 raise InputError(
                     f"the elements in the checkpoint are {elements!r:.60}, not ascending nuclear "
-                    "charges; it is damaged. Start anew with overwrite=true."
+                    "charges; it is damaged. Start again with overwrite=true."
                 )
             self.set_elements(elements)
         super().load_state_dict(state)
@@ -164,8 +165,8 @@ class Molecules(MoleculeClouds):
             if not file.is_file():
                 raise InputError(f"{file} is missing, or is a pipe or device; give a regular file.")
         names = [target.name for target in self.targets]
-        told = [str(FORMAT), *names, str(self.split), *map(sha256_of, [*files, *tables])]
-        digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+        identity = [str(FORMAT), *names, str(self.split), *map(sha256_of, [*files, *tables])]
+        digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
         return load_or_build(
             self.cache / f"molecules-{digest}.cache",
             f"molecules-{digest}",
@@ -173,7 +174,7 @@ class Molecules(MoleculeClouds):
         )
 
     def _split(self, parts: np.ndarray) -> dict[Part, Tensor]:
-        """Molecules of each part, as the files say or drawn."""
+        """Molecules of each part, as given in the files or drawn."""
         if self.split is not None:
             named = {part: torch.from_numpy(np.flatnonzero(parts == i)) for i, part in PLACES}
             if empty := [part for part, indices in named.items() if not len(indices)]:
@@ -210,7 +211,7 @@ def make_targets(
     for setting, value in (("unit", unit), ("extensive", extensive)):
         if isinstance(value, dict) and (unknown := sorted(set(value) - set(names))):
             raise InputError(
-                f"dataset.{setting} speaks of {', '.join(unknown)}; targets are {', '.join(names)}."
+                f"dataset.{setting} names {', '.join(unknown)}; targets are {', '.join(names)}."
             )
     targets = []
     for name in names:

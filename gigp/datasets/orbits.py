@@ -2,10 +2,9 @@
 express?
 
 Points lie on circles of radius 1 to 5 about the origin, at random angles. Every point has the
-features (x_i, 1). No feature tells where a point lies, so mean and sum pooling see n and the sum of
-the x_i alone; the best that any function of these two can do, `limit`, is computed from the test
-set and stands in the record (arXiv 2305.19207, section 4, claims that GIGP expresses such
-functions).
+features (x_i, 1). The features do not depend on the position, so mean and sum pooling see n and the
+sum of the x_i alone; the least error of any function of these two, `limit`, is computed from the
+test set and recorded (arXiv 2305.19207, section 4, claims that GIGP expresses such functions).
 """
 
 from typing import Literal
@@ -36,12 +35,13 @@ class OrbitClouds(PointCloudDataModule):
     """Point clouds in the plane with a target that is a function of their orbits.
 
     Args:
-        function: what to predict, see `FUNCTIONS`.
+        function: function to predict, see `FUNCTIONS`.
         points: in every cloud.
         train_size, val_size, test_size: number of clouds in each part.
-        batch_size: of training; eval_batch_size: of validation and test.
+        batch_size: clouds in a batch of training.
+        eval_batch_size: clouds in a batch of validation and test.
         augment: turn every training cloud by a random angle.
-        seed: of the order of training; the clouds do not depend on it.
+        seed: seed of the order of training; the clouds do not depend on it.
     """
 
     kind = "regression"

@@ -41,11 +41,12 @@ class QM9(MoleculeClouds):
         source: `qm9pack`, from the package of that name, or `pyg`, a download.
         split: `cormorant` (100,000 / 17,748 / 13,083) or `dimenet` (110,000 / 10,000 / 10,831).
         target: one of the twelve names, a list of them, or `all`.
-        reference: what is subtracted from the targets, atom by atom: `composition`, the
+        reference: values subtracted from the targets, atom by atom: `composition`, the
             least-squares fit of every target on the atom counts of the training set; `atoms`, the
             free atoms where `Target.referenced` (as published); or `none`.
         train_size, val_size, test_size: take the first so many of the split's part; None takes all.
-        batch_size: of training; eval_batch_size: of validation and test.
+        batch_size: molecules in a batch of training.
+        eval_batch_size: molecules in a batch of validation and test.
         augment: turn every training molecule by a random rotation and shift it by a normal draw of
             1 Angstrom.
         train_heavy_atoms: train and validate on molecules with at most so many atoms other than
@@ -54,7 +55,7 @@ class QM9(MoleculeClouds):
         recenter: move every molecule's center to the origin.
         center: `centroid` of the nuclei, or center of `mass`.
         scale_positions: divide positions by their standard deviation over the training set.
-        seed: of the order of training.
+        seed: seed of the order of training.
     """
 
     name = "QM9"

@@ -33,7 +33,7 @@ def read_qm9(source: str, root: Path) -> Arrays:
     Args:
         source: `qm9pack`, the tables within that package (no network), or `pyg`, the download of
             PyTorch Geometric.
-        root: where `pyg` keeps its download.
+        root: folder of the download of `pyg`.
 
     Returns:
         charges (A,) int8 and positions (A, 3) float32 in Angstrom of all atoms, sizes (M,) int8 of
@@ -41,7 +41,7 @@ def read_qm9(source: str, root: Path) -> Arrays:
         references (10, 12) float64, the targets of free atoms by nuclear charge.
 
     Raises:
-        InputError: the source is not there, or is not what it should be.
+        InputError: the source is missing, or its content is not QM9.
     """
     arrays = _from_qm9pack() if source == "qm9pack" else _from_pyg(root)
     num = len(arrays["sizes"])
@@ -91,14 +91,14 @@ def _flatten(lists: pd.Series) -> list[str]:
 
 
 def _from_pyg(root: Path) -> Arrays:
-    """PyTorch Geometric's molecules, read here: its own reader would execute code in a file that
-    asks for it.
+    """PyTorch Geometric's molecules, read here: its own reader could execute code in a
+    manipulated file.
     """
     path = root / "pyg-qm9" / "raw" / PYG_MEMBER
     if not path.exists():
         _download_pyg(path)
     check_file(path, PYG_SIZE)
-    if is_zipfile(path):  # torch would unpack it, whatever size that is
+    if is_zipfile(path):  # torch would unpack an archive of any size
         with ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > PYG_SIZE:

@@ -1,4 +1,4 @@
-"""Reference values of atoms: what is subtracted from a target before a model learns the rest.
+"""Reference values of atoms, subtracted from a target before training.
 
 A network need not learn what counting atoms explains. Every method gives one table of values by
 nuclear charge; the reference of a molecule is their sum over its atoms.
@@ -54,7 +54,7 @@ def composition(counts: np.ndarray, targets: np.ndarray, start: np.ndarray) -> n
 
     Args:
         counts: atoms by nuclear charge of M molecules, (M, Z).
-        targets: whole quantities, (M, T).
+        targets: quantities before references are subtracted, (M, T).
         start: a first guess by nuclear charge, (Z, T).
 
     Returns:

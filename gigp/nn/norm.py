@@ -15,7 +15,7 @@ class RowWeights(NamedTuple):
 
     Attributes:
         share: 1 / `num` for rows that count, 0 for others, (rows, 1).
-        num: how many rows count, ().
+        num: number of rows that count, ().
         correction: num / (num - 1), from the variance of a sample to that of its source, ().
     """
 
@@ -120,7 +120,7 @@ def _over_processes(x: Tensor, weights: RowWeights | None) -> tuple[Tensor, Tens
 
 
 class NormSequential(nn.Sequential):
-    """`nn.Sequential` whose batch norms are told which rows count.
+    """`nn.Sequential` that tells its batch norms which rows count.
 
     The bias of a linear layer before a batch norm has no effect, so it is not trained.
     """

@@ -34,7 +34,7 @@ class GIGPAggregation(Aggregation):
 
     Args:
         channels: number of feature channels.
-        group: group whose orbits are told apart, as SO(3) or SO(2).
+        group: group whose orbits are distinguished, as SO(3) or SO(2).
         options: further options of `gigp.GIGP`.
 
     Raises:
@@ -188,7 +188,7 @@ def check_ptr(ptr: Tensor, index: Tensor | None, points: int) -> None:
     `index` (N,) names.
 
     Raises:
-        InputError: with what it holds.
+        InputError: an entry is not finite; the message names it.
     """
     if ptr.dtype != torch.long or ptr.dim() != 1 or not len(ptr):
         raise InputError(

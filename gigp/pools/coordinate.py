@@ -18,7 +18,7 @@ class OrbitCoordinate:
     """The number that tells orbits apart, as the radius for SO(3), measured about a center.
 
     Args:
-        group: group whose orbits are told apart; its orbit space must be one-dimensional.
+        group: group whose orbits are distinguished; its orbit space must be one-dimensional.
         center: `centroid` of the cloud or center of `mass`, which make an invariant of SO(d) one of
             SE(d), or the `origin`: positions as they are.
 
@@ -126,7 +126,7 @@ def measure(
 
 
 def checked(clouds: Iterable[Any]) -> Iterable[PointCloud]:
-    """The same clouds; refuses what is not an iterable of `PointCloud`."""
+    """Yield the clouds; refuse anything that is not an iterable of `PointCloud`."""
     if isinstance(clouds, PointCloud):
         raise InputError("fit takes several batches of clouds; pass [cloud], or a data loader.")
     for cloud in clouds:

@@ -39,7 +39,7 @@ class GIGP(Pool):
 
     Args:
         channels: number of feature channels c.
-        group: group whose orbits are told apart; its orbit space must be one-dimensional, as for
+        group: group whose orbits are distinguished; its orbit space must be one-dimensional, as for
             SO(2) and SO(3).
         orbits: number of orbit centers K. One orbit is DeepSets: the same MLP without geometry.
         membership, delta, normalize: options of `gigp.pools.orbits.Orbits`.
@@ -107,14 +107,14 @@ class GIGP(Pool):
         self._start()
 
     def reset_parameters(self) -> None:
-        """Draw phi anew and go back to the start; what `fit` has set stays."""
+        """Draw phi again and reset the weights; what `fit` has set is kept."""
         for layer in self.phi:
             if isinstance(layer, nn.Linear):
                 layer.reset_parameters()
         self._start()
 
     def _start(self) -> None:
-        """Make a freshly drawn pool start as `init` says."""
+        """Initialize a freshly drawn pool by `init`."""
         if self.init != "random":
             start_as_identity(self.phi, self.channels)
         if self.aggregation == "weighted":

@@ -1,4 +1,4 @@
-"""The model card of a released model: what it was trained on, how good it is, and its limits."""
+"""The model card of a released model: training data, errors and limits."""
 
 import torch
 from torch import Tensor

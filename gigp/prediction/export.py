@@ -17,7 +17,7 @@ class Digits(nn.Module):
     """From gray values to probabilities, preparation of the images included.
 
     Args:
-        data: of the run, which need not be set up.
+        data: data module of the run, which need not be set up.
         task: the trained model.
     """
 

@@ -17,7 +17,7 @@ from gigp.errors import InputError
 from gigp.pointcloud import PointCloud
 
 CHARGE_FIELDS = ("charge", "total_charge", "net_charge")  # what files call it
-PAIRS = 200_000  # of atoms in a batch: bounds the memory, whatever the sizes of the molecules
+PAIRS = 200_000  # of atoms in a batch: bounds the memory for molecules of any size
 
 
 class Inputs(Protocol):
@@ -41,11 +41,11 @@ class Inputs(Protocol):
         """B inputs as the model saw them in training."""
 
     def finish(self, outputs: Tensor, batch: Sequence) -> Tensor:
-        """Outputs of the model (B, T) -> what is shown to users, float64."""
+        """Outputs of the model (B, T) -> values shown to users, float64."""
 
 
 class MoleculeInputs:
-    """Molecules, and their whole properties in the units of tables.
+    """Molecules, and their properties in the units of tables, references added.
 
     Args:
         data: data set of the run, which need not be set up.

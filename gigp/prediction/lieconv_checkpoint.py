@@ -27,7 +27,7 @@ SMALLEST_VARIANCE = 1e-5
 
 
 class Opaque:
-    """Stands for an object of any other class than tensors and dictionaries; it does nothing."""
+    """Replaces every object that is not a tensor or dictionary; it does nothing."""
 
     def __new__(cls, *arguments: Any, **options: Any) -> "Opaque":
         return super().__new__(cls)
@@ -103,7 +103,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         else:
             with open(path, "rb") as file:
                 content = RestrictedUnpickler(file).load()
-    # unpickling has no error class of its own
+    # unpickling raises errors of many classes
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise InputError(f"{path} is damaged or not a checkpoint of LieConv ({reason}).") from error

@@ -13,7 +13,7 @@ from gigp.files import write_atomically
 
 # what these name is open already, and may be a file: it is written to, not replaced
 STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
-# what a run's folder holds beside its configuration
+# files and folders of a run other than its configuration
 RUN_FILES = ("checkpoints", "summary.json", "metrics.csv", "model.safetensors")
 
 
@@ -56,11 +56,11 @@ def check_output(output: Path, source: Path) -> None:
 
 
 def write_output(output: Path, table: str) -> None:
-    """Write a table in UTF-8 to a file, whole or not at all, or through to a device. A symbolic
+    """Write a table in UTF-8 to a file, atomically, or through to a device. A symbolic
     link stays, and a file keeps its permissions.
 
     Raises:
-        InputError: it cannot be written; the message says where the table is kept instead.
+        InputError: it cannot be written; the message names the file that holds the table instead.
     """
     try:
         if _is_stream(output):
@@ -82,7 +82,7 @@ def print_output(table: str) -> None:
     """Write a table to standard output; what its encoding does not know is escaped.
 
     Raises:
-        InputError: it cannot be written; the message says where the table is kept instead.
+        InputError: it cannot be written; the message names the file that holds the table instead.
     """
     if sys.stdout is None:
         raise _kept("standard output is closed", table)

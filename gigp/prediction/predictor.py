@@ -106,14 +106,14 @@ def _ignores_shifts(modules: Sequence[LitModule]) -> bool:
     translations, and the pool does not measure from the origin.
 
     Args:
-        modules: those that compute one after the other.
+        modules: modules that compute one after the other.
     """
     group = modules[0].model.backbone.group
     return group.rep_dim > group.dim and getattr(modules[-1].model.pool, "center", "") != "origin"
 
 
 def _check_backbone(run: Path, of: Path) -> None:
-    """Refuse a backbone that was trained anew after a pool and a head were trained on its
+    """Refuse a backbone that was trained again after a pool and a head were trained on its
     features.
     """
     then = load_description(run)["features_of"]["checkpoint"]
@@ -121,6 +121,6 @@ def _check_backbone(run: Path, of: Path) -> None:
     if now != then:
         raise InputError(
             f"{run} was trained on features of {of}, whose checkpoint was another one then "
-            f"(SHA-256 {then}..., now {now}...); bring that one back, or train {run} anew with "
+            f"(SHA-256 {then}..., now {now}...); bring that one back, or train {run} again with "
             "overwrite=true."
         )

@@ -29,7 +29,7 @@ from gigp.training.module import LitModule
 from gigp.training.weights import FILE, save_weights
 
 LARGEST = 4 * 10**6  # bytes of a model
-# what a model needs of a run's configuration; the rest says how and where it was trained
+# settings of a run that a model needs; the others are about how and where it was trained
 KEPT = ("seed", "target", "pool_on", "lr", "choices", "dataset", "group", "backbone", "pool")
 PLACES = {"root": "data", "cache": "data"}  # of a data set, in place of those of a machine
 # relative to the spread over molecules; features of a run are kept in half precision

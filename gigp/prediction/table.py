@@ -52,7 +52,7 @@ def predict(
 
 
 def _predict(predictor: Predictor, contents: Sequence[Any]) -> list[list[float] | str]:
-    """Predictions of every input, or what is wrong with it; one that fails costs no other."""
+    """Predictions of every input, or its error; a failure does not affect the other inputs."""
     try:
         rows = predictor(contents).tolist()
     except (InputError, torch.OutOfMemoryError) as error:

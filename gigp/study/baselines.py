@@ -1,4 +1,4 @@
-"""Baselines by least squares on QM9, which know no network: what a pool must beat to say anything.
+"""Baselines by least squares on QM9, without a network, that a pool must beat to be of use.
 
 Each is a linear fit, with an intercept, of the training molecules' properties on a few numbers of a
 molecule. Positions are relative to the center of mass.
@@ -91,7 +91,7 @@ def baseline_errors(
     Args:
         root: folder of the data.
         train_size: number of training molecules; None takes all 100,000.
-        names: of the baselines.
+        names: names of the baselines.
     """
     data = QM9(
         root=str(root), cache=str(root), target="all", reference="atoms", train_size=train_size

@@ -30,14 +30,14 @@ def log_table(
 ) -> str:
     """Log one table of the study, online where an account is set up and offline elsewhere.
 
-    The same table is the same wandb run again, so that logging it anew replaces what it shows.
+    The same table is the same wandb run again, so that logging it again replaces its content.
 
     Args:
-        name: of the table.
+        name: name of the table.
         tables: all tables of the study by name.
         figures: folder of the figures.
-        folder: where wandb keeps its files.
-        project, entity: of wandb.
+        folder: folder of wandb's files.
+        project, entity: project and account of wandb.
 
     Returns:
         Where it went: an address, or the folder of the offline run.

@@ -65,9 +65,9 @@ def collect(
     """Add finished runs to the evidence; a run that is there already is replaced.
 
     Args:
-        folders: of the runs.
+        folders: folders of the runs.
         records: folder of the evidence, results/records.
-        experiments: of the study.
+        experiments: experiments of the study.
     """
     refused: dict[Path, str] = {}
     found: dict[str, dict[Key, tuple[Path, Record, Samples]]] = {}
@@ -114,7 +114,7 @@ def _add(
 
 
 def describe(collected: Collected, root: Path) -> Sequence[str]:
-    """Lines that say what a collection did."""
+    """Summary of a collection, line by line."""
     lines = [f"left out {_short(folder, root)}: {why}" for folder, why in collected.refused.items()]
     lines += [f"added {_short(folder, root)}" for folder in collected.added]
     lines.append(

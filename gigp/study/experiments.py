@@ -1,7 +1,7 @@
 """The experiments in configs/experiment: the table that each belongs to, its runs, and what must
 run before them.
 
-An experiment says what it is for under the key `study`:
+An experiment states its purpose under the key `study`:
 
     study:
       table: NAME          results/tables/NAME.csv; several experiments may share one
@@ -9,7 +9,7 @@ An experiment says what it is for under the key `study`:
       headline: [TARGET]   targets whose differences are tested and drawn
       needs: EXPERIMENT    whose runs this one's start from, seed by seed
       tune: [KEY]          settings chosen by the validation loss, the same list for every pool
-      also: [{KEY: V1,V2}] further sweeps beside that of hydra.sweeper.params
+      also: [{KEY: V1,V2}] sweeps in addition to that of hydra.sweeper.params
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Cell(NamedTuple):
         experiment: its name.
         label: pool with its settings, as tables show it.
         tuned: the values of the settings that validation chooses.
-        target: what it predicts, where the experiment sweeps over targets; else empty.
+        target: predicted quantity where the experiment sweeps over targets; else empty.
         seed: its seed.
     """
 
@@ -64,8 +64,8 @@ class Experiment:
     """A file of configs/experiment that belongs to the study.
 
     Attributes:
-        name: of the file.
-        study: what it says under that key.
+        name: name of the file.
+        study: settings under its key `study`.
         pool, scale: chosen where its sweeps choose none.
         sweeps: values by key.
     """
@@ -136,7 +136,7 @@ def read_experiments() -> dict[str, Experiment]:
     """All experiments of the study by name.
 
     Raises:
-        InputError: what stands under `study` is not what this module's head says.
+        InputError: the settings under `study` are not those that this module's docstring lists.
     """
     found = {}
     for path in sorted((CONFIGS / "experiment").glob("*.yaml")):

@@ -1,4 +1,4 @@
-"""What must run so that tables have what they ask for, in which order, and how long it may take."""
+"""The runs that tables lack, their order, and an estimate of the time they take."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ class Job:
     """A run to do.
 
     Attributes:
-        cell: what it fills.
+        cell: cell of a table that it fills.
         overrides: for `train.py`.
         needs: cell whose run must be finished before, where that is not so yet.
     """
@@ -51,7 +51,7 @@ def plan(
 
     Args:
         wanted: cells with their overrides.
-        experiments: of the study.
+        experiments: experiments of the study.
         done: cells that have a record.
         root: folder in which runs start.
         further: overrides of every run.
@@ -128,15 +128,15 @@ def run_jobs(
     clock: Clock,
     report: Callable[[str], None] = print,
 ) -> dict[Cell, str]:
-    """Do all jobs, several at a time, each after what it needs; one that fails does not stop the
+    """Run all jobs, several at a time, each after those it needs; one that fails does not stop the
     others.
 
     Args:
-        jobs: what to do.
-        workers: how many at a time.
+        jobs: jobs to run.
+        workers: number of jobs at a time.
         start: does one and returns what went wrong, empty if nothing.
-        clock: of the time left.
-        report: is told the time left after every job.
+        clock: estimate of the time left.
+        report: function called with a line about the time left after every job.
 
     Returns:
         What went wrong, for the jobs that failed or could not start.

@@ -63,7 +63,7 @@ def samples_path(folder: Path, experiment: str) -> Path:
 
 
 def read_all_samples(path: Path) -> dict[Key, Samples]:
-    """The results of the test samples of every run in one file; none where there is no file.
+    """The results of the test samples of every run in one file; empty where there is no file.
 
     Raises:
         InputError: the file is damaged.

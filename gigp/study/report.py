@@ -32,11 +32,11 @@ CONTEXT = "backbone before"
 
 @dataclass(frozen=True)
 class Evidence:
-    """All records of the study, and the numbers that stand beside them.
+    """All records of the study, and the numbers that they are compared with.
 
     Attributes:
-        records: by experiment.
-        baselines: by least squares on QM9.
+        records: records by experiment.
+        baselines: fits by least squares on QM9.
         published: figures of others.
         folder: results/records.
     """
@@ -55,7 +55,7 @@ def read_evidence(root: Path, data: Path, baselines: Baselines | None = None) ->
     """The evidence below a root that holds results.
 
     Args:
-        root: of the checkout.
+        root: folder of the checkout.
         data: folder of the data sets, from which the baselines are computed.
         baselines: in their place.
     """
@@ -163,7 +163,7 @@ def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Pa
 
 
 def stale_files(root: Path, wanted: Mapping[Path, str]) -> list[Path]:
-    """Files that differ from what they should hold, are not there, or should not be there."""
+    """Files that differ from the expected content, are missing, or should not be there."""
     differ = [
         path for path, text in wanted.items() if not path.exists() or path.read_text() != text
     ]

@@ -60,7 +60,7 @@ def speed_report(record: dict[str, Any]) -> str:
 
 
 def machine(record: dict[str, Any]) -> str:
-    """What the figures were measured on, and what it can do at best; medians over the cases."""
+    """The machine that figures were measured on, and its best rates; medians over the cases."""
     found = [case["machine"] for case in record["cases"].values()]
     rates = {key: median(rate[key] for rate in found) for key in found[0]}
     bf16 = f"{rates['bf16']:.0f} in bf16" if "bf16" in rates else "it has no bf16"

@@ -39,7 +39,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Mean and spread of results by seed; NaN stands for a run that is missing."""
+    """Mean and spread of results by seed; NaN marks a missing run."""
     given = np.asarray(values, dtype=float)
     found = given[np.isfinite(given)]
     mean = float(found.mean()) if len(found) else math.nan
@@ -67,7 +67,7 @@ class Interval:
     """A mean difference with its 95% interval.
 
     Attributes:
-        mean: of the differences.
+        mean: mean of the differences.
         low, high: bounds of the interval.
         p: two-sided p value of no difference.
         seeds: number of seeds.
@@ -83,7 +83,7 @@ class Interval:
 
     @property
     def verdict(self) -> str:
-        """What the interval says where lower is better: `lower`, `higher` or `unresolved`."""
+        """The verdict by the interval, where lower is better: `lower`, `higher` or `unresolved`."""
         return "lower" if self.high < 0 else "higher" if self.low > 0 else "unresolved"
 
     @property
@@ -104,10 +104,10 @@ def paired_intervals(
     nothing of other seeds; its interval is over test samples alone.
 
     Args:
-        differences: by name, each (seeds, samples); those with as many samples share their
-            resamples.
+        differences: differences by name, each (seeds, samples); those of equal size
+            share their resamples.
         resamples: number of resamples.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
     """
     rng = np.random.default_rng(seed)
     shifts: dict[str, np.ndarray] = {}

@@ -21,9 +21,9 @@ def measure(folder: Path, turns: int, clouds: int, step: int) -> tuple[list[Row]
     """Rows for the table of invariance and for that of errors by angle; the latter for digits only.
 
     Args:
-        folder: of a run with its checkpoints.
+        folder: folder of a run with its checkpoints.
         turns: random motions of every cloud or digit.
-        clouds: how many of the test set.
+        clouds: number of clouds of the test set.
         step: between angles, in degrees.
     """
     cfg, data, task = load_trained(folder)

@@ -1,4 +1,4 @@
-"""What happens around training: seeds, signals, checks of the loss, precise batch norm."""
+"""Callbacks of the trainer: seeds, signals, checks of the loss, precise batch norm."""
 
 import math
 import signal
@@ -54,7 +54,7 @@ class StopOnNaN(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        # elsewhere once an epoch: looking would make the device wait
+        # on other devices once an epoch: reading the loss would make the device wait
         if outputs["loss"].device.type == "cpu":
             self._check(trainer, outputs["loss"].item())
 

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, read as tensors and plain data only."""
+"""Checkpoints on disk: written atomically, read as tensors and plain data only."""
 
 import zipfile
 from pathlib import Path
@@ -20,10 +20,10 @@ LARGEST = 4 * 2**30  # bytes of a checkpoint
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are written whole or not at all, and read as tensors and plain data only.
+    """Checkpoints that are written atomically, and read as tensors and plain data only.
 
     Args:
-        module: module that resumes from them; what does not fit it is refused.
+        module: module that resumes from them; a checkpoint that does not fit it is refused.
     """
 
     def __init__(self, module: LightningModule) -> None:
@@ -43,7 +43,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
             hidden = error.__context__
             reason = hidden if isinstance(hidden, OSError) else error
             raise InputError(
-                f"cannot write {path}: {reason}. The checkpoint before it is whole."
+                f"cannot write {path}: {reason}. The checkpoint before it is intact."
             ) from error
 
     def load_checkpoint(
@@ -85,7 +85,7 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         _check_archive(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    # torch.load has no error class of its own: zip, pickle, end of file, runtime
+    # torch.load raises errors of many classes: zip, pickle, end of file, runtime
     except Exception as error:
         raise unusable(path, f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
@@ -113,7 +113,7 @@ def _check_archive(path: Path) -> None:
 def unusable(path: Path, reason: str) -> InputError:
     """The error for a checkpoint that cannot be used."""
     return InputError(
-        f"{path} is damaged or not a checkpoint of this run ({reason}). Delete it, or start anew "
+        f"{path} is damaged or not a checkpoint of this run ({reason}). Delete it, or start again "
         "with overwrite=true."
     )
 

@@ -17,7 +17,7 @@ DEEPEST = 10  # of the counters of Lightning's loops, which are nested 6 deep
 
 
 class UnfitError(ValueError):
-    """The message says what in a checkpoint does not fit."""
+    """A checkpoint does not fit; the message names what."""
 
 
 def check_weights(state: Any, module: nn.Module) -> None:
@@ -46,9 +46,9 @@ def check_tensor(name: str, value: Any, like: Tensor, same_type: bool = False) -
     """Check that a value is a dense tensor of the shape and kind of another one.
 
     Args:
-        name: what to call it in the message.
-        value: whatever the checkpoint holds.
-        like: tensor that it stands for.
+        name: its name in the message.
+        value: value in the checkpoint, of any type.
+        like: tensor that it replaces.
         same_type: the types must be equal; else any two floating-point types are.
 
     Raises:
@@ -76,8 +76,8 @@ def training_state(checkpoint: dict[str, Any], module: nn.Module) -> dict[str, A
     """What Lightning needs of a checkpoint to go on, everything checked, and nothing else.
 
     Args:
-        checkpoint: as it was read.
-        module: Lightning module that goes on, before its optimizer is made.
+        checkpoint: content of the file.
+        module: Lightning module that resumes, before its optimizer is made.
 
     Raises:
         UnfitError: naming what is missing or does not fit.
@@ -166,7 +166,7 @@ def _checked_rows(callbacks: Any, epoch: int) -> list[dict[str, float]]:
 
 
 def _check_loops(loops: Any, epoch: int) -> None:
-    """Check the counters of Lightning's loops, and that they stand where the weights do."""
+    """Check the counters of Lightning's loops, and that their epoch is that of the weights."""
     _check_counts("loops", loops)
     try:
         done = loops["fit_loop"]["epoch_progress"]["current"]["processed"]

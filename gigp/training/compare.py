@@ -18,7 +18,7 @@ def read_runs(folders: Iterable[Path]) -> list[Record]:
     """The records of finished runs.
 
     Args:
-        folders: of runs, .../NAME/seedK.
+        folders: folders of runs, .../NAME/seedK.
 
     Raises:
         InputError: a folder holds no finished run, or a damaged record.
@@ -43,9 +43,9 @@ def print_comparison(records: Sequence[Record], console: Console | None = None) 
     """Print one table for all runs that differ in pool and seed alone.
 
     Args:
-        records: of runs; pools stand in the order in which they come, and are compared with the
+        records: records of runs; pools keep their order, and are compared with the
             first.
-        console: where to print.
+        console: console to print on.
     """
     console = console or Console(soft_wrap=True)
     for setting, runs in group_runs(records).items():
@@ -53,7 +53,7 @@ def print_comparison(records: Sequence[Record], console: Console | None = None) 
 
 
 def group_runs(records: Sequence[Record]) -> dict[str, Runs]:
-    """Runs by what they share, then by pool, then by seed."""
+    """Runs by common settings, then by pool, then by seed."""
     found: dict[str, Runs] = {}
     for record in records:
         runs = found.setdefault(setting_of(record), {})

@@ -15,7 +15,7 @@ from gigp.training.record import Record
 
 console = Console(soft_wrap=True)
 
-# warnings about what is on purpose
+# warnings about intended behavior
 INTENDED = (
     "many workers",
     "Checkpoint directory",
@@ -28,7 +28,7 @@ LIBRARIES = ("torch.jit.script", "LeafSpec")
 
 
 def quiet() -> None:
-    """Silence Lightning's tips, the warnings about what is on purpose, and all but the first of
+    """Silence Lightning's tips, the warnings about intended behavior, and all but the first of
     several processes.
     """
     console.quiet = rank_zero_only.rank > 0  # type: ignore[attr-defined]
@@ -61,7 +61,7 @@ def label_lines(label: str) -> None:
 
 
 def print_record(record: Record, folder: RunFolder) -> None:
-    """Print a table of the test metrics, and where the record lies."""
+    """Print a table of the test metrics, and the path of the record."""
     data = record.data
     title = f"{record.name}, seed {record.seed}"
     table = Table("metric", "test", "unit", "kind", title=title, title_justify="left")

@@ -1,5 +1,5 @@
-"""What a trained model computes for every point, as a data set, so that pools and heads train on it
-in seconds.
+"""Features or outputs of a trained model for every point, as a data set on which pools and heads
+train in seconds.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ class BackboneFeatures(PointCloudDataModule):
     """Features or outputs of a finished run for every point of its data set; nothing is augmented.
 
     The run's best checkpoint is used in evaluation mode, batch norm included, once for every cloud.
-    The results are mapped from a file, so that a data set larger than the memory serves, too. With
+    The results are mapped from a file, so that a data set may be larger than the memory. With
     `backbone=identity` a model is a pool and a head on features, or a pool alone on outputs.
 
     Targets are standardized as in the run, whose references of atoms stay, too.
@@ -39,12 +39,12 @@ class BackboneFeatures(PointCloudDataModule):
             point, in single precision.
         cache: folder of the file.
         root: folder of downloads of the run's data set.
-        train_size, val_size, test_size: how much of each part to take, in place of what the run
-            took.
+        train_size, val_size, test_size: number of clouds of each part; None: as in the run.
         changes: further settings of the run's data set to change, such as `{recenter: true, center:
             mass}`.
-        batch_size: of training; eval_batch_size: of validation and test.
-        seed: of the order of training.
+        batch_size: clouds in a batch of training.
+        eval_batch_size: clouds in a batch of validation and test.
+        seed: seed of the order of training.
 
     Raises:
         InputError: no such run, or `level=outputs` of a run whose head follows the pool.
@@ -73,7 +73,7 @@ class BackboneFeatures(PointCloudDataModule):
         self.changes = {
             f"{part}_size": size for part, size in sizes.items() if size is not None
         } | dict(changes or {})
-        # the run may come from elsewhere, and does not know where its data set lies here
+        # the run may come from another machine, where its data set had another folder
         place = {"root": root} if "root" in load_config(self.run).dataset else {}
         options = place | self.changes
         cfg, self.source, self.trained = load_trained(self.run, setup=False, **options)
@@ -138,7 +138,7 @@ class BackboneFeatures(PointCloudDataModule):
 
     @torch.no_grad()
     def points(self, cloud: PointCloud) -> PointCloud:
-        """What the frozen model computes for every point, as precisely as the cache keeps it.
+        """Features or outputs of the frozen model for every point, rounded as in the cache.
 
         Args:
             cloud: a batch of the run's data set, on the device of the model.
@@ -157,12 +157,12 @@ class BackboneFeatures(PointCloudDataModule):
         if not feat[mask].isfinite().all():
             raise InputError(
                 f"{self.run} computes features that half precision cannot hold (above 65504) or "
-                "that are not finite; train it anew with a smaller learning rate."
+                "that are not finite; train it again with a smaller learning rate."
             )
         return PointCloud(kept.pos.expand(num, -1, -1), feat, mask, mass=kept.mass)
 
     def _arrays(self, checkpoint: str) -> Arrays:
-        """Read the cache, or compute what is in it."""
+        """Read the cache, or compute its arrays."""
         clouds = f"{hash_of(self.source.indices)} {json.dumps(self.changes, sort_keys=True)}"
         clouds = hashlib.sha256(clouds.encode()).hexdigest()[:12]
         version = f"{self.level}-{checkpoint}-{clouds}-{FORMAT}"

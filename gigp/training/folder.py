@@ -29,8 +29,8 @@ class RunFolder:
 
     Args:
         root: `results_dir`.
-        name: of the run, see `run_name`.
-        seed: of the run.
+        name: name of the run, see `run_name`.
+        seed: seed of the run.
     """
 
     def __init__(self, root: str | Path, name: str, seed: int) -> None:
@@ -44,7 +44,7 @@ class RunFolder:
         self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
         # written last; a clone brings records without checkpoints
         self.done = self.checkpoints / "done"
-        # what overwrite=true is about to replace, until the new record is whole
+        # results that overwrite=true replaces, kept until the new record is complete
         self.replaced = self.path / "replaced"
 
     @contextmanager
@@ -61,7 +61,7 @@ class RunFolder:
             yield
 
     def refuse_links(self) -> None:
-        """Refuse symbolic links in the folder: what is read, written and deleted would lie outside.
+        """Refuse symbolic links in the folder: reads, writes and deletions would go outside of it.
 
         The folder itself, and those above it, may be links.
 
@@ -112,7 +112,7 @@ class RunFolder:
 
         Args:
             config: resolved configuration.
-            overwrite: make room first: what is there moves to `replaced`, or goes if unfinished.
+            overwrite: move earlier results to `replaced` first, or delete them if unfinished.
         """
         if overwrite:
             with disk_errors(self.path):
@@ -136,7 +136,7 @@ class RunFolder:
         except (OSError, ValueError, yaml.YAMLError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"{self.config} is damaged ({reason}); start anew with overwrite=true."
+                f"{self.config} is damaged ({reason}); start again with overwrite=true."
             ) from error
         return held
 
@@ -166,7 +166,7 @@ class RunFolder:
             _delete(file)
 
     def _recover(self) -> None:
-        """Tidy up after a process that was killed, and drop what a finished run has replaced.
+        """Clean up after a killed process, and delete results that a finished run has replaced.
 
         Where the successor of a finished run ended without a checkpoint, the old run is put back.
         """
@@ -182,7 +182,7 @@ class RunFolder:
 
 
 def _delete(path: Path) -> None:
-    """Delete a file or folder at once: interrupted, it is whole or has lost its name."""
+    """Delete a file or folder at once: if interrupted, it is intact or has been renamed."""
     if path.is_dir():
         doomed = path.with_name(f".{path.name}.deleted")
         shutil.rmtree(doomed, ignore_errors=True)

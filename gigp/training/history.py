@@ -18,7 +18,7 @@ class History(L.Callback):
     """One row for every epoch, kept in the checkpoints and written to metrics.csv.
 
     Attributes:
-        rows: what is known of each finished epoch.
+        rows: values of each finished epoch, by column.
         training: whether an epoch has begun in this process.
     """
 

@@ -1,7 +1,7 @@
 """One run in several processes: how they start and which one each is.
 
 Every process loads and augments the same global batch, then takes every W-th row of it
-(`gigp.distributed`). So what is drawn does not depend on the number W of processes, and no sample
+(`gigp.distributed`). So random draws do not depend on the number W of processes, and no sample
 of training, validation or test is left out or counted twice.
 """
 
@@ -50,7 +50,7 @@ def choose_strategy(name: StrategyName, devices: int | str, nodes: int) -> str |
 def started_by_launcher(devices: int | str, nodes: int) -> bool:
     """Whether torchrun, srun or another process of ours has started all processes of this run.
 
-    What an environment says of ranks is not enough: a run on one device may be one of several
+    Environment variables of ranks are not enough: a run on one device may be one of several
     independent runs of an srun, or RANK may be left over.
 
     Raises:
@@ -72,7 +72,7 @@ def started_by_launcher(devices: int | str, nodes: int) -> bool:
 
 
 def slurm_tasks() -> int:
-    """Number of tasks of this step of SLURM; 1 in the script of a job, whatever its --ntasks."""
+    """Number of tasks of this step of SLURM; 1 in the script of a job, for any --ntasks."""
     if not SLURMEnvironment.detect() or "SLURM_STEP_ID" not in os.environ:
         return 1
     return int(os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS") or 1)
@@ -98,12 +98,12 @@ def set_rank(devices: int | str, nodes: int) -> int:
 def choose_environment(devices: int | str, nodes: int) -> list[ClusterEnvironment]:
     """What tells Lightning about the processes of a run.
 
-    Lightning never requeues a job of SLURM: whoever submitted it does.
+    Lightning never requeues a job of SLURM; the launcher that submitted it does.
     """
     if READY in os.environ or not started_by_launcher(devices, nodes):
         return [LightningEnvironment()]
     if TorchElasticEnvironment.detect() or slurm_tasks() == 1:
-        return []  # Lightning finds out by itself
+        return []  # Lightning detects the device itself
     return [SLURMEnvironment(auto_requeue=False)]
 
 
@@ -155,7 +155,7 @@ def launch_workers(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]
         codes = [process.wait(PATIENCE) for process in others]
         if any(codes):
             raise InputError(f"processes of the run ended with {codes}; their messages are above.")
-    # a lost connection says nothing about what the other process met with
+    # a lost connection does not reveal the error of the other process
     except RuntimeError as error:
         ended = [rank for rank, process in enumerate(others, 1) if _ends(process)]
         if not ended:
@@ -184,17 +184,17 @@ def _start(rank: int, config: dict[str, Any]) -> tuple[subprocess.Popen, int]:
     """
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    ready, told = os.pipe()
-    env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path, READY: str(told)}
+    ready, ready_writer = os.pipe()
+    env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path, READY: str(ready_writer)}
     command = [sys.executable, "-c", JOIN]
     options: dict[str, Any] = {
         "stdin": subprocess.PIPE,
         "text": True,
         "start_new_session": True,
-        "pass_fds": (told,),
+        "pass_fds": (ready_writer,),
     }
     process = subprocess.Popen(command, env=env, **options)
-    os.close(told)
+    os.close(ready_writer)
     assert process.stdin is not None
     with suppress(BrokenPipeError), process.stdin as file:  # it may have ended already
         yaml.safe_dump(config, file)

@@ -58,7 +58,7 @@ def load_trained(
 
 
 def load_description(folder: Path) -> dict[str, Any]:
-    """What is known of the data that a run or model was trained on.
+    """Description of the data that a run or model was trained on.
 
     Raises:
         InputError: the record of the run, or the file of the model, is missing or damaged.

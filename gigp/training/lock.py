@@ -14,7 +14,7 @@ from gigp.errors import InputError
 log = logging.getLogger(__name__)
 
 NAME = ".lock"
-# what file systems say (NFS, Lustre, FUSE) that do not know a kind of lock
+# errors of file systems (NFS, Lustre, FUSE) that do not support a kind of lock
 UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -48,7 +48,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         finally:
             if missing and [path.name for path in folder.iterdir()] == [NAME]:
                 (folder / NAME).unlink()
-                with suppress(OSError):  # somebody else has put something there
+                with suppress(OSError):  # another process has created it
                     for path in missing:
                         path.rmdir()
 

@@ -1,4 +1,4 @@
-"""Memory of the process: how much it took, and keeping what is freed."""
+"""Memory of the process: its peak, and reuse of freed blocks."""
 
 import ctypes
 import resource
@@ -12,7 +12,7 @@ def reset_peak_memory() -> None:
     """Count the peak from here on, so that a run of a sweep does not report an earlier one's."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):  # not on Linux, or not allowed: the peak of the whole process serves
+    with suppress(OSError):  # not on Linux, or not allowed: use the peak of the whole process
         Path("/proc/self/clear_refs").write_text("5")
 
 

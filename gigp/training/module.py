@@ -1,6 +1,4 @@
-"""What is learned: loss, metrics in physical units, optimizer and schedule, as Lightning
-modules.
-"""
+"""Lightning modules: loss, metrics in physical units, optimizer and schedule."""
 
 import math
 from typing import Any
@@ -21,7 +19,7 @@ Batch = tuple[PointCloud, Tensor]
 
 
 class SampleMean(Metric):
-    """Mean over the samples of batches; NaN stays NaN, and no device is asked for it."""
+    """Mean over the samples of batches; NaN stays NaN; no synchronization with the device."""
 
     total: Tensor
     samples: Tensor
@@ -89,7 +87,7 @@ class LitModule(L.LightningModule):
         raise NotImplementedError
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Of raw outputs of the model."""
+        """The loss of raw outputs of the model."""
         raise NotImplementedError
 
     def denormalize(self, output: Tensor) -> Tensor:
@@ -97,11 +95,11 @@ class LitModule(L.LightningModule):
         raise NotImplementedError
 
     def metric_dict(self, value: Tensor) -> dict[str, Tensor]:
-        """What a computed metric says, by name, in the units of tables."""
+        """The values of a computed metric by name, in the units of tables."""
         raise NotImplementedError
 
     def sample_results(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """What is kept of every test sample, one row each.
+        """The results of every test sample that are kept, one row each.
 
         Args:
             output: raw outputs of the model, (B, C).
@@ -184,8 +182,8 @@ class Regression(LitModule):
     errors.
 
     Args:
-        mean, std: of the training targets in internal units, (T,).
-        factors: from internal units to those of tables, (T,).
+        mean, std: statistics of the training targets in internal units, (T,).
+        factors: factors from internal units to those of tables, (T,).
     """
 
     mean: Tensor

@@ -16,12 +16,12 @@ from gigp.config.compose import CONFIGS, compose_config
 from gigp.errors import InputError
 
 LONGEST = 100  # characters of a folder's name; file systems allow 255 bytes
-DIGEST = 8  # characters of the hash that stands for what a name has no room for
+DIGEST = 8  # characters of the hash that replaces the end of a name that is too long
 ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 # settings that do not make a run another run
 NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale", "study")
-# on how many devices it runs, who starts it, where its data lie: a run may go on elsewhere
+# number of devices, launcher, folders of data: a run may resume on another machine
 LOCATION_KEYS = (
     "trainer.devices",
     "trainer.num_nodes",
@@ -30,7 +30,7 @@ LOCATION_KEYS = (
     "dataset.root",
     "dataset.cache",
 )
-# settings that the name holds at a place of its own, or not at all
+# settings with a fixed place in the name, or without one
 EXCLUDED_FROM_NAME = (
     "dataset",
     "group",
@@ -133,7 +133,7 @@ def _sets_apart(override: str) -> bool:
 
 
 def _changes(choices: dict[str, str | None], overrides: Sequence[str]) -> dict[str, Any]:
-    """The values of overrides that differ from what the choices alone give."""
+    """The values of overrides that differ from those of the choices alone."""
     if not overrides:
         return {}
     parser = OverridesParser.create()
@@ -153,7 +153,7 @@ def _changes(choices: dict[str, str | None], overrides: Sequence[str]) -> dict[s
         default = OmegaConf.select(defaults, key, throw_on_missing=False)
         if OmegaConf.is_config(default):
             default = OmegaConf.to_container(default, resolve=True)
-        # repr: a run with 1 in place of true is another one
+        # repr distinguishes 1 and true, which are different runs
         if repr(_number(value)) != repr(_number(default)):
             changes[key] = value
     return changes
@@ -184,7 +184,7 @@ def _number(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A value as it stands in a name, whichever way it was written."""
+    """A value as part of a name, independent of how it was written."""
     if isinstance(value, dict):
         return ",".join(f"{key}={_text(child)}" for key, child in sorted(value.items()))
     if isinstance(value, list):

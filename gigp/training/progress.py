@@ -1,4 +1,4 @@
-"""What is shown of a run while it trains."""
+"""Progress bar of a run while it trains."""
 
 import math
 from typing import Any
@@ -9,8 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 class ProgressLine(L.Callback):
-    """A bar over the whole run with loss, validation metric and time left; plain lines where there
-    is no terminal.
+    """A bar over the whole run with loss, validation metric and time left; plain lines without
+    a terminal.
     """
 
     def __init__(self, console: Console) -> None:

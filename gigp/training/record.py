@@ -1,7 +1,7 @@
-"""The record of a finished run: what was run, on which data, how well it did, and at what cost.
+"""The record of a finished run: configuration, data, results and cost.
 
 `Record` is the only description of this format. A run writes its record as `summary.json`, with the
-results of every test sample beside it in `test_samples.npz`; the study keeps records as lines of
+results of every test sample next to it in `test_samples.npz`; the study keeps records as lines of
 JSON.
 """
 
@@ -74,7 +74,7 @@ class Record:
 
     Attributes:
         schema_version: version of this format.
-        name, seed: of the run's folder.
+        name, seed: name of the run's folder, and seed.
         overrides: further settings of the command line that set the run apart, as KEY=VALUE.
         choices: chosen dataset, group, pool, scale and experiment.
         backbone, pool: their settings.
@@ -83,21 +83,22 @@ class Record:
         init_from: run that the model started from.
         frozen_backbone: whether only pool and head were trained.
         recalibrated_on: training clouds that batch-norm statistics were estimated on.
-        metrics: by name.
-        test_loss, val_loss: of the best checkpoint.
+        metrics: test metrics by name.
+        test_loss, val_loss: losses of the best checkpoint.
         best_epoch: epoch of the lowest validation loss.
         curve: columns of metrics.csv, one value for each epoch.
         data: data set, source, split and its hash, sizes, targets.
         backbone_group, pool_group: symmetry groups by name.
-        learned: what the pool reports about its parameters.
+        learned: trained parameters of the pool, as reported by it.
         parameters, trainable_parameters: numbers of scalars.
         epochs, steps: how long the run trained.
-        seconds, cpu_minutes: of all epochs, validation included.
+        seconds, cpu_minutes: time of all epochs, validation included.
         seconds_per_epoch, samples_per_second, peak_memory_mb: cost.
-        processes: that trained together.
-        versions: of Python and packages.
-        git_commit: of the code, None outside a checkout; git_dirty: whether it was changed.
-        device, threads: what the run computed on.
+        processes: number of processes that trained together.
+        versions: versions of Python and packages.
+        git_commit: commit of the code, None outside a checkout.
+        git_dirty: whether the code was changed after that commit.
+        device, threads: device and number of CPU threads.
         native: whether native.c computed LieConv's hot loops; None for records from before.
     """
 
@@ -153,7 +154,7 @@ def parse_record(text: str, source: str) -> Record:
 
     Args:
         text: one JSON object.
-        source: what to call it in an error.
+        source: its name in error messages.
 
     Raises:
         InputError: the text is not JSON, or a field is missing, unknown, or of another kind.
@@ -207,13 +208,13 @@ def make_record(
 
     Args:
         config: resolved configuration.
-        name: of the run's folder.
+        name: name of the run's folder.
         overrides: see `Record`.
-        data: what it was trained and tested on.
-        task: what was trained.
+        data: data that it was trained and tested on.
+        task: the trained module.
         history: one row for each epoch, as in metrics.csv.
-        results: what the trainer's test returned.
-        processes: that trained together.
+        results: metrics that the trainer's test returned.
+        processes: number of processes that trained together.
         environment: versions, commit and machine at the start of the run.
         peak_memory_mb: largest memory in use.
 
@@ -325,10 +326,10 @@ def _git(*arguments: str) -> str | None:
 
 
 def write_samples(path: Path, samples: Mapping[str, np.ndarray]) -> None:
-    """Write the results of all test samples whole or not at all.
+    """Write the results of all test samples atomically.
 
     Args:
-        path: of the .npz file.
+        path: path of the .npz file.
         samples: for regression `error`, prediction minus target in the units of the metrics,
             (n_test, T); for classification `predicted` and `label`, (n_test,).
 

@@ -22,7 +22,7 @@ from gigp.training.record import Record, environment, make_record, write_samples
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
-    """Train and test what a configuration describes, unless that is done already.
+    """Train and test by a configuration, unless that is done already.
 
     Args:
         cfg: composed configuration.
@@ -71,7 +71,7 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
     """
     keep_freed_memory()
     reset_peak_memory()
-    started_with = environment()  # the code that runs, not what the checkout holds when it ends
+    started_with = environment()  # the code that runs, not that of the checkout at the end
     first, overwrite = rank_zero_only.rank == 0, config["overwrite"]  # type: ignore[attr-defined]
     if first and not overwrite:
         folder.check(config)

@@ -1,4 +1,4 @@
-"""Hydra's sweeper, which goes on where single combinations of a sweep cannot be composed."""
+"""Hydra's sweeper, which continues when single combinations of a sweep cannot be composed."""
 
 import json
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Sweeper(PLUGINS[BASIC]):  # type: ignore[misc, valid-type]
     `backbone=schnet,lieconv backbone.layers=3` has one of each: LieConv has no `layers`.
 
     Raises:
-        InputError: no combination can be composed, or a value as `glob(x*)` stands for nothing.
+        InputError: no combination can be composed, or a value as `glob(x*)` matches nothing.
     """
 
     def get_job_batch(self) -> Sequence[Sequence[str]]:

@@ -30,7 +30,7 @@ UNSUPPORTED = {
     "min_steps": ((None,), "use trainer.max_epochs=..."),
     "max_time": ((None,), "use trainer.max_epochs=...; a run that is interrupted resumes"),
     "enable_checkpointing": ((None, True), "every epoch writes a checkpoint"),
-    "barebones": ((False,), "it leaves out what a run needs"),
+    "barebones": ((False,), "it leaves out parts that a run needs"),
 }
 
 
@@ -54,7 +54,7 @@ def build_trainer(
     """Lightning's trainer with this project's callbacks, without a logger.
 
     Raises:
-        InputError: Lightning refuses its settings, or there is no such device.
+        InputError: Lightning refuses its settings, or the device does not exist.
     """
     check_options(cfg.trainer)
     callbacks = [

@@ -148,11 +148,11 @@ def test_hostile_files_are_refused(tmp_path, text, message):
 def test_a_file_of_another_kind_is_refused(stored, tmp_path):
     (tmp_path / "elsewhere.yaml").write_text(yaml.safe_dump(stored))
     (tmp_path / "config.yaml").symlink_to(tmp_path / "elsewhere.yaml")
-    with pytest.raises(InputError, match="not a file of its own"):
+    with pytest.raises(InputError, match="not a regular file"):
         load_config(tmp_path)
     (tmp_path / "config.yaml").unlink()
     os.mkfifo(tmp_path / "config.yaml")
-    with pytest.raises(InputError, match="not a file of its own"):
+    with pytest.raises(InputError, match="not a regular file"):
         load_config(tmp_path)
 
 

@@ -206,7 +206,7 @@ def test_wrong_tables(tmp_path, table, message):
     [
         ({"target": ["gap", "gap"]}, "one property or several different ones"),
         ({"target": "loss"}, "none may be called loss"),
-        ({"unit": {"gap": "eV"}}, "dataset.unit speaks of gap; targets are energy"),
+        ({"unit": {"gap": "eV"}}, "dataset.unit names gap; targets are energy"),
         ({"reference": "atoms"}, "only QM9 comes with values of free atoms"),
         ({"val_fraction": 0.6, "test_fraction": 0.6}, "together less than 1"),
         ({"path": "nowhere.xyz"}, "there is no .*nowhere.xyz"),

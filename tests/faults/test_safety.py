@@ -161,7 +161,7 @@ def test_images_that_attack(tmp_path):
     (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
     (tmp_path / "zip.npy").write_bytes(b"PK\3\4 no archive")
     for name in ("object", "pickle", "archive", "zip"):
-        with pytest.raises(InputError, match=r"is no whole \.npy array of numbers"):
+        with pytest.raises(InputError, match=r"is not a complete \.npy array of numbers"):
             list(read_npy(tmp_path / f"{name}.npy"))
     assert not proof.exists()
 

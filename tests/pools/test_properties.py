@@ -72,7 +72,7 @@ class Case:
     layout: str
 
     def to(self, device: str) -> "Case":
-        """On another device, where it is laid out anew."""
+        """On another device, where it is laid out again."""
         pos, feat = (laid(x.to(device), self.layout) for x in (self.pos, self.feat))
         return replace(self, pos=pos, feat=feat, mask=self.mask.to(device))
 

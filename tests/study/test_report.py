@@ -59,7 +59,7 @@ def test_claims_stand_in_the_readme_and_the_report(blank):
     for name in ("README.md", "results/README.md"):
         text = files[blank / name]
         assert "lower error than mean pooling on mu, alpha, homo, U0" in text, name
-        assert "| cannot be told yet |" in text
+        assert "| not decided yet |" in text
     assert "qm9_scratch 15" in files[blank / "results" / "README.md"]
     assert (blank / "results" / "tables" / "qm9_scratch_differences.csv") in files
 
@@ -83,7 +83,7 @@ def test_without_any_records_every_verdict_is_open(blank):
     (blank / "results" / "records").mkdir()
     text = files_of(blank)[blank / "README.md"]
     block = text.partition(START)[2].partition(END)[0]
-    assert block.count("cannot be told yet") == 6
+    assert block.count("not decided yet") == 6
 
 
 def test_latex_goes_elsewhere(committed, monkeypatch, tmp_path, qm9):

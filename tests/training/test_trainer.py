@@ -19,7 +19,7 @@ CLOUDS = ("dataset=orbits", *tiny(epochs=2, train=50, val=10, test=10), "dataset
         ("+trainer.limit_train_batches=1", "use dataset.train_size"),
         ("+trainer.overfit_batches=1", "use dataset.train_size"),
         ("+trainer.fast_dev_run=true", "use scale=debug"),
-        ("+trainer.barebones=true", "what a run needs"),
+        ("+trainer.barebones=true", "parts that a run needs"),
         ("+trainer.nonsense=1", "Lightning refuses"),
         ("seed=4294967296", "4294967295 or smaller"),
         ("lr=-1", "lr must be positive"),

@@ -40,7 +40,7 @@ class BlockGeometry(NamedTuple):
         points: layout of the points that come in.
         queries: layout of the points that the block keeps.
         kept: indices of the kept points, (g, m) for each table; None: all points are kept.
-        pairs: of points and queries, for each table.
+        pairs: all pairs of points and queries, for each table.
     """
 
     points: Layout

@@ -5,7 +5,7 @@
 `plain_convolution` is the definition. On a CPU, native.c makes the sums. The outer products of 16
 kernel numbers with all channels are by far the largest tensors of the network: sums of a few
 queries at a time go through the linear layer while they are in the cache, and the backward pass
-makes them anew.
+makes them again.
 """
 
 from typing import Any

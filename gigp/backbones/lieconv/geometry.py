@@ -15,8 +15,7 @@ from gigp.groups import Group
 from gigp.pointcloud import PointCloud, Sizes, masked
 
 LayoutName = Literal["auto", "packed", "padded"]
-# a radius lies just outside the distance it was set by, so that rounding cannot move points across
-# it
+# relative margin of a radius over the distance that it is set by: rounding moves no point across
 MARGIN = 1e-5
 LIFT_TABLE = 128  # points that have lifts of their own in evaluation; larger clouds use them again
 
@@ -76,7 +75,7 @@ class Geometry(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module.after_loading())
 
     def after_loading(self) -> None:
-        """Look once whether the radii that were loaded are set; later calls cost nothing."""
+        """Check once whether the loaded radii are set, so that forward passes need not."""
         self.calibrated = not bool(self.radius.isnan().any())
 
     def layout_of(self, cloud: PointCloud) -> Layout:
@@ -202,12 +201,12 @@ class Geometry(nn.Module):
         return block.points.chosen_neighbors(inputs, chosen, block.queries)
 
     def kept(self, cloud: PointCloud, layout: Layout, blocks: list[BlockGeometry]) -> PointCloud:
-        """The kept, lifted points of a batch, (B, N', ...), with the features (B, N, c) of before.
+        """The kept, lifted points of a batch, (B, N', ...), with its features (B, N, c) unchanged.
 
         Args:
             cloud: the batch.
             layout: layout of its points, before they are lifted.
-            blocks: what `forward` returned for them.
+            blocks: result of `forward` for them.
         """
         if self.keep == 1:
             return cloud._replace(

@@ -27,8 +27,8 @@ DECIMALS = 9  # of distances: ties of a regular grid are ties on every machine
 class GridGeometry(Geometry):
     """The neighborhoods of every block on a grid. Lifts are the same in training and evaluation.
 
-    All of it is kept in buffers, which move with the network. The queries of all blocks stand one
-    below the other, M in all, with P neighbors each, so that neighbors are chosen at once.
+    All of it is kept in buffers, which move with the network. The queries of all blocks are
+    concatenated, M in all, with P neighbors each, so that neighbors are chosen at once.
 
     Args:
         group, blocks, fill, nbhd, keep, liftsamples, layout: see `Geometry`.
@@ -38,7 +38,7 @@ class GridGeometry(Geometry):
         outside: 0 for points in the ball of a query, 2 for others, 4 for places without a point,
             (M, N).
         neighbors: neighbors of evaluation, (M, P).
-        inputs: kernel inputs of all pairs of all blocks, one below the other, (pairs, a).
+        inputs: kernel inputs of all pairs of all blocks, concatenated, (pairs, a).
         first_pair, step: the pair of query and neighbor j is first_pair + j * step, (M, 1) each.
         slots: places of the pairs that count in the flattened (M, P), (E,). How many of the chosen
             neighbors of a query lie in its ball is the same for every choice; they come first.
@@ -90,7 +90,7 @@ class GridGeometry(Geometry):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GridGeometry":
         before = self.grid.dtype
         super()._apply(fn, recurse)
-        if self.grid.dtype != before:  # what was stored is rounded otherwise
+        if self.grid.dtype != before:  # else the stored values would be rounded
             self._lay_out()
         return self
 
@@ -105,7 +105,7 @@ class GridGeometry(Geometry):
     def forward(
         self, layout: Layout, pos: Tensor, elements: Tensor | None = None
     ) -> list[BlockGeometry]:
-        """What was laid out once, whatever the arguments."""
+        """The geometry of the grid, which was computed once; the arguments are not used."""
         blocks = []
         for i in range(len(self.fill)):
             kept = None if self.keep == 1 else [self.get_buffer(f"kept_{i}")]
@@ -141,9 +141,7 @@ class GridGeometry(Geometry):
 
     @torch.no_grad()
     def _lay_out(self) -> None:
-        """Lay out the grid in double precision, with rounded distances, and store what is needed of
-        it.
-        """
+        """Compute the geometry of the grid in double precision, and store it."""
         pairs = self._pairs(self.grid.double(), None)
         pairs = pairs._replace(distance=pairs.distance.round(decimals=DECIMALS))
         blocks = self._subsample(self.points[0], [pairs])

@@ -1,8 +1,8 @@
-"""Where the real points of a batch stand: the interface, and the layout for CPUs and for images.
+"""Memory layout of the points of a batch: the interface, and the layout for CPUs and for images.
 
 Two layouts compute the same numbers. `Packed` puts clouds of equal size side by side, so that
 nothing is padded; it is the fastest on a CPU. `gigp.backbones.lieconv.padded.Padded` keeps all
-clouds of a batch in one masked table, for GPUs: few operations, whatever sizes a batch has.
+clouds of a batch in one masked table, for GPUs: few operations, for any sizes of clouds.
 """
 
 from abc import ABC, abstractmethod

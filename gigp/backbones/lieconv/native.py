@@ -30,7 +30,7 @@ _use_plain = False
 
 
 class NativeError(Exception):
-    """native.c cannot be used; the message says why."""
+    """native.c cannot be used; the message gives the reason."""
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def _convert(x: Tensor | list[Tensor] | int) -> Any:
 
 @cache
 def _load() -> tuple[ctypes.CDLL | None, str]:
-    """The compiled file or None, and what to say of it."""
+    """The compiled file or None, and its status in words."""
     if os.environ.get("GIGP_NATIVE", "1") == "0":
         return None, "plain PyTorch (GIGP_NATIVE=0)"
     try:
@@ -127,7 +127,7 @@ def cache_folder() -> Path:
 
 
 def cache_key(compiler: str, flags: tuple[str, ...]) -> str:
-    """A name for what a compiled file depends on: source, compiler, flags and processor."""
+    """A name by all that a compiled file depends on: source, compiler, flags and processor."""
     parts = [SOURCE.read_text(), compiler, *flags, platform.machine(), processor_features()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -154,7 +154,7 @@ def openmp_of_torch() -> tuple[str, ...]:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a compiled file exists and ends with the digest of what comes before."""
+    """Whether a compiled file exists and ends with the digest of its content."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -164,7 +164,7 @@ def is_intact(path: Path) -> bool:
 
 def compile_to(path: Path, compiler: str, flags: tuple[str, ...]) -> None:
     """Compile native.c, and put it in its place in one step: other processes, which may do the same
-    at the same time, see a whole file or none.
+    at the same time, see a complete file or none.
 
     Raises:
         NativeError: no compiler, an error of the compiler, or a folder that cannot be written.

@@ -1,6 +1,6 @@
 """The layout for GPUs: one masked table for a whole batch, and no operation that waits.
 
-How many rows and pairs there are is known on the host (`gigp.pointcloud.Sizes`); where they lie is
+How many rows and pairs there are is known on the host (`gigp.pointcloud.Sizes`); where they are is
 found on the device. Where the host knows upper bounds only, as for compiled networks, whose shapes
 must not change, copies of the last row fill the rows up, and count in no statistics.
 """
@@ -17,7 +17,7 @@ from gigp.pointcloud import Sizes
 
 
 class Places(NamedTuple):
-    """Where the elements of clouds with different numbers of them lie.
+    """Positions of the elements of clouds with different numbers of them.
 
     Attributes:
         cloud: which cloud each element is of, (E,).
@@ -55,7 +55,7 @@ class Padded(Layout):
     Args:
         mask: True for real points, which come first, (B, N).
         counts: number of points of every cloud, (B,), on the device.
-        sizes: what the host knows of them.
+        sizes: their sizes as known on the host.
         dtype: dtype of the weights of the rows.
     """
 

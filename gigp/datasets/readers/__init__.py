@@ -1,4 +1,4 @@
-"""Readers of molecules and images. They go on after a broken entry and say what is wrong with it,
+"""Readers of molecules and images. They go on after a broken entry and report its error,
 where the readers of the usual libraries stop at the first.
 """
 

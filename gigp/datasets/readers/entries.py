@@ -1,4 +1,4 @@
-"""Everything that an input file or folder holds, what is wrong included."""
+"""The entries of an input file or folder, those with errors included."""
 
 import stat
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ class Entry(NamedTuple):
         number: its place in the file, from 1; 0 where the file as a whole is wrong.
         name: its name in the file.
         content: the molecule or image; None where there is an error.
-        error: what is wrong with it; empty where nothing is.
+        error: the error of the entry; empty where it was read.
     """
 
     file: str
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
     error: str = ""
 
 
-# a name, and a molecule, an image, or the InputError that says why there is none
+# a name, and a molecule, an image, or the InputError that tells why it could not be read
 Found = tuple[str, Any]
 Reader = Callable[[Path], Iterator[Found]]
 
@@ -37,7 +37,7 @@ def find_files(path: Path, readers: dict[str, Reader]) -> list[Path]:
 
     Args:
         path: file or folder.
-        readers: by the ending of the file's name.
+        readers: readers by the ending of the file's name.
 
     Raises:
         InputError: there is no such file, or no reader for it.
@@ -80,7 +80,7 @@ def read_entries(path: Path, readers: dict[str, Reader]) -> list[Entry]:
 
     Args:
         path: file or folder.
-        readers: by the ending of the file's name.
+        readers: readers by the ending of the file's name.
 
     Raises:
         InputError: there is no such file, nothing reads it, or it holds nothing.

@@ -30,7 +30,7 @@ def check_hydrogens(elements: Sequence[str], bonds: Sequence[Bond]) -> None:
     for kind, *atoms in bonds:
         for atom in atoms:
             if kind not in ORDERS or not 1 <= atom <= len(charges):
-                return  # another kind of bond says nothing of hydrogens
+                return  # other kinds of bonds do not determine the hydrogens
             orders[atom - 1] += ORDERS[kind]
     for number, (charge, order) in enumerate(zip(charges, orders, strict=True), 1):
         if charge == CARBON and order < VALENCE:

@@ -65,7 +65,7 @@ def read_png(path: Path) -> Iterator[Found]:
         ValueError,
         Image.DecompressionBombError,
     ) as error:
-        yield path.stem, InputError(f"no whole png file ({_reason(error)}).")
+        yield path.stem, InputError(f"not a complete png file ({_reason(error)}).")
 
 
 def read_npy(path: Path) -> Iterator[Found]:
@@ -78,7 +78,9 @@ def read_npy(path: Path) -> Iterator[Found]:
         raise
     # numpy has no error class for a broken file: those of tokens, zip, memory, values
     except Exception as error:
-        raise InputError(f"{path} is no whole .npy array of numbers ({_reason(error)}).") from error
+        raise InputError(
+            f"{path} is not a complete .npy array of numbers ({_reason(error)})."
+        ) from error
     yield from _read_stack(path, stack[None] if stack.ndim == 2 else stack)
 
 
@@ -87,7 +89,7 @@ def read_idx(path: Path) -> Iterator[Found]:
     content = path.read_bytes()
     if content and not content.startswith(b"\0\0\x08\x03"):
         raise InputError(
-            f"{path} is no idx file of images: it should start with the bytes 0, 0, 8, 3."
+            f"{path} is not an idx file of images: it should start with the bytes 0, 0, 8, 3."
         )
     shape = struct.unpack(">3I", content[4:16]) if len(content) >= 16 else (0, SIDE, SIDE)
     if len(content) != 16 + shape[0] * shape[1] * shape[2]:
@@ -163,5 +165,5 @@ def _read_stack(path: Path, stack: np.ndarray) -> Iterator[Found]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what a library says."""
+    """The first line of a library's error message."""
     return (str(error) or type(error).__name__).splitlines()[0][:80]

@@ -1,4 +1,4 @@
-"""A molecule, and what is checked of every one, whatever file it comes from."""
+"""A molecule, and the checks that all molecules go through, from any kind of file."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +11,8 @@ from gigp.datasets.atoms import SYMBOLS
 from gigp.errors import InputError
 
 MOST_ATOMS = 400  # 29 in QM9; memory grows with the square
-# Angstrom; atoms nearer than this are in one place, parts with a wider gap are no molecule: both
-# show positions in other units
+# Angstrom; atoms that are closer coincide, parts with a wider gap are not one molecule: both are
+# signs of positions in other units
 CLOSEST, WIDEST_GAP = 0.1, 30.0
 # Angstrom; beyond it double precision keeps less than seven digits of a bond length
 FARTHEST = 1e8
@@ -28,7 +28,7 @@ class Molecule(NamedTuple):
     Attributes:
         charges: nuclear charges, (n,) int64.
         positions: in Angstrom, (n, 3) float64.
-        fields: what else the file says about the molecule, by name, as it stands there.
+        fields: other properties of the molecule in the file, by name, as text.
     """
 
     charges: Tensor

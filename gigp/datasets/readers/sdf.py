@@ -25,7 +25,7 @@ CHARGED = re.compile(r"M  (CHG|RAD)|M  V30 .*\b(CHG|RAD)=[^0]", re.ASCII)
 def read_sdf(path: Path) -> Iterator[Found]:
     """Records of an .sdf file; the first line of a record is its name.
 
-    A line $$$$ ends a record. Where it is missing, whatever follows `M  END` and is no data begins
+    A line $$$$ ends a record. Where it is missing, text after `M  END` that is not data begins
     the next record, so that nothing is lost.
     """
     lines = read_lines(path)
@@ -160,7 +160,7 @@ def _parse_v3000(lines: list[str], before: int) -> Atoms:
 
 
 def _parse_bonds(bonds: Iterable[Sequence[str]]) -> list[Bond]:
-    """Type and atoms of bonds; none where one cannot be read, since they only serve as a check."""
+    """Type and atoms of bonds, for checks only; empty if one is not readable."""
     try:
         return [(int(kind), int(first), int(second)) for kind, first, second in bonds]
     except ValueError:
@@ -182,5 +182,5 @@ def _net_charge(lines: Sequence[str]) -> int:
 def _check_count(stated: int, found: int, before: int) -> None:
     if found != stated:
         raise InputError(
-            f"line {before + HEADER + 1}: the record says {stated} atoms, but has {found}."
+            f"line {before + HEADER + 1}: the record states {stated} atoms, but has {found}."
         )

@@ -13,7 +13,7 @@ from gigp.errors import InputError
 
 COLUMNS = ("molecule", "element", "x", "y", "z")
 DELIMITERS = ",;\t|"
-SEPARATOR = "sep="  # first line that spreadsheets write to say the delimiter
+SEPARATOR = "sep="  # start of a first line in which spreadsheets state the delimiter
 
 
 class Row(NamedTuple):
@@ -34,8 +34,8 @@ def read_csv(path: Path) -> Iterator[Found]:
     """Molecules of a .csv file with the columns molecule, element, x, y, z, in Angstrom.
 
     Rows with the same text under `molecule`, which is its name, belong together. The delimiter is
-    found out; where it is no comma, numbers may have decimal commas. Rows without any text are left
-    out.
+    detected; where it is not a comma, numbers may have decimal commas. Rows without any text are
+    left out.
 
     Raises:
         InputError: there are no such columns, or the quotes of a row are wrong.
@@ -87,11 +87,11 @@ def _read_rows(path: Path, text: str, delimiter: str) -> Iterator[Row]:
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
-    """Refuse a table without positions, and say why a SMILES has none."""
+    """Refuse a table without positions, also where it has SMILES."""
     if missing := [name for name in COLUMNS if name not in names]:
         plural = "s" if len(missing) > 1 else ""
         smiles = (
-            " A SMILES says which atoms are bonded, not where they are."
+            " A SMILES states which atoms are bonded, not where they are."
             if "smiles" in " ".join(names)
             else ""
         )

@@ -66,17 +66,20 @@ def _next_count(lines: list[str], start: int) -> int:
 
 
 def _read_frame(lines: list[str], start: int, end: int, name: str) -> Iterator[Found]:
-    """The molecule of the frame in lines[start:end], and what stands after it."""
+    """The molecule of the frame in lines[start:end], and the lines after it."""
     number = lines[start].strip()
     if len(number) > MOST_DIGITS:
-        yield name, InputError(f"line {start + 1}: {shorten(number)} is no number of atoms.")
+        yield name, InputError(f"line {start + 1}: {shorten(number)} is not a number of atoms.")
         return
     count = int(number)
     numbered = enumerate(lines[start + 2 : end], start + 3)
     body = [(number, line) for number, line in numbered if line.strip()]
     further = [number for number, line in body[count:] if _is_atom(line)]
     if further and further[0] == body[count][0]:
-        yield name, InputError(f"line {start + 1}: the frame says {count} atoms, but more follow.")
+        yield (
+            name,
+            InputError(f"line {start + 1}: the frame states {count} atoms, but more follow."),
+        )
         return
     yield name, attempt(_parse_frame, count, name, body, start + 1)
     if further:
@@ -84,9 +87,7 @@ def _read_frame(lines: list[str], start: int, end: int, name: str) -> Iterator[F
 
 
 def _no_count(number: int, line: str) -> InputError:
-    return InputError(
-        f"line {number}: the number of atoms should stand here, not {shorten(line, 40)}."
-    )
+    return InputError(f"line {number}: expected the number of atoms, not {shorten(line, 40)}.")
 
 
 def _is_atom(line: str) -> bool:
@@ -111,7 +112,7 @@ def _parse_frame(count: int, comment: str, body: list[tuple[int, str]], line: in
     if len(body) < count:
         missing = " (the second line of a frame is a comment)" if _is_atom(comment) else ""
         raise InputError(
-            f"line {line}: the frame says {count} atoms, but has {len(body)}{missing}."
+            f"line {line}: the frame states {count} atoms, but has {len(body)}{missing}."
         )
     fields = parse_comment(comment)
     element, x = _find_columns(fields.get("Properties", PLAIN))
@@ -137,7 +138,9 @@ def _find_columns(properties: str) -> tuple[int, int]:
     column = 0
     for name, width in zip(words[::3], words[2::3], strict=False):
         if not (width.isascii() and width.isdecimal() and len(width) < 4):
-            raise InputError(f"Properties={shorten(properties)}: {shorten(width)} is no width.")
+            raise InputError(
+                f"Properties={shorten(properties)}: {shorten(width)} is not a valid width."
+            )
         start[name] = column
         column += int(width)
     element = start.get("Z", start.get("species"))

@@ -1,1 +1,1 @@
-"""Speed and memory of models and pools, beside the reference implementations."""
+"""Speed and memory of models and pools, compared with the reference implementations."""

@@ -41,7 +41,7 @@ class BenchInputs:
     Attributes:
         cfg: the composed configuration.
         batches: training batches, augmented.
-        in_channels, out_dim, grid, atoms, per_point_outputs: as in the data module.
+        in_channels, out_dim, grid, atoms, per_point_outputs: attributes of the data module.
         disk: pixels of an image that are points, for rotated MNIST.
     """
 

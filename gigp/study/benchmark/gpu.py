@@ -1,4 +1,4 @@
-"""What one GPU does with this code: rates, launches, memory, parity with the CPU, hours of runs.
+"""Measurements on one GPU: rates, launches, memory, parity with the CPU, hours of runs.
 
 The same in small on a CPU, to try it out: fewer channels, one case of each kind.
 """
@@ -199,10 +199,10 @@ def measure_all(
     """Measure all cases, the most important first, until the time is over.
 
     Args:
-        device: where to measure.
+        device: device to measure.
         small: few channels and cases, to try it out.
-        minutes: no measurement is begun later; what is left out stands in the record.
-        lieconv: checkout of github.com/mfinzi/LieConv to measure beside.
+        minutes: time after which no measurement is started; the record lists those left out.
+        lieconv: checkout of github.com/mfinzi/LieConv, to compare with.
     """
     deadline = time.perf_counter() + 60 * minutes
     side = 256 if small else 8192

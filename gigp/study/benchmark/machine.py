@@ -28,7 +28,7 @@ def measure_rates(shapes: list[Shape]) -> dict[str, float]:
     """GFLOP/s of matrix products and GB/s of a copy on the CPU, here and now.
 
     The rate of products is the best of what MKL and oneDNN reach on a large square product and on
-    `shapes`, which are those of the step that is measured: what no step can exceed.
+    `shapes`, which are those of the step that is measured: an upper bound for every step.
     """
     large = torch.randn(32 * 2**20)
     copied = torch.empty_like(large)

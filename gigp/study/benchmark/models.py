@@ -27,7 +27,7 @@ class BenchModel:
     """A model with its batches: one training step or one evaluation at a time.
 
     Attributes:
-        batches: pairs of what the model takes and what the loss compares its output with, on the
+        batches: pairs of an input of the model and the target of the loss, on the
             model's device.
         loss: loss of output and target.
         size: samples in a batch.
@@ -81,7 +81,7 @@ class BenchModel:
         return (now() - start) / len(self.batches)
 
     def _wait(self) -> None:
-        """Wait until the device has done what it was asked."""
+        """Wait until the device has finished."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -99,7 +99,7 @@ def output_loss(output: Tensor, target: Tensor) -> Tensor:
 
 
 def square_sum(output: Tensor, _: Any) -> Tensor:
-    """A loss where there is no target."""
+    """A loss for benchmarks, which have no targets."""
     return output.square().sum()
 
 

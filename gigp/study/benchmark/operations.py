@@ -60,7 +60,7 @@ class OperationCounter(TorchDispatchMode):
 
 
 def _boolean_index(name: str, args: tuple) -> bool:
-    """Whether an index is a mask, whose number of True values the host has to be told."""
+    """Whether an index is a mask, whose number of True values must be copied to the host."""
     if name not in ("index", "index_put", "index_put_", "_index_put_impl_"):
         return False
     return any(index is not None and index.dtype.itemsize == 1 for index in args[1])

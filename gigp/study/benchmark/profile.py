@@ -12,7 +12,7 @@ from gigp.study.benchmark.cases import BATCHES
 from gigp.study.benchmark.machine import Shape
 from gigp.study.benchmark.models import BenchModel
 
-# names of operations by what they do
+# names of operations by purpose
 KINDS: dict[str, str] = {
     "matrix products": (
         "mm addmm bmm baddbmm mkldnn_convolution convolution_backward _linear_pointwise"

@@ -2,7 +2,7 @@
 against.
 
 github.com/mfinzi/LieConv (the backbone) and github.com/YonatanGideoni/gigp (the pool). Nothing else
-in this project needs them. Where this project differs from them on purpose stands in the README.
+in this project needs them. The README lists where this project differs from them on purpose.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from gigp.model import PointCloudModel
 from gigp.pointcloud import PointCloud, Sizes
 from gigp.pools.base import MeanPool
 
-# what is run of each checkout
+# files that are used of each checkout
 MODULES = {"lieconv": "lie_conv.lieConv", "gigp": "architectures.baselines"}
 
 
@@ -32,7 +32,7 @@ class ReferenceNet(nn.Module):
         self.net, self.disk = net, disk
 
     def prepare(self, cloud: PointCloud) -> Any:
-        """What the reference takes: tensors and mask, or whole images."""
+        """Inputs of the reference: tensors and mask, or images."""
         if self.disk is None:
             return cloud.pos, cloud.feat, cloud.mask
         images = torch.zeros(len(cloud.feat), self.disk.numel())
@@ -104,7 +104,7 @@ def build_net(path: str, cfg: Any, data: Any) -> ReferenceNet:
 
 
 class ReferenceGIGP(nn.Module):
-    """The reference's pool on plain positions: what it takes for the orbit is an entry of its pair
+    """The reference's pool on plain positions: its orbit coordinate is an entry of its pair
     tensor.
     """
 

@@ -35,7 +35,7 @@ def show_case(title: str, result: dict[str, Any]) -> None:
 
 
 def show_bounds(side: str, entry: dict[str, Any]) -> None:
-    """Print a step's time beside its bounds, and what it is spent on."""
+    """Print a step's time, its bounds, and the operations it is spent on."""
     step, arithmetic, traffic = (
         1e3 * entry[f"{key}_seconds"] for key in ("step", "arithmetic", "traffic")
     )

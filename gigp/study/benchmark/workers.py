@@ -46,7 +46,7 @@ class Worker:
 
 
 def serve(pipe: Connection, make: MakeModel | None, threads: int, keep_memory: bool) -> None:
-    """Build a model and answer what the parent process asks."""
+    """Build a model and answer requests of the parent process."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     answers: dict[str, Callable[..., Any]] = {"rates": measure_rates}
@@ -78,7 +78,7 @@ def compare(
     """Let the sides of a case take turns.
 
     Args:
-        sides: what builds each model, by name; `reference` is not profiled.
+        sides: commands that build each model, by name; `reference` is not profiled.
         repeats: turns of every side; medians over them count.
         clock: see `gigp.study.benchmark.models.CLOCKS`.
 

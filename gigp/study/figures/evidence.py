@@ -1,4 +1,4 @@
-"""Figures of what the records hold: differences of pools, learning curves, number of orbits."""
+"""Figures of the records: differences of pools, learning curves, number of orbits."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,8 +87,8 @@ def draw_orbits_number(numbers: pd.DataFrame, path: Path, target: str = "r2") ->
     """Error by the number of orbits for each divisor, mean and spread over the seeds.
 
     Args:
-        numbers: of the table of ablations.
-        path: of the figure.
+        numbers: values of the table of ablations.
+        path: file of the figure.
         target: whose error.
 
     Returns:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
@@ -28,15 +27,6 @@ def bonds(pos: np.ndarray, charges: np.ndarray) -> list[tuple[int, int]]:
     distance = np.linalg.norm(pos[:, None] - pos[None], axis=-1)
     near = distance < BOND * (radius[:, None] + radius[None])
     return [(i, j) for i, j in zip(*near.nonzero(), strict=True) if i < j]
-
-
-def draw_atoms(ax: Axes, pos: np.ndarray, charges: np.ndarray) -> None:
-    """Names of the atoms beside their places in the plane, hydrogen left out."""
-    for (x, y), z in zip(pos, charges, strict=True):
-        if z > 1:
-            ax.annotate(
-                ELEMENTS[int(z)][0], (x, y), xytext=(6, 4), textcoords="offset points", fontsize=7
-            )
 
 
 def draw_idea(pos: np.ndarray, charges: np.ndarray, path: Path, orbits: int = 6) -> None:

@@ -52,7 +52,7 @@ def style_of(label: str) -> tuple[str, Any, str]:
 
 
 def grid(panels: int, width: float = 3.6, height: float = 2.8) -> tuple[Figure, list]:
-    """A figure with so many panels, at most three beside each other."""
+    """A figure with so many panels, at most three in a row."""
     columns = min(3, panels)
     rows = -(-panels // columns)
     size = (width * columns, height * rows)

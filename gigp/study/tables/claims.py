@@ -1,4 +1,4 @@
-"""The paper's three claims: what was measured, and whether it bears them out."""
+"""The paper's three claims, with the evidence and a verdict for each."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ HOLDS, CAVEAT, NOT_SEEN, OPEN = (
     "holds",
     "holds with a caveat",
     "not seen",
-    "cannot be told yet",
+    "not decided yet",
 )
 PRIMARY = ("homo", "mu", "alpha", "U0")
 WITHOUT_ORBITS = ("one_orbit", "mean_mlp", "point_mlp")  # GIGP's MLP, but no orbits
@@ -36,8 +36,8 @@ def claims_table(
 
     Args:
         orbits: rows of the table `orbits`.
-        differences: by table; see `gigp.study.tables.differences`.
-        beaten: by table, the targets on which GIGP beats all baselines by least squares.
+        differences: differences of pools by table; see `gigp.study.tables.differences`.
+        beaten: targets, by table, on which GIGP beats all baselines by least squares.
     """
     none = pd.DataFrame()
     rows = [("GIGP expresses invariant functions that global pooling cannot", *expresses(orbits))]
@@ -73,7 +73,7 @@ def expresses(orbits: Sequence[Entry]) -> tuple[str, str]:
     if as_good:
         best = min(as_good, key=lambda control: control.mean)
         return (
-            f"{evidence} An MLP on every point that is told its radius gets to {best} as well, so "
+            f"{evidence} An MLP on every point with its radius as input gets to {best} as well, so "
             "orbits are not the only way.",
             CAVEAT,
         )

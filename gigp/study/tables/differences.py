@@ -42,7 +42,7 @@ def losses_of(samples: Samples, targets: Sequence[str]) -> dict[str, np.ndarray]
     """Absolute error of every test sample by target; for classes 100 where it is wrong, else 0.
 
     Args:
-        samples: of one run.
+        samples: results of the test samples of one run.
         targets: in the order of its metrics.
     """
     if "error" in samples:

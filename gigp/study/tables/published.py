@@ -1,4 +1,4 @@
-"""Figures that others published, to stand beside ours; results/published.yaml names their source
+"""Published figures of others, to compare with ours; results/published.yaml names their source
 and budget.
 """
 
@@ -35,7 +35,7 @@ def published_row(
         published: see `read_published`.
         dataset: `qm9` or `rotmnist`.
         group: symmetry of the backbone, such as `T(3)`.
-        columns: of the table, as `homo, meV`.
+        columns: columns of the table, as `homo, meV`.
     """
     label = f"published: {published['source']}, {published[dataset]['train']} (not run here)"
     figures = {

@@ -137,10 +137,10 @@ def results_table(
     """Results by pool and target.
 
     Args:
-        name: of the table.
-        title: what it compares.
+        name: name of the table.
+        title: title of the table.
         entries: its rows.
-        baselines: rows that stand first; a cell that does not beat the best of them is marked.
+        baselines: first rows of the table; a cell that does not beat the best of them is marked.
         context: rows after them, such as the network that the others start from.
         targets: columns to show; all where none are named.
     """
@@ -174,8 +174,8 @@ def results_table(
     notes = [f"{title} {describe(numbers)}".strip()]
     if baselines and columns:
         notes.append(
-            f"{NO_SAY.strip()} does not beat the best of the fits above, so it says nothing about "
-            "pools on this target."
+            f"{NO_SAY.strip()} does not beat the best of the fits above, so pools cannot be "
+            "compared on this target."
         )
         numbers = pd.concat([baseline_numbers(baselines, numbers), numbers], ignore_index=True)
     return Table(name, notes, shown, numbers)

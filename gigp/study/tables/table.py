@@ -13,8 +13,8 @@ class Table:
     """A table to read and the numbers that it is made of.
 
     Attributes:
-        name: of its file.
-        notes: sentences that stand above it.
+        name: name of its file.
+        notes: sentences above the table.
         shown: its text.
         numbers: a row for each cell; None where `shown` has them all.
     """

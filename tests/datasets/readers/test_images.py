@@ -73,7 +73,7 @@ def test_bad_pictures(tmp_path, digit):
         "32 x 32 pixels; the model takes 28 x 28",
         "mode I;16",
         "background is light",
-        *["no whole png"] * 3,
+        *["not a complete png"] * 3,
         "an animation",
         "all pixels are 40 of 255",
     ]
@@ -122,9 +122,9 @@ def test_pixels_in_another_range(tmp_path, digit, top, kind):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.npy", b"no array", "is no whole .npy array of numbers"),
-        ("a.npy", b"", "is no whole .npy array of numbers"),
-        ("a.idx", b"\0\0\x08\x01\0\0\0\x02ab", "is no idx file of images"),
+        ("a.npy", b"no array", "is not a complete .npy array of numbers"),
+        ("a.npy", b"", "is not a complete .npy array of numbers"),
+        ("a.idx", b"\0\0\x08\x01\0\0\0\x02ab", "is not an idx file of images"),
         ("a.idx", struct.pack(">4B3I", 0, 0, 8, 3, 2, 28, 28) + bytes(784), "is cut short"),
         ("a.idx", b"", "is cut short"),
         ("a.idx", struct.pack(">4B3I", 0, 0, 8, 3, 0, 28, 28), "is empty"),
@@ -141,7 +141,7 @@ def test_arrays_execute_nothing_and_have_the_right_shape(tmp_path):
     np.save(tmp_path / "b.npy", np.zeros((5, 784), np.uint8))
     np.save(tmp_path / "c.npy", np.zeros((1, 28, 28), complex))
     for name, message in (
-        ("a", r"is no whole \.npy array of numbers"),
+        ("a", r"is not a complete \.npy array of numbers"),
         ("b", r"has the shape \(1, 5, 784\); it should be"),
         ("c", "pixels of type complex128"),
     ):

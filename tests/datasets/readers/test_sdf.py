@@ -78,9 +78,9 @@ def test_a_single_atom_lies_anywhere(tmp_path):
         (SDF.replace("  3  2", "    2"), "should be a V2000 counts line"),
         (SDF.replace("  3  2", " \u0663  2"), "should be a V2000 counts line"),
         (SDF.replace("0.1173", "0.1.73"), "line 16: '0.0000    0.0000    0.1.73 O"),
-        ("\n".join([*SDF.splitlines()[:5], ""]), "the record says 3 atoms, but has 1."),
+        ("\n".join([*SDF.splitlines()[:5], ""]), "the record states 3 atoms, but has 1."),
         ("water\n", "three lines of header and a counts line"),
-        (V3000.replace("COUNTS 3", "COUNTS 4"), "the record says 4 atoms, but has 3."),
+        (V3000.replace("COUNTS 3", "COUNTS 4"), "the record states 4 atoms, but has 3."),
         (V3000.replace("0.7572", "0.7.572"), "should be a number, an element, and x y z."),
         (
             SDF.replace("0.7572", "0.0000").replace("0.4692", "0.0000").replace("0.1173", "0.0000"),
