@@ -74,7 +74,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
     for name, members in table_members(experiments).items():
         rows[name] = [entry for member in members for entry in evidence.entries(member)]
         on_qm9 = name.startswith("qm9")
-        context = _context(rows[name], members, evidence, experiments)
+        context = context_rows(rows[name], members, evidence, experiments)
         title = members[-1].study.title
         fits = evidence.baselines if on_qm9 else {}
         tables[name] = results_table(name, title, rows[name], fits, context)
@@ -90,7 +90,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
     return tables
 
 
-def _context(
+def context_rows(
     rows: list[Entry],
     members: list[Experiment],
     evidence: Evidence,
@@ -127,7 +127,7 @@ def main_table(
 ) -> Table:
     """The table of the front page: protocol P on the primary targets and r2, baselines first."""
     name = "qm9_outputs"
-    context = _context(rows[name], [experiments[name]], evidence, experiments)
+    context = context_rows(rows[name], [experiments[name]], evidence, experiments)
     table = results_table(
         "main", experiments[name].study.title, rows[name], evidence.baselines, context, MAIN
     )

@@ -16,6 +16,7 @@ from gigp.datasets.cache import Arrays, CacheWriter, load_or_fill, sha256_of
 from gigp.datasets.loader import Part, PointCloudDataModule, hash_of
 from gigp.errors import InputError, check_choice
 from gigp.pointcloud import PointCloud
+from gigp.training.checkpoints import find_checkpoint
 from gigp.training.load import load_trained
 from gigp.training.module import Regression
 
@@ -34,7 +35,7 @@ class BackboneFeatures(PointCloudDataModule):
     Targets are standardized as in the run, whose references of atoms stay, too.
 
     Args:
-        run: folder of the run, with its checkpoints.
+        run: folder of the run, with its checkpoints, or of a model.
         level: `features` of the backbone, in half precision, or `outputs` of its head for every
             point, in single precision.
         cache: folder of the file.
@@ -94,7 +95,7 @@ class BackboneFeatures(PointCloudDataModule):
             return
         data = self.source
         data.setup()
-        checkpoint = sha256_of(self.run / "checkpoints" / "best.ckpt")[:12]
+        checkpoint = sha256_of(find_checkpoint(self.run))[:12]
         arrays = self._arrays(checkpoint)
         sizes = torch.from_numpy(arrays["sizes"]).long()  # (M,)
         self.counts = sizes.numpy()

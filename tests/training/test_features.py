@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from gigp.errors import InputError
+from gigp.prediction.release import release_model
 from gigp.training.features import BackboneFeatures
 from gigp.training.load import load_trained
+from gigp.training.record import read_record
 from gigp.training.run import run
 from tests.conftest import tiny
 
@@ -202,6 +204,17 @@ def test_features_beyond_half_precision_are_refused(trained, tmp_path):
     with pytest.raises(InputError, match="half precision cannot hold"):
         BackboneFeatures(str(trained), cache=str(tmp_path)).setup()
     assert not list(tmp_path.glob("*.cache*"))
+
+
+def test_a_model_folder_serves_as_well_as_its_run(trained, tmp_path):
+    record = read_record(trained / "summary.json")
+    release_model(trained, tmp_path / "model", "card", record.data)
+    features = []
+    for folder in (trained, tmp_path / "model"):
+        data = BackboneFeatures(str(folder), cache=str(tmp_path), test_size=60, train_size=20)
+        data.setup()
+        features.append(data.get_batch(data.indices["test"])[0].feat)
+    torch.testing.assert_close(*features, rtol=1e-3, atol=1e-3)
 
 
 def test_bad_runs(trained, tmp_path):

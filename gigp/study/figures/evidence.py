@@ -19,14 +19,28 @@ AGAINST = ("mean", "one_orbit", "mean_mlp", "point_mlp", "radial_deepsets", "gig
 PANELS = ("homo", "mu", "alpha", "U0", "r2")
 
 
-def draw_forest(differences: Mapping[str, pd.DataFrame], path: Path) -> bool:
-    """GIGP against other pools in percent of their error, with 95% intervals; a panel a target.
+def draw_forest(
+    differences: Mapping[str, pd.DataFrame],
+    path: Path,
+    pool: str = "gigp",
+    against: Sequence[str] | None = AGAINST,
+) -> bool:
+    """A pool against others in percent of their error, with 95% intervals; a panel a target.
+
+    Args:
+        differences: numbers of the paired differences by table.
+        path: of the figure.
+        pool: its row.
+        against: rows that it is compared with; None: all.
 
     Returns:
         Whether there was anything to draw.
     """
     rows = [
-        numbers[(numbers["pool"] == "gigp") & numbers["minus"].isin(AGAINST)].assign(table=title)
+        numbers[
+            (numbers["pool"] == pool)
+            & (numbers["minus"].isin(numbers["minus"] if against is None else against))
+        ].assign(table=title)
         for name, title in FOREST.items()
         if len(numbers := differences.get(name, pd.DataFrame()))
     ]
@@ -56,6 +70,33 @@ def draw_forest(differences: Mapping[str, pd.DataFrame], path: Path) -> bool:
     fig.set_layout_engine("constrained")
     save(fig, path)
     return True
+
+
+def draw_errors(numbers: pd.DataFrame, path: Path, label: str) -> None:
+    """Error of every row of a table of results, one of them in color; a panel a target.
+
+    Args:
+        numbers: of the table, baselines included.
+        path: of the figure.
+        label: row in color.
+    """
+    targets = [t for t in PANELS if t in set(numbers["target"])] or list(numbers["target"].unique())
+    rows = list(dict.fromkeys(numbers["pool"]))
+    size = (2.6 + 1.5 * len(targets), 0.9 + 0.2 * len(rows))
+    fig, axes = plt.subplots(1, len(targets), figsize=size, sharey=True, squeeze=False)
+    for ax, target in zip(axes[0], targets, strict=True):
+        for row in numbers[numbers["target"] == target].to_dict("records"):
+            color = "#d62728" if row["pool"] == label else "k"
+            spread = 0.0 if pd.isna(row.get("std")) else row["std"]
+            ax.errorbar(
+                row["mean"], rows.index(row["pool"]), xerr=spread, fmt="o", color=color, ms=3
+            )
+        unit = numbers.loc[numbers["target"] == target, "unit"].iloc[0]
+        ax.set(title=target, xlabel=f"error, {unit}", xscale="log")
+    axes[0][0].set_yticks(range(len(rows)), rows)
+    axes[0][0].invert_yaxis()
+    fig.set_layout_engine("constrained")
+    save(fig, path)
 
 
 def draw_backbone_curves(

@@ -43,10 +43,12 @@ OTHERS = sorted({path.stem for path in (CONFIGS / "pool").glob("*.yaml")} - STYL
 
 
 def style_of(label: str) -> tuple[str, Any, str]:
-    """Color, line and marker of a pool, the same for all its variants."""
+    """Color, line and marker of a pool, the same for all its variants; rows that are of no pool of
+    the project, as a backbone, look as mean pooling.
+    """
     pool = label.partition(",")[0]
-    if pool in STYLES:
-        return STYLES[pool]
+    if pool in STYLES or pool not in OTHERS:
+        return STYLES.get(pool, STYLES["mean"])
     place = OTHERS.index(pool)
     return f"C{place % 10}", (0, (1 + place, 1)), "<>phH*d8"[place % 8]
 

@@ -52,7 +52,10 @@ def losses_of(samples: Samples, targets: Sequence[str]) -> dict[str, np.ndarray]
 
 
 def differences(
-    entries: Sequence[Entry], samples: Mapping[Key, Samples], tested: Sequence[str]
+    entries: Sequence[Entry],
+    samples: Mapping[Key, Samples],
+    tested: Sequence[str],
+    pairs: Sequence[tuple[Entry, Entry]] | None = None,
 ) -> pd.DataFrame:
     """All pairs in numbers.
 
@@ -60,6 +63,7 @@ def differences(
         entries: rows of a table.
         samples: results of the test samples by run.
         tested: targets whose p values are corrected for their number.
+        pairs: rows to compare; None: see `pairs_of`.
     """
     losses = {
         key: losses_of(samples[key], list(record.metrics))
@@ -70,7 +74,7 @@ def differences(
     }
     paired: dict[str, np.ndarray] = {}
     rows: list[dict] = []
-    for one, other in pairs_of(entries):
+    for one, other in pairs_of(entries) if pairs is None else pairs:
         for target in sorted(one.runs, key=target_rank):
             seeds = _common_seeds(one, other, target, losses)
             if not seeds:

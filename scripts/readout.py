@@ -1,0 +1,92 @@
+"""Compare a readout of your own with those of the study: `python scripts/readout.py
+package.module:MyPool [KEY=VALUE ...]`.
+
+It takes any torch.nn.Module with forward(feat, pos, mask) or any aggregation of PyTorch Geometric,
+trains it as the study trains every pool, and prints its row beside the committed ones, with
+intervals of the paired differences. docs/readout.md explains it. The module that you name is
+executed.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+from gigp.errors import InputError
+from gigp.study.experiments import read_experiments
+from gigp.study.figures.evidence import draw_errors, draw_forest
+from gigp.study.own_readout import PROTOCOLS, Own, compare, train, warnings_of
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parse_arguments(pairs: list[str]) -> dict[str, object]:
+    """KEY=VALUE as arguments of a class; values are read as YAML."""
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"{pair!r} is not KEY=VALUE, an argument of the readout's class.")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"the value of {pair!r} is not YAML; put it in quotes.") from None
+    return found
+
+
+def study(own: Own, protocol: str, arguments: argparse.Namespace) -> None:
+    """Train under one protocol; print the tables and draw the pictures."""
+    experiment = read_experiments()[PROTOCOLS[protocol]]
+    runs, data = arguments.results_dir, arguments.data
+    seeds, further = arguments.seeds, arguments.set
+    records = train(own, experiment, seeds, runs, data, arguments.backbone, further)
+    found = compare(own, experiment, records, runs, arguments.root, data)
+    print(f"\nProtocol {protocol}\n\n{found.results.markdown()}")
+    path = arguments.out / f"readout_{protocol}.svg"
+    draw_errors(found.results.numbers, path, found.label)
+    written = [path]
+    if found.paired is not None:
+        print(found.paired.markdown())
+        written.append(arguments.out / f"readout_{protocol}_differences.svg")
+        draw_forest({experiment.name: found.paired.numbers}, written[-1], found.label, against=None)
+    for note in found.notes:
+        print(f"Note: {note}")
+    print("".join(f"wrote {path}\n" for path in written), end="")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("readout", help="package.module:Class")
+    parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="arguments of the class")
+    parser.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--backbone", type=Path, help="finished run or model folder, in place of the study's"
+    )
+    parser.add_argument("--set", nargs="+", default=[], help="further settings of train.py")
+    parser.add_argument("--results-dir", type=Path, default=Path("results/runs"))
+    parser.add_argument("--root", type=Path, default=ROOT, help="checkout with results/records")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of QM9")
+    parser.add_argument("--out", type=Path, default=Path("outputs"), help="folder of the pictures")
+    arguments = parser.parse_intermixed_args()
+    sys.path.insert(0, os.getcwd())  # where the user's module most likely is
+    failed = False
+    try:
+        own = Own(arguments.readout, parse_arguments(arguments.arguments))
+        for warning in warnings_of(own):
+            print(f"Warning: {warning}", file=sys.stderr)
+    except InputError as error:
+        sys.exit(f"Error: {error}")
+    for protocol in arguments.protocol:
+        try:
+            study(own, protocol, arguments)
+        except InputError as error:
+            print(f"Error: protocol {protocol}: {error}", file=sys.stderr)
+            failed = True
+    sys.exit(int(failed))
+
+
+if __name__ == "__main__":
+    main()
