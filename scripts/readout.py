@@ -17,7 +17,8 @@ import yaml
 from gigp.errors import InputError
 from gigp.study.experiments import read_experiments
 from gigp.study.figures.evidence import draw_errors, draw_forest
-from gigp.study.own_readout import PROTOCOLS, Own, compare, train, warnings_of
+from gigp.study.own_readout import PROTOCOLS, Own, compare, train
+from gigp.study.readout_checks import warnings_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,6 +35,11 @@ def parse_arguments(pairs: list[str]) -> dict[str, object]:
         except yaml.YAMLError:
             raise InputError(f"the value of {pair!r} is not YAML; put it in quotes.") from None
     return found
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds separated by commas."""
+    return [int(seed) for seed in text.split(",")]
 
 
 def study(own: Own, protocol: str, arguments: argparse.Namespace) -> None:
@@ -60,14 +66,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("readout", help="package.module:Class")
     parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="arguments of the class")
-    parser.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="one alone; both if not given")
+    parser.add_argument("--seeds", type=parse_seeds, default=[0, 1, 2], help="as 0,1,2")
     parser.add_argument(
         "--backbone", type=Path, help="finished run or model folder, in place of the study's"
     )
-    parser.add_argument("--set", nargs="+", default=[], help="further settings of train.py")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE for train.py")
     parser.add_argument("--results-dir", type=Path, default=Path("results/runs"))
-    parser.add_argument("--root", type=Path, default=ROOT, help="checkout with results/records")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder with results/records")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of QM9")
     parser.add_argument("--out", type=Path, default=Path("outputs"), help="folder of the pictures")
     arguments = parser.parse_intermixed_args()
@@ -75,11 +81,11 @@ def main() -> None:
     failed = False
     try:
         own = Own(arguments.readout, parse_arguments(arguments.arguments))
-        for warning in warnings_of(own):
+        for warning in warnings_of(own.name, own.arguments):
             print(f"Warning: {warning}", file=sys.stderr)
     except InputError as error:
         sys.exit(f"Error: {error}")
-    for protocol in arguments.protocol:
+    for protocol in [arguments.protocol] if arguments.protocol else PROTOCOLS:
         try:
             study(own, protocol, arguments)
         except InputError as error:

@@ -1,19 +1,16 @@
 """A readout of the user's under the protocols P and F of the study, beside the committed rows."""
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from omegaconf import open_dict
 
 from gigp.config.compose import CONFIGS, compose_config
 from gigp.errors import InputError
-from gigp.groups import SO3
-from gigp.pools.own import CHANNELS, OwnReadout, register
+from gigp.pools.own import register
 from gigp.study.baselines import baseline_errors
 from gigp.study.experiments import Experiment, read_experiments
 from gigp.study.records import Samples, key_of, read_all_samples, samples_path
@@ -29,7 +26,6 @@ from gigp.training.run import run
 
 PROTOCOLS = {"P": "qm9_outputs", "F": "qm9_features"}  # experiments by protocol
 TEST_SIZE = 13_083  # molecules that the baselines are tested on
-TOLERANCE = 1e-3  # relative change of an output in single precision
 
 
 @dataclass(frozen=True)
@@ -75,51 +71,6 @@ def find_backbone(given: Path | None, results_dir: Path, seed: int) -> Path:
             "--backbone."
         )
     return folder
-
-
-@torch.no_grad()
-def warnings_of(own: Own) -> list[str]:
-    """What changes the output of a readout and should not, a sentence each.
-
-    Measured on random clouds with random parameters: many readouts start where they ignore
-    positions.
-    """
-    register(own.name)
-    given = [own.arguments[key] for key in CHANNELS if key in own.arguments]
-    channels = given[0] if given else 64
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        pool = deepcopy(OwnReadout(channels, own.name, dict(own.arguments))).eval()
-        for parameter in pool.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-        feat, pos = torch.randn(4, 6, channels), torch.randn(4, 6, 3)
-        mask = torch.arange(6) < torch.tensor([[6], [5], [4], [3]])
-        turn, order = SO3().random(1, dtype=pos.dtype)[0], torch.arange(5, -1, -1)
-    masses = {"mass": 1 + torch.arange(24.0).view(4, 6)} if pool.needs_mass else {}
-    reordered = {key: value[:, order] for key, value in masses.items()}
-    padded = torch.where(mask[..., None], feat, 7.0)
-    expected = pool(feat, pos, mask, **masses)
-    cases = {
-        "a molecule is rotated, so its predictions depend on orientation": pool(
-            feat, pos @ turn.mT, mask, **masses
-        ),
-        "a molecule is shifted, so its predictions depend on the origin": pool(
-            feat, pos + 1, mask, **masses
-        ),
-        "atoms are put in another order": pool(
-            feat[:, order], pos[:, order], mask[:, order], **reordered
-        ),
-        "padding (mask False) holds other features; leave it out": pool(
-            padded, pos, mask, **masses
-        ),
-    }
-    scale = float(expected.abs().max().clamp(min=1e-12))
-    changes = {what: float((out - expected).abs().max()) / scale for what, out in cases.items()}
-    return [
-        f"the output of {own.pool} changes by {100 * change:.2g}% when {what}."
-        for what, change in changes.items()
-        if not change <= TOLERANCE
-    ]
 
 
 def train(

@@ -12,7 +12,6 @@ import pytest
 from gigp.errors import InputError
 from gigp.pools import own as registry
 from gigp.study import own_readout
-from gigp.study.own_readout import Own, warnings_of
 from gigp.study.records import key_of, samples_path, write_all_samples, write_records
 from gigp.training.load import load_trained
 from gigp.training.record import Record, read_record, read_samples
@@ -42,9 +41,14 @@ def readout(backbone, tmp_path, monkeypatch, capsys):
     def call(name: str, *arguments: str) -> tuple[int, str, str]:
         places = ["--root", tmp_path, "--results-dir", tmp_path / "runs", "--out", tmp_path]
         places += ["--data", DATA, "--backbone", backbone, "--seeds", "0"]
-        further = ["scale=debug", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+        for setting in (
+            "scale=debug",
+            "trainer.max_epochs=1",
+            "trainer.accelerator=cpu",
+            f"dataset.cache={tmp_path}",
+        ):
+            places += ["--set", setting]
         command = ["readout.py", name, *map(str, places), *arguments]
-        command += ["--set", *further, f"dataset.cache={tmp_path}"]
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(ROOT / "scripts" / "readout.py"), run_name="__main__")
@@ -124,13 +128,3 @@ def test_errors_in_one_sentence(readout, tmp_path):
     assert (code, err.count("\n")) == (1, 1)
     assert err.startswith("Error: protocol F: there is no trained backbone in nowhere: train")
     assert not list(tmp_path.glob("runs/*"))
-
-
-def test_what_should_not_change_the_output_is_measured():
-    assert warnings_of(Own(f"{TOYS}:Weighted", {})) == []
-    assert warnings_of(Own("torch_geometric.nn.aggr:SoftmaxAggregation", {"learn": True})) == []
-    assert warnings_of(Own("gigp.pools:MeanMLP", {})) == []
-    slanted = warnings_of(Own(f"{TOYS}:Slanted", {}))
-    assert len(slanted) == 3  # rotation, shift, and the order of atoms
-    assert slanted[0].startswith("the output of Slanted changes by ")
-    assert "rotated" in slanted[0]

@@ -48,6 +48,17 @@ class Wide(Weighted):
         return torch.cat([mean, mean], -1)
 
 
+class Careless(nn.Module):
+    """Sums over padding, too."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
+        return (feat * self.weight).sum(1)
+
+
 class Plain:
     """Is no module."""
 

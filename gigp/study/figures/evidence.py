@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from gigp.study.figures.style import grid, plt, save, style_of
 from gigp.study.tables.published import Published, published_figure
@@ -93,6 +94,9 @@ def draw_errors(numbers: pd.DataFrame, path: Path, label: str) -> None:
             )
         unit = numbers.loc[numbers["target"] == target, "unit"].iloc[0]
         ax.set(title=target, xlabel=f"error, {unit}", xscale="log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=4))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     axes[0][0].set_yticks(range(len(rows)), rows)
     axes[0][0].invert_yaxis()
     fig.set_layout_engine("constrained")
