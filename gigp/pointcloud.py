@@ -1,4 +1,4 @@
-"""The batch format of the whole package: dense tensors and a mask."""
+"""The batch format of the package: dense tensors and a mask."""
 
 from typing import Any, NamedTuple
 
@@ -74,7 +74,7 @@ class PointCloud(NamedTuple):
 
 
 def masked(x: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
-    """x where the mask is True, `fill` elsewhere: what padding holds, NaN included, never leaks.
+    """x where the mask is True, `fill` elsewhere; NaN in the padding has no effect.
 
     Args:
         x: (..., c).

@@ -26,7 +26,7 @@ class Program:
     """A script at work; what `subprocess.Popen` tells of a process, of a forked one.
 
     Args:
-        script, arguments: as after `python`; a relative script lies in the project's root.
+        script, arguments: words after `python`; a relative script is in the project's root.
         cwd: folder to work in.
         env: environment, in place of this process's own.
     """

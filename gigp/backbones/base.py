@@ -44,7 +44,7 @@ class Backbone(nn.Module, ABC):
         """Features (B, N', out_channels) of the points that the network keeps."""
 
     def calibrate(self, cloud: PointCloud) -> None:
-        """Take what depends on the training set from a batch of it; most networks take nothing."""
+        """Set values that depend on the training set, from a batch of it; most have none."""
 
     def kept(self, cloud: PointCloud) -> PointCloud:
         """The points that `forward` returns features for; most networks keep all points."""

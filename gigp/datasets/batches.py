@@ -1,4 +1,4 @@
-"""Which samples a batch holds: an order that a resumed run repeats, and whole batches at a time."""
+"""The samples of each batch, in an order that a resumed run repeats; fetched batch by batch."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -80,7 +80,7 @@ class BatchSampler(Sampler[BatchIndex]):
 
 
 class Samples(Dataset):
-    """Some samples of a data module, fetched a whole batch at a time."""
+    """Some samples of a data module, fetched a batch at a time."""
 
     def __init__(self, module: "PointCloudDataModule", indices: Tensor) -> None:
         self.module, self.indices = module, indices
@@ -119,5 +119,5 @@ def check_finite(cloud: PointCloud, samples: Tensor) -> None:
                 raise InputError(
                     f"{what} {channel} of point {point} in sample {int(samples[i])} is "
                     f"{values[i, point, channel]}; every number must be finite, a {what} at most "
-                    f"{most:.0e}. Leave the sample out, or mend it."
+                    f"{most:.0e}. Leave the sample out, or correct it."
                 )

@@ -30,7 +30,7 @@ PLAIN = "biuf"  # kinds of numpy types that a cache may hold: booleans, integers
 
 
 class CacheError(Exception):
-    """The file is not a whole cache of the expected version; the message gives the reason."""
+    """The file is not a complete cache of the expected version; the message gives the reason."""
 
 
 class CacheWriter:
@@ -142,7 +142,7 @@ def _writing(path: Path, version: str) -> Iterator[CacheWriter]:
 
 
 def read(path: Path, version: str) -> Arrays:
-    """Map the arrays of a cache into memory, after a look at every byte.
+    """Map the arrays of a cache into memory, after checking every byte.
 
     Raises:
         CacheError: another version, any byte differs from what was written, or it holds more than

@@ -1,4 +1,4 @@
-"""What the data modules share: splits, data that move to a device once, and loaders."""
+"""Base class of the data modules: splits, data that move to a device once, and loaders."""
 
 import hashlib
 from abc import abstractmethod
@@ -84,9 +84,7 @@ class PointCloudDataModule(L.LightningDataModule):
         raise NotImplementedError
 
     def prepare_data(self) -> None:
-        """What Lightning calls in one process before `setup` in all: it builds the caches that are
-        missing.
-        """
+        """Build missing caches; Lightning calls this in one process before `setup` in all."""
         self.setup()
 
     @property
@@ -168,7 +166,7 @@ class PointCloudDataModule(L.LightningDataModule):
         return self.trainer.precision_plugin.convert_input(finished)
 
     def state_dict(self) -> dict[str, Any]:
-        """What names the data; it travels in checkpoints."""
+        """The identity of the data, which is kept in checkpoints."""
         return {key: self.description[key] for key in IDENTITY if key in self.description}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -208,9 +206,7 @@ class PointCloudDataModule(L.LightningDataModule):
         return self._loader("test", self.eval_batch_size)
 
     def train_clouds(self, batch_size: int = 1000) -> Iterator[PointCloud]:
-        """The training clouds in order, not augmented: for what a model takes from the training
-        set.
-        """
+        """The training clouds in order, not augmented, for calibration and fits of a model."""
         for indices in self.indices["train"].split(batch_size):
             yield self.prepare_batch(self.get_batch(indices), augment=False)[0]
 

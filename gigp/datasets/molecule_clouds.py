@@ -1,4 +1,4 @@
-"""What all data sets of molecules share: preparation of atoms, references, augmentation."""
+"""Base class of the data sets of molecules: preparation of atoms, references, augmentation."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -150,8 +150,8 @@ class MoleculeClouds(PointCloudDataModule):
         return PointCloud(pos.float(), self.features[charges], mask, Sizes(counts), masses)
 
     def atom_values(self) -> Tensor:
-        """Reference values by nuclear charge in internal units, (Z, T) float64: what to add back,
-        atom by atom, to a prediction.
+        """Reference values by nuclear charge in internal units, (Z, T) float64, which are
+        added to predictions atom by atom.
 
         Raises:
             InputError: the data set is not read, and no checkpoint brought them.
@@ -168,7 +168,7 @@ class MoleculeClouds(PointCloudDataModule):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take what a run has from its training set, and refuse other data than it was started
+        """Restore values from the training set of a run, and refuse other data than it was started
         with.
         """
         state = dict(state)

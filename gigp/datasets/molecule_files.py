@@ -1,4 +1,4 @@
-"""Arrays of molecules and their properties from files of one's own."""
+"""Arrays of molecules and their properties from the user's files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -124,7 +124,7 @@ def _number(entry: Entry, fields: Fields, name: str) -> float:
     if value is None or not np.isfinite(value):
         raise InputError(
             f"{describe(entry)}: {name} is {shorten(fields[name], 40)}, which is not one finite "
-            "number. Leave the molecule out, or mend it."
+            "number. Leave the molecule out, or correct it."
         )
     return value
 

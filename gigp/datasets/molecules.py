@@ -1,4 +1,4 @@
-"""Molecules of one's own, from files: extended XYZ, SDF, or CSV."""
+"""Molecules from the user's files: extended XYZ, SDF, or CSV."""
 
 import hashlib
 import logging

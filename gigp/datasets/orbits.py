@@ -1,5 +1,5 @@
-"""Synthetic point clouds whose targets are known functions of their orbits: what can a pool
-express?
+"""Synthetic point clouds whose targets are known functions of their orbits, to test what a pool
+can express.
 
 Points lie on circles of radius 1 to 5 about the origin, at random angles. Every point has the
 features (x_i, 1). The features do not depend on the position, so mean and sum pooling see n and the
@@ -36,7 +36,7 @@ class OrbitClouds(PointCloudDataModule):
 
     Args:
         function: function to predict, see `FUNCTIONS`.
-        points: in every cloud.
+        points: number of points in every cloud.
         train_size, val_size, test_size: number of clouds in each part.
         batch_size: clouds in a batch of training.
         eval_batch_size: clouds in a batch of validation and test.

@@ -1,4 +1,4 @@
-"""Where the molecules of QM9 come from; every source gives the same arrays."""
+"""Sources of the molecules of QM9; all give the same arrays."""
 
 import importlib.metadata
 import shutil

@@ -1,4 +1,4 @@
-"""Where rotated digits come from: the original files, or MNIST turned here by seeded angles."""
+"""Sources of rotated digits: the original files, or MNIST turned here by seeded angles."""
 
 import hashlib
 import logging

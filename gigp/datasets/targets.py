@@ -18,7 +18,7 @@ class Target:
 
     Attributes:
         name: name in the literature.
-        column: in the source's tables.
+        column: name of its column in the source's tables.
         internal: internal unit.
         to_internal: factor from the source's unit to the internal one.
         unit: unit of results.

@@ -1,4 +1,4 @@
-"""Modules with buffers that training data set."""
+"""Modules with buffers that are set from training data."""
 
 from typing import Any
 

@@ -74,8 +74,9 @@ class OneDNNLinear(torch.autograd.Function):
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W' + b by oneDNN without a gradient, (R, i), (o, i), (o,) -> (R, o); by what PyTorch has
-    where it is built without oneDNN.
+    """x W' + b without a gradient, (R, i), (o, i), (o,) -> (R, o).
+
+    By oneDNN, or by `F.linear` where PyTorch is built without oneDNN.
     """
     if not torch.backends.mkldnn.is_available():
         return F.linear(x, weight, bias)

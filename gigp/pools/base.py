@@ -53,7 +53,7 @@ class Pool(nn.Module):
         raise NotImplementedError
 
     def check(self, feat: Tensor, pos: Tensor, mask: Tensor) -> None:
-        """Refuse what `forward` cannot pool.
+        """Refuse inputs that `forward` cannot pool.
 
         Raises:
             InputError: a tensor of the wrong shape or type.

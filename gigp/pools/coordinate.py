@@ -1,4 +1,4 @@
-"""Orbit coordinates of points, and what pools measure on the training clouds."""
+"""Orbit coordinates of points, and statistics of the training clouds."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -76,7 +76,7 @@ def check_orbit_space(group: Group) -> None:
 
 
 class CloudStatistics(NamedTuple):
-    """What pools take from the training clouds.
+    """Statistics of the training clouds that pools use.
 
     Attributes:
         low, high: range of the orbit coordinate.

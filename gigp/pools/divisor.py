@@ -1,4 +1,4 @@
-"""What a sum over the points of a cloud is divided by."""
+"""The divisor of a sum over the points of a cloud."""
 
 import math
 from typing import Literal

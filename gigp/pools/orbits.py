@@ -1,4 +1,4 @@
-"""Which orbits a point belongs to: orbit centers and memberships (arXiv 2305.19207, section 3)."""
+"""Orbits of points: orbit centers and memberships (arXiv 2305.19207, section 3)."""
 
 import math
 from typing import Literal

@@ -153,7 +153,7 @@ class DeepSets(DeepSetsAggregation):
 
     @torch.no_grad()
     def start(self, points: float) -> None:
-        """Divide what phi starts with by the mean number of points of a cloud."""
+        """Divide the initial output of phi by the mean number of points of a cloud."""
         if self.init == "mean":
             start_as_identity(self.local_nn, self.channels)
             self.local_nn[-1].weight.div_(points)

@@ -1,4 +1,4 @@
-"""What the public code of the paper computes on QM9 (github.com/YonatanGideoni/gigp)."""
+"""The pool of the paper's public code on QM9 (github.com/YonatanGideoni/gigp)."""
 
 from collections.abc import Iterable
 

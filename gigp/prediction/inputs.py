@@ -1,4 +1,4 @@
-"""What a model takes and gives: molecules and their properties, images and their digits."""
+"""Inputs and outputs of models: molecules and their properties, images and their digits."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol

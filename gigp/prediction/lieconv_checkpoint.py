@@ -65,8 +65,8 @@ KNOWN: dict[tuple[str, str], Any] = {
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Reads tensors and dictionaries; whatever else a pickle would build or call becomes an
-    `Opaque`, so that nothing in it is executed.
+    """Reads tensors and dictionaries; every other object of a pickle becomes an `Opaque`, so that
+    nothing in it is executed.
     """
 
     def find_class(self, module: str, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Where predictions go: a file, a device, or standard output; never over files that matter."""
+"""Output of predictions to a file, a device, or standard output; never over files that matter."""
 
 import contextlib
 import io
@@ -79,7 +79,7 @@ def write_output(output: Path, table: str) -> None:
 
 
 def print_output(table: str) -> None:
-    """Write a table to standard output; what its encoding does not know is escaped.
+    """Write a table to standard output; characters that its encoding lacks are escaped.
 
     Raises:
         InputError: it cannot be written; the message names the file that holds the table instead.
@@ -111,7 +111,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _silence_stdout() -> None:
-    """Drop what Python still holds for standard output, or it would fail again at the end."""
+    """Drop the buffer of standard output, or writing it would fail again at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

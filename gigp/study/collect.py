@@ -22,7 +22,7 @@ from gigp.training.record import Record, read_record, read_samples
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collection did.
+    """The result of a collection.
 
     Attributes:
         added: runs whose records are new or changed.

@@ -1,5 +1,5 @@
-"""The experiments in configs/experiment: the table that each belongs to, its runs, and what must
-run before them.
+"""The experiments in configs/experiment: the table that each belongs to, its runs, and the runs
+they depend on.
 
 An experiment states its purpose under the key `study`:
 
@@ -110,7 +110,7 @@ class Experiment:
 
 
 def label_of(pool: str, overrides: Sequence[str], tune: Sequence[str] = ()) -> str:
-    """A pool with what sets its run apart, but for what validation chooses.
+    """A pool and the settings that distinguish its run, except those that validation chooses.
 
     Args:
         pool: choice of the pool.

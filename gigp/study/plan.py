@@ -22,7 +22,7 @@ class Job:
 
     Attributes:
         cell: cell of a table that it fills.
-        overrides: for `train.py`.
+        overrides: overrides for `train.py`.
         needs: cell whose run must be finished before, where that is not so yet.
     """
 

@@ -57,7 +57,7 @@ def read_evidence(root: Path, data: Path, baselines: Baselines | None = None) ->
     Args:
         root: folder of the checkout.
         data: folder of the data sets, from which the baselines are computed.
-        baselines: in their place.
+        baselines: fits by least squares in place of those of the file.
     """
     folder = root / "results" / "records"
     records = {path.stem: read_experiment_records(path) for path in sorted(folder.glob("*.jsonl"))}

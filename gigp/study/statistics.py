@@ -136,8 +136,8 @@ def paired_intervals(
 
 
 def seed_variance(values: np.ndarray) -> float:
-    """Variance of the mean difference between seeds, (seeds, samples), without what the choice of
-    the test samples adds to it: that is resampled already.
+    """Variance of the mean difference between seeds, (seeds, samples), without the part due to
+    the choice of the test samples, which is resampled already.
     """
     by_seed, by_sample = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
     rest = values - by_seed - by_sample + values.mean()

@@ -1,4 +1,4 @@
-"""From a composed configuration to everything that a run needs: data, model, trainer."""
+"""Build data, model and trainer of a run from its composed configuration."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ POOL_SEED = 2**62  # larger than any seed of a run or of an epoch
 
 @dataclass
 class RunParts:
-    """What a run is made of.
+    """The parts of a run.
 
     Attributes:
         data: data set, set up.
@@ -110,7 +110,7 @@ def compile_model(model: PointCloudModel, data: PointCloudDataModule, accelerato
     Args:
         model: the model; PyTorch Geometric's networks and readouts break their graph.
         data: its data, whose batches of a size get one shape.
-        accelerator: that of the trainer: `auto`, `cpu` or `gpu`.
+        accelerator: accelerator of the trainer: `auto`, `cpu` or `gpu`.
     """
     data.fixed_shapes = True
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()

@@ -1,4 +1,4 @@
-"""What of a checkpoint may be used: it may come from anyone.
+"""Checks of the content of a checkpoint, which may come from anyone.
 
 Reading one executes nothing (`checkpoints.load_checkpoint`). What it holds is compared here with
 what the model and its optimizer have, before anything is copied: PyTorch's fused Adam writes to
@@ -73,7 +73,7 @@ def finite(value: Tensor, allow_inf: bool = False) -> bool:
 
 
 def training_state(checkpoint: dict[str, Any], module: nn.Module) -> dict[str, Any]:
-    """What Lightning needs of a checkpoint to go on, everything checked, and nothing else.
+    """The parts of a checkpoint that Lightning needs to resume, all of them checked.
 
     Args:
         checkpoint: content of the file.

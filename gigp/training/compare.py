@@ -69,7 +69,7 @@ def pool_of(record: Record) -> str:
 
 
 def setting_of(record: Record) -> str:
-    """What must be the same for two runs to be compared: everything but pool and seed."""
+    """The settings that two runs must share to be compared: all but pool and seed."""
     data, choices = record.data, record.choices
     others = [o for o in record.overrides if not o.startswith("pool.")]
     budget = f"{data['sizes']['train']:,} samples x {record.epochs} epochs"

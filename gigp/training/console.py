@@ -1,4 +1,4 @@
-"""What a run prints, on the first of several processes only."""
+"""Output of a run on the terminal, by the first of several processes only."""
 
 import io
 import logging

@@ -141,7 +141,7 @@ class RunFolder:
         return held
 
     def _files(self) -> list[Path]:
-        """All that one run writes here; without checkpoints the rest is unfinished, so they go
+        """The files of one run; without checkpoints the others are unfinished, so checkpoints go
         first and come last.
         """
         return [

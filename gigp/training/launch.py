@@ -1,4 +1,4 @@
-"""One run in several processes: how they start and which one each is.
+"""One run in several processes: their start and their ranks.
 
 Every process loads and augments the same global batch, then takes every W-th row of it
 (`gigp.distributed`). So random draws do not depend on the number W of processes, and no sample
@@ -79,7 +79,7 @@ def slurm_tasks() -> int:
 
 
 def set_rank(devices: int | str, nodes: int) -> int:
-    """Settle which of the run's processes this is, and return its rank.
+    """Determine which of the run's processes this is, and return its rank.
 
     Lightning takes the rank from the environment alone: a run on one device with RANK or
     SLURM_PROCID in its environment would keep silent and write no record.
@@ -96,7 +96,7 @@ def set_rank(devices: int | str, nodes: int) -> int:
 
 
 def choose_environment(devices: int | str, nodes: int) -> list[ClusterEnvironment]:
-    """What tells Lightning about the processes of a run.
+    """Lightning's description of the processes of a run.
 
     Lightning never requeues a job of SLURM; the launcher that submitted it does.
     """

@@ -77,7 +77,7 @@ def build_logger(
     Args:
         config: resolved configuration.
         folder: folder of the run; wandb's own files go below it.
-        group: what runs that are to be compared side by side have in common.
+        group: name of the group of runs that are compared with each other.
 
     Raises:
         InputError: wandb is not installed.
@@ -135,7 +135,7 @@ def is_online() -> bool:
 
 
 def wandb_mode() -> WandbMode:
-    """How wandb is to log, from its own settings, environment and login."""
+    """The mode of wandb by its own settings, environment and login."""
     import wandb
     from wandb.sdk.lib import wbauth
 

@@ -86,7 +86,7 @@ def run_name(config: dict[str, Any], overrides: Sequence[str]) -> str:
 
 
 def group_name(config: dict[str, Any], overrides: Sequence[str]) -> str:
-    """What the names of runs have in common that differ in pool and seed alone."""
+    """The part of a name that runs share which differ in pool and seed alone."""
     choices = config["choices"] | {"pool": None}
     others = [override for override in overrides if not override.lstrip("+~").startswith("pool.")]
     return run_name(config | {"choices": choices}, others)

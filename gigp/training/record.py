@@ -91,7 +91,7 @@ class Record:
         backbone_group, pool_group: symmetry groups by name.
         learned: trained parameters of the pool, as reported by it.
         parameters, trainable_parameters: numbers of scalars.
-        epochs, steps: how long the run trained.
+        epochs, steps: length of the training.
         seconds, cpu_minutes: time of all epochs, validation included.
         seconds_per_epoch, samples_per_second, peak_memory_mb: cost.
         processes: number of processes that trained together.
@@ -292,7 +292,7 @@ def _rounded(value: float) -> float:
 
 
 def environment() -> dict[str, Any]:
-    """What a result may depend on besides the configuration: versions, commit, machine."""
+    """Conditions of a result besides the configuration: versions, commit, machine."""
     import torch
 
     from gigp.backbones.lieconv.native import native_status

@@ -32,7 +32,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
         The record of the run.
 
     Raises:
-        InputError: a mistake that the user can mend.
+        InputError: a mistake of the user.
     """
     check_settings(cfg, overrides)
     set_rank(cfg.trainer.devices, cfg.trainer.get("num_nodes", 1))

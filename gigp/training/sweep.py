@@ -1,4 +1,4 @@
-"""The runs of a sweep: which one is at work, and what became of each."""
+"""The runs of a sweep: announcement and outcome of each."""
 
 import json
 import os

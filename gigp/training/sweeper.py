@@ -60,4 +60,4 @@ class Sweeper(PLUGINS[BASIC]):  # type: ignore[misc, valid-type]
         return good
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Nothing: `get_job_batch` has done it."""
+        """Do nothing: `get_job_batch` has validated the batch."""

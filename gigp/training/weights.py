@@ -1,4 +1,4 @@
-"""Weights of a finished model in one small file (safetensors), to be shipped and shared.
+"""Weights of a finished model in one small file (safetensors), to be shared.
 
 The file holds every number that predictions need: the weights, the reference values of atoms, and,
 as JSON among its metadata, what names the data and describes the training set.
@@ -61,7 +61,7 @@ def save_weights(
 
 
 def read_weights(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """What `save_weights` wrote, in the form of a checkpoint.
+    """Read weights written by `save_weights`, in the form of a checkpoint.
 
     Raises:
         InputError: it is missing or damaged.

@@ -9,7 +9,7 @@ class Disk:
     """A mounted file system.
 
     Args:
-        path: where.
+        path: folder of the disk.
     """
 
     def __init__(self, path: Path) -> None:

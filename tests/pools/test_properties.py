@@ -61,8 +61,8 @@ class Case:
     """Clouds (B, N, d) of one type, with what is special about them.
 
     Attributes:
-        scale: of the coordinates.
-        layout: how positions and features lie in memory.
+        scale: scale of the coordinates.
+        layout: memory layout of positions and features.
     """
 
     pos: Tensor

@@ -1,4 +1,4 @@
-"""What one block of the network works on: points, queries, and all pairs of them."""
+"""Geometry of one block of the network: points, queries, and all pairs of them."""
 
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class Pairs(NamedTuple):
 
 
 class BlockGeometry(NamedTuple):
-    """What one block works on.
+    """The geometry of one block.
 
     Attributes:
         points: layout of the points that come in.

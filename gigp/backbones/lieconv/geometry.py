@@ -126,8 +126,8 @@ class Geometry(nn.Module):
         return all_pairs(self.group, elements.flatten(1, 2), orbit)
 
     def _stabilizer(self, g: int, n: int, like: Tensor) -> Tensor | None:
-        """What the lifts of g clouds of n points are multiplied with: random elements in training,
-        those of the table in evaluation.
+        """Stabilizer elements that the lifts of g clouds of n points are multiplied with: random in
+        training, those of the table in evaluation.
         """
         if self.lift_table is None:
             return None

@@ -31,7 +31,7 @@ class Layout(ABC):
     Attributes:
         width: places for points in each cloud N, as `clouds` returns them.
         masks: the real points of each table, (g, n); None where all are.
-        weights: which rows are real points, for batch norm; None where all are.
+        weights: rows that are real points, for batch norm; None where all are.
     """
 
     width: int

@@ -54,7 +54,7 @@ def use_native(*tensors: Tensor) -> bool:
 
 
 def native_status() -> str:
-    """What computes the hot loops of LieConv on the CPU, for a run's record."""
+    """The code that computes the hot loops of LieConv on the CPU, for a run's record."""
     return _load()[1]
 
 
@@ -122,7 +122,7 @@ def load(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
 
 
 def cache_folder() -> Path:
-    """Where compiled files are kept: gigp/ in $XDG_CACHE_HOME, or in ~/.cache."""
+    """Folder of compiled files: gigp/ in $XDG_CACHE_HOME, or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gigp"
 
 

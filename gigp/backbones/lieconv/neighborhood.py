@@ -91,7 +91,7 @@ def draw_neighbors(in_ball: Tensor, num: int) -> tuple[Tensor, Tensor]:
     """Draw `num` points at random, those in the ball first.
 
     Args:
-        in_ball: which points lie in the ball of each query, (g, m, n).
+        in_ball: True for points in the ball of each query, (g, m, n).
 
     Returns:
         Their indices and random keys, `OUTSIDE` for points outside of the ball, (g, m, num) each.
@@ -111,7 +111,7 @@ class Neighborhood(ABC):
 
     Attributes:
         pairs: kernel inputs [log(v_j^-1 u_i), q_i, q_j], (E, a).
-        weights: which of the pairs count, for batch norm; None: all.
+        weights: pairs that count in batch norm; None: all.
         count: number of neighbors of each query, at least 1, (Q, 1, 1).
     """
 
@@ -210,7 +210,7 @@ def outer_sum(table: Tensor, values: Tensor) -> Tensor:
 
 
 def concatenate(tensors: list[Tensor]) -> Tensor:
-    """torch.cat, without the copy where there is nothing to join."""
+    """torch.cat, without a copy of a single tensor."""
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 

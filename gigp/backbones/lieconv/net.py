@@ -78,7 +78,7 @@ class LieResNet(Backbone):
         fill, nbhd, liftsamples: see `gigp.backbones.lieconv.geometry.Geometry`.
         total_ds: fraction of the points left after all blocks, by farthest-point subsampling.
         kernel_norm: see `LieConv`.
-        layout: how batches lie in memory: `packed`, clouds of equal size side by side; `padded`,
+        layout: memory layout of batches: `packed`, clouds of equal size side by side; `padded`,
             one masked table; `auto`, packed on CPUs and padded on GPUs. The numbers are the same.
         grid: positions that all clouds share, (N, d), as the pixels of images do; their geometry is
             computed once.

@@ -1,4 +1,4 @@
-"""The layout for GPUs: one masked table for a whole batch, and no operation that waits.
+"""The layout for GPUs: one masked table for a batch, and no operation that waits for the device.
 
 How many rows and pairs there are is known on the host (`gigp.pointcloud.Sizes`); where they are is
 found on the device. Where the host knows upper bounds only, as for compiled networks, whose shapes
@@ -20,7 +20,7 @@ class Places(NamedTuple):
     """Positions of the elements of clouds with different numbers of them.
 
     Attributes:
-        cloud: which cloud each element is of, (E,).
+        cloud: index of the cloud of each element, (E,).
         rank: its number within the cloud, (E,).
         real: False for copies of the last element that fill up, (E,); None where there are none.
     """
@@ -119,7 +119,7 @@ class Padded(Layout):
 
 
 def scatter(x: Tensor, slots: Tensor, real: Tensor | None, num: int) -> Tensor:
-    """Put rows (R, c) at their places among `num`, 0 elsewhere; rows that fill up are left out."""
+    """Put rows (R, c) at their places among `num`, 0 elsewhere; padding rows are left out."""
     if real is None:
         return x.new_zeros(num, x.shape[1]).index_copy(0, slots, x)
     out = x.new_zeros(num + 1, x.shape[1]).index_copy(0, torch.where(real, slots, num), x)
@@ -159,7 +159,7 @@ class ChosenPairs(Neighborhood):
     Args:
         inputs: kernel inputs, (B, N, M, a).
         index: neighbors of the queries, (B, M, P).
-        in_ball: which of them count, (B, M, P).
+        in_ball: True for those that count, (B, M, P).
         points, queries: layouts of the N points and the M queries.
     """
 

@@ -27,7 +27,7 @@ class Molecule(NamedTuple):
 
     Attributes:
         charges: nuclear charges, (n,) int64.
-        positions: in Angstrom, (n, 3) float64.
+        positions: positions in Angstrom, (n, 3) float64.
         fields: other properties of the molecule in the file, by name, as text.
     """
 
@@ -45,7 +45,7 @@ def make_molecule(
 
     Args:
         elements: symbols, labels such as O1, or nuclear charges; D and T are hydrogen.
-        positions: in Angstrom.
+        positions: positions in Angstrom.
         fields: see `Molecule`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Text files of any program: lines, numbers, and what may be printed."""
+"""Text files of any program: lines, numbers, and printable text."""
 
 import codecs
 import re

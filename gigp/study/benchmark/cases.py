@@ -1,4 +1,4 @@
-"""What the benchmark measures: configurations at the published settings, with real batches."""
+"""Cases of the benchmark: configurations at the published settings, with real batches."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ READOUT_POOLS = ("gigp", "mean", "softmax", "attentional", "deepsets", "set_tran
 
 @dataclass
 class BenchInputs:
-    """What every model of a case is built from, as a data module would give it.
+    """The inputs that every model of a case is built from, as in a data module.
 
     Attributes:
         cfg: the composed configuration.

@@ -1,4 +1,4 @@
-"""How time grows: with points and orbits, with mixed sizes, and outside of training steps."""
+"""Growth of time with points and orbits, with mixed sizes, and outside of training steps."""
 
 import io
 import statistics

@@ -1,4 +1,4 @@
-"""What the machine can do: rates of matrix products and copies, the bounds of a training step."""
+"""Rates of the machine in matrix products and copies, the bounds of a training step."""
 
 import platform
 import time

@@ -1,4 +1,4 @@
-"""What a training step consists of: arithmetic, memory traffic, and where its time goes."""
+"""Profile of a training step: arithmetic, memory traffic, and time by operation."""
 
 from collections import Counter
 from typing import Any

@@ -43,7 +43,7 @@ def losses_of(samples: Samples, targets: Sequence[str]) -> dict[str, np.ndarray]
 
     Args:
         samples: results of the test samples of one run.
-        targets: in the order of its metrics.
+        targets: targets in the order of its metrics.
     """
     if "error" in samples:
         errors = np.abs(samples["error"].astype(np.float64))
@@ -130,7 +130,7 @@ def _common_seeds(
 
 
 def _split(entry: Entry, target: str, seed: int) -> tuple[str, int]:
-    """What names the test samples of a run."""
+    """The identity of the test samples of a run."""
     data = entry.runs[target][seed].data
     return str(data["split"]), int(data["sizes"]["test"])
 

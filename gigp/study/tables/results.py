@@ -182,7 +182,7 @@ def results_table(
 
 
 def describe(numbers: pd.DataFrame) -> str:
-    """What the rows of a table have in common, in a sentence."""
+    """The common settings of the rows of a table, in a sentence."""
     if numbers.empty:
         return "No runs yet."
     error = "Error rate" if set(numbers["kind"]) == {"classification"} else "Mean absolute error"
