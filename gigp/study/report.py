@@ -19,7 +19,7 @@ from gigp.study.tables.claims import claims_table
 from gigp.study.tables.differences import differences, differences_table
 from gigp.study.tables.published import Published, published_row, read_published
 from gigp.study.tables.results import Baselines, Entry, entries_of, results_table
-from gigp.study.tables.table import Table, fill
+from gigp.study.tables.table import Table, fill, to_markdown
 from gigp.training.record import Record
 
 START, END = "<!-- results: make_tables.py -->", "<!-- end of results -->"
@@ -136,12 +136,21 @@ def main_table(
     return Table("main", table.notes, shown, table.numbers)
 
 
+def front_page(tables: Mapping[str, Table], baselines: int) -> str:
+    """The block of README.md: the trivial baselines on QM9, which stand first in the main table,
+    then the verdicts.
+    """
+    trivial = tables["main"].shown.iloc[:baselines]
+    trivial = trivial.rename(columns={"pool": "test error on QM9 without a network"})
+    return to_markdown(trivial) + "\n" + tables["claims"].markdown()
+
+
 def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Path, str]:
     """Every generated file below a root that holds README.md, docs and results, with its text."""
     results = root / "results"
     files = {results / "tables" / f"{table.name}.csv": table.csv() for table in tables.values()}
     readme = root / "README.md"
-    block = tables["claims"].markdown()
+    block = front_page(tables, len(evidence.baselines))
     files[readme] = fill(readme.read_text(), START, END, block, "README.md")
     environment = Environment(
         loader=FileSystemLoader(root / "docs" / "report"),

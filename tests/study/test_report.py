@@ -60,6 +60,8 @@ def test_claims_stand_in_the_readme_and_the_report(blank):
         text = files[blank / name]
         assert "lower error than mean pooling on mu, alpha, homo, U0" in text, name
         assert "| not decided yet |" in text
+    readme = files[blank / "README.md"]
+    assert readme.index("| counts | 1000 |") < readme.index("lower error than mean pooling")
     assert "qm9_scratch 15" in files[blank / "results" / "README.md"]
     assert (blank / "results" / "tables" / "qm9_scratch_differences.csv") in files
 
