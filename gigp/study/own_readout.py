@@ -1,5 +1,6 @@
 """A readout of the user's under the protocols P and F of the study, beside the committed rows."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,7 +50,11 @@ class Own:
     @property
     def overrides(self) -> list[str]:
         """What sets it apart from the same class with other arguments."""
-        return sorted(f"pool.{key}={value}" for key, value in self.arguments.items())
+        texts = {
+            key: value if isinstance(value, str) else json.dumps(value, default=str)
+            for key, value in self.arguments.items()
+        }
+        return sorted(f"pool.{key}={text}" for key, text in texts.items())
 
 
 def find_backbone(given: Path | None, results_dir: Path, seed: int) -> Path:

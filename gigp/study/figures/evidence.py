@@ -97,6 +97,7 @@ def draw_errors(numbers: pd.DataFrame, path: Path, label: str) -> None:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=4))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.tick_params(axis="x", labelrotation=60)
     axes[0][0].set_yticks(range(len(rows)), rows)
     axes[0][0].invert_yaxis()
     fig.set_layout_engine("constrained")
