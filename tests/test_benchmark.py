@@ -1,4 +1,4 @@
-"""The benchmark measures what the configurations say, and the reference check finds differences."""
+"""The benchmark measures the configurations, and the reference check finds differences."""
 
 import json
 import os

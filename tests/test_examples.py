@@ -1,4 +1,4 @@
-"""Every example of docs/examples.md runs, is short, and does what its text says."""
+"""Every example of docs/examples.md runs, is short, and gives the result of its text."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""README.md says what is true: its example runs, and its commands and files exist."""
+"""README.md is right: its example runs, and its commands and files exist."""
 
 import re
 

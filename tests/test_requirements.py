@@ -1,4 +1,4 @@
-"""requirements.txt pins, with hashes, whatever pyproject.toml asks for, and that is what runs."""
+"""requirements.txt pins all packages of pyproject.toml, with hashes, and they are installed."""
 
 import re
 import tomllib

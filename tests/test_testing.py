@@ -1,4 +1,4 @@
-"""The public symmetry checks accept what is symmetric and name what is not."""
+"""The public symmetry checks accept symmetric functions and name the error of others."""
 
 import pytest
 import torch

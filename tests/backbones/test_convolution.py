@@ -1,4 +1,4 @@
-"""The convolution by native.c is what the plain sum and linear layer are."""
+"""The convolution by native.c equals the plain sum and linear layer."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The kernel MLP by native.c is what its modules are, one after the other."""
+"""The kernel MLP by native.c equals its modules, one after the other."""
 
 import copy
 

@@ -114,7 +114,7 @@ def test_order_of_points(group):
 
 @pytest.mark.parametrize("total_ds", [1.0, 0.3])
 def test_padding_and_batch(group, total_ds):
-    """Padding, what it holds, and the rest of the batch change nothing."""
+    """Padding, its values, and the other clouds of the batch change nothing."""
     net, (pos, feat, mask, *_) = backbone(group, total_ds=total_ds), cloud(group.dim)
     out = net(PointCloud(pos, feat.masked_fill(~mask.unsqueeze(-1), torch.nan), mask))
     for b, n in enumerate(mask.sum(1).tolist()):

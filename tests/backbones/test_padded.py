@@ -25,7 +25,7 @@ CASES += [
 
 
 def host_knows(clouds: PointCloud, what: str) -> PointCloud:
-    """The batch with what the host knows of its sizes, and with padding that holds anything."""
+    """The batch with its sizes known on the host, and with arbitrary values in the padding."""
     sizes = Sizes.of(clouds.mask)
     bounds = Sizes.at_most(sizes.points + 3, sizes.pairs + 20)
     known = {"exact": sizes, "bounds": bounds, "nothing": None}[what]

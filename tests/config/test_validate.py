@@ -1,4 +1,4 @@
-"""Whatever a user mistypes ends in one sentence with the name, the value, what is allowed, and what
+"""Every typing mistake ends in one sentence with the name, the value, what is allowed, and what
 was meant.
 """
 

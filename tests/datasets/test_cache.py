@@ -187,7 +187,7 @@ def _build_at(moment, path, queue):
 
 
 def test_processes_that_build_at_once(tmp_path):
-    """Each gets whole arrays, whoever writes last, and one whole file is left."""
+    """Each gets complete arrays, in any order of writing, and one complete file is left."""
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     arguments = (time.time() + 0.5, tmp_path / "x.cache", queue)

@@ -174,7 +174,7 @@ def test_pyg_download_cut_short_leaves_nothing(tmp_path, monkeypatch, content):
 
 @pytest.fixture
 def pyg(tmp_path, monkeypatch, arrays):
-    """PyG's raw file with some real molecules in it, and what qm9pack says of them."""
+    """PyG's raw file with some real molecules in it, and their arrays from qm9pack."""
     chosen = [0, 1, 21_988, 70_000, 130_830]
     starts = np.cumsum(arrays["sizes"], dtype=int) - arrays["sizes"]
     atoms = [np.arange(starts[i], starts[i] + arrays["sizes"][i]) for i in chosen]

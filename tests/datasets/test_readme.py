@@ -1,4 +1,4 @@
-"""The page on the data says what the code does: checksums, sizes, hashes."""
+"""The page on the data agrees with the code: checksums, sizes, hashes."""
 
 from gigp.datasets import rotmnist
 from gigp.datasets.loader import hash_of

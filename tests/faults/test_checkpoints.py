@@ -35,7 +35,7 @@ def same(a, b) -> bool:
 
 
 def noticed(path, content: bytes, whole) -> bool:
-    """Whether a changed checkpoint is refused; if not, it must say the same as before."""
+    """Whether a changed checkpoint is refused; if not, its content must be as before."""
     path.write_bytes(content)
     try:
         read = load_checkpoint(path)
@@ -167,7 +167,7 @@ def test_foreign_checkpoint(trained):
 
 
 def test_checkpoint_of_another_run(trained, clouds):
-    """Of the same architecture on other data: what it says of them does not fit."""
+    """A checkpoint of the same architecture on other data: its description does not fit."""
     run(other := clouds("other", "dataset.function=parity"))
     folder = left(trained)
     folder.done.unlink()

@@ -42,7 +42,7 @@ def test_no_room_for_a_cache(disk, room):
 
 
 def full_at(cfg, small, room: int) -> str | None:
-    """Run with so much room on the disk; what it says, None where the room was enough."""
+    """Run with so much room on the disk; its error, None where the room was enough."""
     small.leave(room)
     try:
         run(cfg)
@@ -54,7 +54,7 @@ def full_at(cfg, small, room: int) -> str | None:
 
 
 def fill_and_go_on(clouds, small, whole, rooms) -> list[str]:
-    """Runs for which the disk is too small, each finished after room was made; what they said."""
+    """Runs for which the disk is too small, each finished after room was made; their errors."""
     said = []
     for room in rooms:
         cfg = clouds(f"room{room}", f"results_dir={small.path}/runs")
@@ -84,7 +84,7 @@ def test_disk_full_in_the_middle_of_a_run(disk, clouds, whole):
     size = size_of(whole)
     said = fill_and_go_on(clouds, disk(40 * size), whole, [size // 4, 3 * size // 4])
     assert len(said) == 2
-    assert all("The checkpoint before it is whole" in message for message in said)
+    assert all("The checkpoint before it is intact" in message for message in said)
 
 
 @pytest.mark.slow

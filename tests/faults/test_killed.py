@@ -143,7 +143,7 @@ def _together(barrier) -> None:
 
 @pytest.mark.slow
 def test_two_processes_for_one_run(clouds):
-    """One does it, the other says so and leaves."""
+    """One does it, the other reports that and ends."""
     finish(whole := clouds("whole"))
     cfg, barrier = clouds("it", "trainer.max_epochs=2"), FORK.Barrier(2)
     pair = [Killable(cfg, _together, barrier) for _ in range(2)]

@@ -40,7 +40,7 @@ NEEDED = {("torch", "load"): ("weights_only", True), ("np", "load"): ("allow_pic
 
 
 def offences(code: str) -> list[str]:
-    """What in some code could execute what it reads, as "line: reason"."""
+    """Places in code that could execute its input, as "line: reason"."""
     found = []
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import | ast.ImportFrom):

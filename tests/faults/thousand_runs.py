@@ -192,7 +192,7 @@ def compete(root: Path, num: int, workers: int, kills: int) -> None:
 
 
 def read_diaries(root: Path) -> dict[str, int]:
-    """Count what must not happen, and what did."""
+    """Count forbidden events, and all others."""
     finished, busy, spans, hit = Counter(), 0, {}, set()
     for path in root.glob("diary-*.txt"):
         entered: dict[str, float] = {}
@@ -229,7 +229,7 @@ def seconds(command: list[str]) -> float:
 
 
 def study(root: Path, num: int, workers: int, kills: int) -> dict[str, object]:
-    """Everything that the report says, by name."""
+    """All values of the report, by name."""
     seconds(["train.py", *overrides("homo", "gigp", 0, root / "first"), "name=first"])
     shutil.copy(
         root / "first" / "results" / "runs" / "first" / "seed0" / "summary.json",

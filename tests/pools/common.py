@@ -20,7 +20,7 @@ SPHERES = {"group": {"_target_": "gigp.groups.SO3"}, "center": "centroid"}
 
 @cache
 def config_of(name: str) -> DictConfig:
-    """What configs/pool/NAME.yaml says, composed by Hydra, about spheres around the centroid."""
+    """The pool of configs/pool/NAME.yaml, composed by Hydra, with spheres about the centroid."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         cfg = compose(f"pool/{name}")

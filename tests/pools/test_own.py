@@ -1,4 +1,4 @@
-"""Readouts that users bring: built, checked, and never imported because a file says so."""
+"""Readouts that users bring: built, checked, and never imported because of a configuration file."""
 
 import pytest
 import torch

@@ -49,7 +49,7 @@ def test_both_starts_have_two_mlps_of_the_size_of_gigp(name):
 
 
 def test_attention_learns_from_its_start_as_the_mean():
-    """A gate that returns 0 has a gradient, so the start is no dead end."""
+    """A gate that returns 0 has a gradient, so training can leave the start."""
     pos, feat, mask, *_ = cloud()
     pool = make("attentional")
     pool(feat, pos, mask).square().sum().backward()

@@ -41,7 +41,7 @@ def test_images(configure, digits, tmp_path, group):
     program = export_model(folder)
     images = digits.images[digits.indices["test"][:60]].float()
     expected = Predictor(folder)([*images])[:, 1:].float()
-    assert expected.std(0).max() > 1e-3  # images are told apart
+    assert expected.std(0).max() > 1e-3  # images are distinguished
     for num in (1, 60):
         torch.testing.assert_close(
             program.module()(images[:num]), expected[:num], rtol=1e-5, atol=1e-6

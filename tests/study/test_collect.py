@@ -1,4 +1,4 @@
-"""Finished runs become evidence; what is no evidence is named and left out."""
+"""Finished runs become evidence; others are named and left out."""
 
 import json
 import os

@@ -43,7 +43,7 @@ def test_without_a_gpu_the_message_says_what_to_do(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     with pytest.raises(SystemExit):
         gpu.main()
-    assert "--device cpu tries everything in small" in capsys.readouterr().err
+    assert "--device cpu runs everything in small" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_unknown_table_names_the_tables():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_record_of_a_cell_fills_it(name):
-    """What is told of a cell without composing its configuration is what its record says."""
+    """Metadata of a cell, known without composing its configuration, equal those of its record."""
     experiment = EXPERIMENTS[name]
     for cell, overrides in experiment.cells().items():
         assert experiment.cell_of(record_of(experiment, cell, overrides, lambda c, t: 1.0)) == cell
@@ -154,13 +154,13 @@ def test_the_time_left_is_that_of_runs_that_were_measured():
     assert clock.left(jobs, 2) == (
         "about 1.0 hours left, and 1 runs of an experiment that was not timed yet"
     )
-    told: list[str] = []
+    lines: list[str] = []
     jobs = [job("a"), job("b"), job("c")]
     run_jobs(
-        jobs, 1, lambda _: "", Clock([example_record(choices={"experiment": "a"})]), told.append
+        jobs, 1, lambda _: "", Clock([example_record(choices={"experiment": "a"})]), lines.append
     )
-    assert len(told) == 2
-    assert told[-1].startswith("1 runs, ")
+    assert len(lines) == 2
+    assert lines[-1].startswith("1 runs, ")
 
 
 def test_choices_are_read_as_hydra_reads_them():

@@ -208,7 +208,7 @@ def test_sweep_of_runs_in_two_processes_with_one_wandb_run_each(tmp_path):
         command(*line, name="null"), cwd=ROOT, capture_output=True, text=True, env=clean
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch 3/3") == 2  # one process speaks
+    assert done.stdout.count("epoch 3/3") == 2  # one process prints
     folders = list((tmp_path / "runs").glob("*/seed0"))
     assert len(folders) == 2
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Losses, units, schedule, and what is frozen."""
+"""Losses, units, schedule, and frozen parameters."""
 
 import pytest
 import torch

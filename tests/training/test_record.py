@@ -1,4 +1,4 @@
-"""The record of a run: what it says of the code that made it, and what it refuses to hold."""
+"""The record of a run: the state of the code, and values that are refused."""
 
 import json
 import subprocess

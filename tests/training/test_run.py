@@ -322,7 +322,7 @@ def test_bad_input(configure, overrides, message):
 
 
 def test_a_run_goes_on_where_data_lie_elsewhere(configure, tmp_path, qm9):
-    """Folders of data are no part of a run's identity."""
+    """Folders of data are not part of a run's identity."""
     run(configure(*TINY, "name=it"))
     elsewhere = configure(
         *TINY,

@@ -1,4 +1,4 @@
-"""A sweep says which run is at work, and ends with the outcomes and a comparison."""
+"""A sweep announces every run, and ends with the outcomes and a comparison."""
 
 import fcntl
 import io
