@@ -16,7 +16,12 @@ from gigp.training.fit import fit
 from gigp.training.folder import RunFolder
 from gigp.training.launch import launch_workers, set_rank
 from gigp.training.loggers import build_logger
-from gigp.training.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
+from gigp.training.memory import (
+    keep_freed_memory,
+    peak_memory_mb,
+    release_memory,
+    reset_peak_memory,
+)
 from gigp.training.name import further_overrides, group_name, run_name
 from gigp.training.record import Record, environment, make_record, write_samples
 
@@ -70,6 +75,7 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
     that is refused leaves no trace.
     """
     keep_freed_memory()
+    release_memory()  # of an earlier run of a sweep, which may have failed
     reset_peak_memory()
     started_with = environment()  # the code that runs, not that of the checkout at the end
     first, overwrite = rank_zero_only.rank == 0, config["overwrite"]  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ import pytest
 
 import gigp.training.run as running
 from gigp.config import instantiate as config
-from gigp.datasets import cache, loader, qm9
+from gigp.datasets import batches, cache, qm9
 from gigp.training import checkpoints, folder, lock
 from gigp.training.run import run
 from tests.conftest import tiny
@@ -21,7 +21,8 @@ from tests.conftest import tiny
 CAREFUL = [
     (cache, "read"),  # SHA-256 of the cache; a careless reader would map the file
     (qm9, "digest_of"),  # SHA-256 of the arrays
-    (loader, "check_finite"),
+    (batches, "check_finite"),  # of every batch
+    (running, "release_memory"),  # of an earlier run
     (running, "check_settings"),
     (config, "check_targets"),
     (os, "fsync"),
