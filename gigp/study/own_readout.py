@@ -35,7 +35,7 @@ class Own:
 
     Attributes:
         name: `package.module:Class`.
-        arguments: of its class, besides the number of channels.
+        arguments: arguments of its class, besides the number of channels.
     """
 
     name: str
@@ -63,7 +63,7 @@ def find_backbone(given: Path | None, results_dir: Path, seed: int) -> Path:
     Args:
         given: a finished run or a model folder, for all seeds; None: the study's of this seed.
         results_dir: folder of the runs.
-        seed: of the run.
+        seed: seed of the run.
 
     Raises:
         InputError: it is not there.
@@ -94,7 +94,7 @@ def train(
     Args:
         own: the readout.
         experiment: whose data, order, start and settings are used.
-        seeds: of the runs.
+        seeds: seeds of the runs.
         results_dir: folder of the runs.
         data: folder of QM9.
         backbone: see `find_backbone`.

@@ -20,7 +20,7 @@ def warnings_of(name: str, arguments: Mapping[str, Any]) -> list[str]:
 
     Args:
         name: `package.module:Class`; its module is executed.
-        arguments: of its class, besides the number of channels.
+        arguments: arguments of its class, besides the number of channels.
 
     Raises:
         InputError: it cannot be built, see `OwnReadout`.

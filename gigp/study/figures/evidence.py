@@ -30,7 +30,7 @@ def draw_forest(
 
     Args:
         differences: numbers of the paired differences by table.
-        path: of the figure.
+        path: file of the figure.
         pool: its row.
         against: rows that it is compared with; None: all.
 
@@ -77,8 +77,8 @@ def draw_errors(numbers: pd.DataFrame, path: Path, label: str) -> None:
     """Error of every row of a table of results, one of them in color; a panel a target.
 
     Args:
-        numbers: of the table, baselines included.
-        path: of the figure.
+        numbers: values of the table, baselines included.
+        path: file of the figure.
         label: row in color.
     """
     targets = [t for t in PANELS if t in set(numbers["target"])] or list(numbers["target"].unique())
