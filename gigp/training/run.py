@@ -25,6 +25,8 @@ from gigp.training.memory import (
 from gigp.training.name import further_overrides, group_name, run_name
 from gigp.training.record import Record, environment, make_record, write_samples
 
+_started: list[str] = []  # names of the runs of this process
+
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
     """Train and test by a configuration, unless that is done already.
@@ -75,7 +77,9 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
     that is refused leaves no trace.
     """
     keep_freed_memory()
-    release_memory()  # of an earlier run of a sweep, which may have failed
+    if _started:  # looking for what can be freed takes up to 0.3 s
+        release_memory()  # of an earlier run of a sweep, which may have failed
+    _started.append(folder.name)
     reset_peak_memory()
     started_with = environment()  # the code that runs, not that of the checkout at the end
     first, overwrite = rank_zero_only.rank == 0, config["overwrite"]  # type: ignore[attr-defined]

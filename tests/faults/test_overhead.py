@@ -22,7 +22,6 @@ CAREFUL = [
     (cache, "read"),  # SHA-256 of the cache; a careless reader would map the file
     (qm9, "digest_of"),  # SHA-256 of the arrays
     (batches, "check_finite"),  # of every batch
-    (running, "release_memory"),  # of an earlier run
     (running, "check_settings"),
     (config, "check_targets"),
     (os, "fsync"),
