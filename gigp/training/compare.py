@@ -1,6 +1,7 @@
 """Compare finished runs: one table by pool for all runs that differ in pool and seed alone."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -35,8 +36,9 @@ def read_runs(folders: Iterable[Path]) -> list[Record]:
 
 
 def find_runs(results_dir: Path) -> list[Path]:
-    """Folders of all finished runs below a folder of runs."""
-    return sorted(path.parent for path in results_dir.glob("*/seed*/summary.json"))
+    """Folders of all finished runs below a folder of runs; not copies, as `seed0 (copy)`."""
+    found = (path.parent for path in results_dir.glob("*/seed*/summary.json"))
+    return sorted(folder for folder in found if re.fullmatch(r"seed\d+", folder.name))
 
 
 def print_comparison(records: Sequence[Record], console: Console | None = None) -> None:

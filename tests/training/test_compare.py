@@ -10,6 +10,7 @@ from rich.console import Console
 from gigp.errors import InputError
 from gigp.training.compare import (
     difference_text,
+    find_runs,
     group_runs,
     print_comparison,
     read_runs,
@@ -107,3 +108,10 @@ def test_the_script_reads_folders(tmp_path, monkeypatch, capsys):
     (folders[0] / "summary.json").write_text("{}")
     with pytest.raises(SystemExit, match="is damaged"):
         call(*map(str, folders))
+
+
+def test_copies_of_run_folders_are_left_out(tmp_path: Path):
+    for name in ("seed0", "seed1", "seed0 (copy)", "seeds"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+        (tmp_path / "run" / name / "summary.json").touch()
+    assert [folder.name for folder in find_runs(tmp_path)] == ["seed0", "seed1"]
