@@ -73,8 +73,8 @@ def expresses(orbits: Sequence[Entry]) -> tuple[str, str]:
     if as_good:
         best = min(as_good, key=lambda control: control.mean)
         return (
-            f"{evidence} An MLP on every point with its radius as input gets to {best} as well, so "
-            "orbits are not the only way.",
+            f"{evidence} An MLP on every point with its radius as input, which has no orbits, also "
+            f"gets below that: {best}.",
             CAVEAT,
         )
     return evidence, HOLDS
