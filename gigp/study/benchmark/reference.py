@@ -66,11 +66,11 @@ def check(lieconv: str | None, gigp: str | None) -> None:
         except ModuleNotFoundError as error:
             if MODULES[name].startswith(str(error.name)):
                 raise InputError(
-                    f"--{name} {path}: not a checkout of the reference; {MODULES[name]} is missing."
+                    f"{path}: not a checkout of the reference; {MODULES[name]} is missing."
                 ) from None
             raise InputError(
                 f"the reference in {path} needs the package {error.name}, which is not part of "
-                f"this environment: pip install {error.name}, or leave --{name} out."
+                f"this environment: pip install {error.name}"
             ) from None
 
 
