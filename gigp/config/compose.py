@@ -10,6 +10,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from gigp.config.paths import trained_network
+
+OmegaConf.register_new_resolver("trained", trained_network, replace=True)
+
 PACKAGE = Path(__file__).resolve().parents[1]
 # in a wheel configs lies within the package, in a checkout next to it
 CONFIGS = next(

@@ -1,8 +1,10 @@
-"""Paths on the command line, taken as they are."""
+"""Paths on the command line, taken as they are, and folders of trained networks."""
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
+MODELS = Path(__file__).resolve().parents[2] / "results" / "models"  # those that come with it
 # settings whose values are paths
 PATH_KEYS = {
     "init_from",
@@ -45,3 +47,18 @@ def _quoted_value(value: str) -> str:
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"'{escaped}'"
+
+
+def trained_network(results_dir: str, run: str) -> str:
+    """Folder of a network that the study starts from: the one in results/models, if that is there,
+    or else the run. In a configuration: `${trained:${results_dir},NAME/seed0}`.
+
+    Args:
+        results_dir: folder of the runs.
+        run: name of the run and its seed, as `qm9_backbone_medium/seed0`.
+    """
+    model = MODELS / run
+    if not (model / "config.yaml").exists():
+        return f"{results_dir}/{run}"
+    here = Path.cwd()
+    return str(model.relative_to(here) if model.is_relative_to(here) else model)

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from gigp.config.paths import MODELS
 from gigp.errors import InputError
 from gigp.prediction.predictor import Predictor
 
-MODELS = Path(__file__).resolve().parents[2] / "results" / "models"
 DEFAULT = "qm9"
 
 
@@ -32,10 +32,12 @@ def find_model(name: str | Path) -> Path:
     """
     path = Path(name)
     shipped = MODELS / path
-    if path.exists() or len(path.parts) > 1 or path.is_absolute():
+    if path.exists():
         return path
     if (shipped / "config.yaml").exists():
         return shipped
+    if len(path.parts) > 1:
+        return path
     known = sorted(file.parent.name for file in MODELS.glob("*/config.yaml"))
     listed = f"Models here: {', '.join(known)}." if known else f"There are no models in {MODELS}."
     raise InputError(

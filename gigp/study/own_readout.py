@@ -10,6 +10,7 @@ import pandas as pd
 from omegaconf import open_dict
 
 from gigp.config.compose import CONFIGS, compose_config
+from gigp.config.paths import trained_network
 from gigp.errors import InputError
 from gigp.pools.own import register
 from gigp.study.baselines import baseline_errors
@@ -68,7 +69,7 @@ def find_backbone(given: Path | None, results_dir: Path, seed: int) -> Path:
     Raises:
         InputError: it is not there.
     """
-    folder = given or results_dir / "qm9_backbone_medium" / f"seed{seed}"
+    folder = given or Path(trained_network(str(results_dir), f"qm9_backbone_medium/seed{seed}"))
     if not find_checkpoint(folder).exists():
         raise InputError(
             f"there is no trained backbone in {folder}: train those of the study with `make "

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from gigp.config.compose import compose_config
 from gigp.study.experiments import Cell, Experiment
 from gigp.training.record import Record
+from gigp.training.weights import FILE
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,14 @@ def _needed(
 ) -> Cell | None:
     """The cell of the same seed whose checkpoint a cell starts from, if that is not here."""
     start = _start(cell.experiment, cell.seed, tuple(further))
-    if start is not None and (root / start / "checkpoints" / "done").exists():
+    if start is not None and is_trained(root / start):
         return None
     return next(c for c in experiments[needs].cells() if c.seed == cell.seed)
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a folder holds a finished run or a model."""
+    return any((folder / name).exists() for name in ("checkpoints/done", FILE))
 
 
 @cache

@@ -4,11 +4,14 @@ carries that out.
 
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
 from gigp.config.compose import compose_config
+from gigp.config.paths import trained_network
 from gigp.errors import InputError
 from gigp.study.experiments import (
     Cell,
@@ -17,8 +20,9 @@ from gigp.study.experiments import (
     read_experiment,
     read_experiments,
 )
-from gigp.study.plan import Clock, Job, plan, recorded, run_jobs, start_of
+from gigp.study.plan import Clock, Job, _start, plan, recorded, run_jobs, start_of
 from gigp.training.name import run_name
+from gigp.training.weights import FILE
 from tests.conftest import ROOT
 from tests.programs import run_program
 from tests.records import example_record
@@ -85,7 +89,28 @@ def test_a_run_with_other_settings_is_a_row_of_its_own():
     assert label_of("gigp", ["lr=0.1", "pool.orbits=5"], ["lr"]) == "gigp, orbits=5"
 
 
-def test_a_backbone_that_is_here_is_not_made_again(tmp_path):
+@pytest.fixture
+def models(tmp_path, monkeypatch) -> Iterator[Path]:
+    """An empty folder in place of that of the models that come with the project."""
+    monkeypatch.setattr("gigp.config.paths.MODELS", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    _start.cache_clear()
+    yield tmp_path / "models"
+    _start.cache_clear()
+
+
+def test_a_network_that_comes_with_the_project_goes_before_the_run(models, tmp_path):
+    wanted, run = cells_of("qm9_outputs", seed=0), "qm9_backbone_medium/seed0"
+    assert trained_network("runs", run) == f"runs/{run}"
+    (models / run).mkdir(parents=True)
+    for name in ("config.yaml", FILE):
+        (models / run / name).touch()
+    assert trained_network("runs", run) == f"models/{run}"
+    assert compose_config(["experiment=qm9_outputs"]).dataset.run == f"models/{run}"
+    assert {job.cell for job in plan(wanted, EXPERIMENTS, set(), tmp_path)} == set(wanted)
+
+
+def test_a_backbone_that_is_here_is_not_made_again(models, tmp_path):
     wanted = cells_of("qm9_outputs", seed=0)
     jobs = plan(wanted, EXPERIMENTS, set(), tmp_path)
     (backbone,) = cells_of("qm9_backbone", seed=0)
