@@ -7,7 +7,13 @@ from pathlib import Path
 
 from gigp.datasets import QM9
 from gigp.pointcloud import center_points
-from gigp.study.figures.evidence import draw_backbone_curves, draw_forest, draw_orbits_number
+from gigp.study.experiments import read_experiments
+from gigp.study.figures.evidence import (
+    draw_backbone_curves,
+    draw_forest,
+    draw_head_curves,
+    draw_orbits_number,
+)
 from gigp.study.figures.molecule import draw_idea
 from gigp.study.report import make_tables, read_evidence
 
@@ -37,12 +43,19 @@ def main() -> None:
         if name.endswith("_differences") and table.numbers is not None
     }
     backbones = evidence.records.get("qm9_backbone", [])
+    experiments = read_experiments()
     drawn = {
         "idea": True,
         "forest": draw_forest(pairs, out / "forest.svg"),
         "backbone_curves": draw_backbone_curves(
             backbones, evidence.published, out / "backbone_curves.svg"
         ),
+        **{
+            f"{name}_curves": draw_head_curves(
+                evidence.entries(experiments[name]), out / f"{name}_curves.svg"
+            )
+            for name in ("qm9_outputs", "qm9_features")
+        },
         "orbits_number": draw_orbits_number(
             tables["qm9_ablation"].numbers, out / "orbits_number.svg"
         ),

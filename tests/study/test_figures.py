@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from gigp.study.experiments import read_experiments
-from gigp.study.figures.evidence import draw_backbone_curves, draw_forest, draw_orbits_number
+from gigp.study.figures.evidence import (
+    draw_backbone_curves,
+    draw_forest,
+    draw_head_curves,
+    draw_orbits_number,
+)
 from gigp.study.figures.molecule import draw_idea
 from gigp.study.report import make_tables, read_evidence
 from tests.conftest import DATA, ROOT
@@ -56,6 +61,15 @@ def test_backbone_curves(evidence, tmp_path):
     assert draw_backbone_curves(records, evidence.published, path)
     assert "homo, meV" in drawn(path)
     assert not draw_backbone_curves([], evidence.published, path)
+
+
+def test_head_curves(evidence, tmp_path):
+    path, experiments = tmp_path / "curves.svg", read_experiments()
+    assert draw_head_curves(evidence.entries(experiments["qm9_outputs"]), path)
+    text = drawn(path)
+    for said in ("homo, meV", "r2, ", "radial_deepsets", "gigp_shuffled"):
+        assert said in text
+    assert not draw_head_curves(evidence.entries(experiments["qm9_features"]), path)
 
 
 def test_number_of_orbits(tables, tmp_path):

@@ -9,6 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from gigp.study.figures.style import grid, plt, save, style_of
 from gigp.study.tables.published import Published, published_figure
+from gigp.study.tables.results import Entry
 from gigp.training.record import Record
 
 FOREST = {  # tables by the title of their rows
@@ -125,6 +126,44 @@ def draw_backbone_curves(
             ax.axhline(float(figure), color="0.5", linestyle="--", linewidth=0.8)
         unit = records[0].metrics[target].unit
         ax.set(title=f"{target}, {unit}", xlabel="epoch", yscale="log")
+    save(fig, path)
+    return True
+
+
+def draw_head_curves(entries: Sequence[Entry], path: Path, targets: Sequence[str] = PANELS) -> bool:
+    """Validation error of pools by epoch, mean over the seeds, a panel a target: was a pool still
+    learning when it ended?
+
+    Args:
+        entries: rows of a table.
+        path: file of the figure.
+        targets: panels, where the rows have them.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    curves: dict[str, dict[str, np.ndarray]] = {}  # by title and label
+    for target in targets:
+        for entry in entries:
+            records = list(entry.runs.get(target, {}).values())
+            seeds = [record.curve.get(f"val/{target}", []) for record in records]
+            if len({len(values) for values in seeds}) == 1 and len(seeds[0]) > 1:
+                title = f"{target}, {records[0].metrics[target].unit}"
+                curves.setdefault(title, {})[entry.label] = np.mean(seeds, axis=0)
+    if not curves:
+        return False
+    fig, axes = grid(len(curves) + 1, 2.6, 2.4)
+    for ax, (title, lines) in zip(axes, curves.items(), strict=False):
+        for label, values in lines.items():
+            color, style, _ = style_of(label)
+            epochs = np.arange(1, len(values) + 1)
+            ax.plot(epochs, values, color=color, linestyle=style, linewidth=0.9, label=label)
+        ax.set(title=title, xlabel="epoch", yscale="log")
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[-1].set_axis_off()
+    axes[-1].legend(handles, labels, loc="center", ncols=1 + len(labels) // 12, handlelength=3)
     save(fig, path)
     return True
 
