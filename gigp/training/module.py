@@ -78,6 +78,7 @@ class LitModule(L.LightningModule):
             model.backbone.requires_grad_(False)
         self.metrics = nn.ModuleDict({part: self.make_metrics() for part in ("val", "test")})
         self.losses = nn.ModuleDict({part: SampleMean() for part in ("val", "test")})
+        self.train_loss = SampleMean()
         self.samples: dict[str, np.ndarray] = {}
         self._test_batches: list[dict[str, Tensor]] = []
         self.train()
@@ -120,9 +121,7 @@ class LitModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         cloud, target = shard_batch(batch)
         loss = self.loss(self.model(cloud), target)
-        self.log(
-            "train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True
-        )
+        self.train_loss.update(loss, len(target))
         if world_size() == 1:
             return loss
         # DDP averages over processes, the loss over clouds
@@ -140,6 +139,8 @@ class LitModule(L.LightningModule):
         self._test_batches = []
 
     def on_validation_epoch_end(self) -> None:
+        self.log("train/loss", self.train_loss.compute())  # of the epoch that has just ended
+        self.train_loss.reset()
         self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:

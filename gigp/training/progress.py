@@ -1,11 +1,14 @@
 """Progress bar of a run while it trains."""
 
 import math
+import time
 from typing import Any
 
 import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+REFRESH = 0.5  # seconds between two looks at the loss, for which the host waits for the device
 
 
 class ProgressLine(L.Callback):
@@ -18,7 +21,7 @@ class ProgressLine(L.Callback):
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.metric, self.loss = "", math.nan
+        self.metric, self.loss, self.shown = "", math.nan, -math.inf
         if self.console.is_terminal:
             times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
             self.bar = Progress(
@@ -32,8 +35,9 @@ class ProgressLine(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        if self.bar is None or trainer.global_step % 10:
+        if self.bar is None or time.monotonic() - self.shown < REFRESH:
             return
+        self.shown = time.monotonic()
         self.loss = float(outputs["loss"])
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         self.bar.update(
