@@ -9,6 +9,7 @@ from gigp.backbones.lieconv.neighborhood import (
     chosen_neighbors,
     farthest_points,
     positions,
+    smallest,
 )
 
 
@@ -49,6 +50,17 @@ def test_neighbors_lie_in_the_ball(random, num):
             assert inside[g, m, :held_here].all()  # those in the ball come first
             ball = index[g, m][inside[g, m]].tolist()
             assert len(set(ball)) == len(ball)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_smallest_keys_in_order_and_equal_ones_by_index(dtype):
+    keys = torch.randint(9, (3, 7, 40)).to(dtype) / 4
+    keys[0, 0, ::3] = torch.inf
+    order = keys.argsort(stable=True)
+    assert torch.equal(smallest(keys, 40), order)
+    few = smallest(keys, 6)
+    assert torch.equal(keys.gather(2, few), keys.gather(2, order[..., :6]))
+    assert few.shape == (3, 7, 6)
 
 
 def test_random_neighbors_cover_the_ball_evenly():

@@ -16,6 +16,7 @@ from gigp.backbones.lieconv.neighborhood import (
     TableNeighborhood,
     choose_neighbors,
     positions,
+    smallest,
 )
 from gigp.errors import InputError
 from gigp.groups import Group
@@ -122,7 +123,7 @@ class GridGeometry(Geometry):
         index = self.neighbors
         if self.training:
             keys = torch.rand(self.outside.shape, device=self.outside.device) + self.outside
-            index = keys.topk(index.shape[1], largest=False).indices
+            index = smallest(keys, index.shape[1])
         pair = torch.addcmul(self.first_pair, index, self.step).flatten()
         pairs = self.inputs.index_select(0, pair.index_select(0, self.slots)).split(self.num_pairs)
         of_block = index.split([block.queries.width for block in blocks])

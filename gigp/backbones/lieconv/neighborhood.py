@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gigp.backbones.lieconv.pairs import QueryPairs
+from gigp.nn.linear import use_cpu_kernels
 from gigp.nn.norm import RowWeights
 
 OUTSIDE = 2.0  # random keys of points in a ball are below 1
@@ -76,10 +78,10 @@ def choose_neighbors(
     if mask is not None:
         in_ball = in_ball & mask.unsqueeze(1)
     if random:
-        index, key = draw_neighbors(in_ball, num)
-        return index, key < OUTSIDE
+        index = draw_neighbors(in_ball, num)
+        return index, in_ball.gather(2, index)
     # (g, m, n), the ball first
-    order = torch.where(in_ball, distance, torch.inf).argsort(stable=True)
+    order = smallest(torch.where(in_ball, distance.detach(), torch.inf), distance.shape[2])
     count = in_ball.sum(2, keepdim=True)  # (g, m, 1)
     rank = torch.arange(num, device=distance.device)  # (P,)
     # (g, m, P), even over the ball
@@ -87,18 +89,33 @@ def choose_neighbors(
     return order.gather(2, torch.where(count > num, spread, rank)), rank < count
 
 
-def draw_neighbors(in_ball: Tensor, num: int) -> tuple[Tensor, Tensor]:
+def draw_neighbors(in_ball: Tensor, num: int) -> Tensor:
     """Draw `num` points at random, those in the ball first.
 
     Args:
         in_ball: True for points in the ball of each query, (g, m, n).
 
     Returns:
-        Their indices and random keys, `OUTSIDE` for points outside of the ball, (g, m, num) each.
+        Their indices, (g, m, num).
     """
     draw = torch.rand(in_ball.shape, device=in_ball.device)
-    key, index = torch.where(in_ball, draw, OUTSIDE).topk(num, largest=False)
-    return index, key
+    return smallest(torch.where(in_ball, draw, OUTSIDE), num)
+
+
+def smallest(keys: Tensor, num: int) -> Tensor:
+    """Indices of the `num` smallest keys of every row, (..., num), in ascending order.
+
+    Args:
+        keys: numbers that are not negative, (..., n).
+    """
+    if use_cpu_kernels(keys) and keys.dtype == torch.float32:
+        # such numbers have the order of their bits, and NumPy sorts integers by vectors
+        place = torch.arange(keys.shape[-1])
+        order = np.sort((keys.view(torch.int32).long() << 32 | place).numpy())
+        return torch.from_numpy(order[..., :num] & 0xFFFFFFFF)
+    if num < keys.shape[-1]:
+        return keys.topk(num, largest=False).indices
+    return keys.argsort(stable=True)
 
 
 def positions(mask: Tensor) -> Tensor:
