@@ -3,8 +3,10 @@
     python scripts/reproduce.py --table qm9_outputs --jobs 2
 
 A table is made of the experiments in configs/experiment that name it under study.table. What a run
-starts from is run before it. Runs that have a record are left out, interrupted ones go on, and one
-that fails does not stop the others. What has finished becomes evidence (scripts/collect.py).
+starts from is run before it. Where validation chooses settings, as the learning rate, the first
+seed tries them all and the others take the best. Runs that have a record are left out, interrupted
+ones go on, and one that fails does not stop the others. What has finished becomes evidence
+(scripts/collect.py).
 """
 
 import argparse
@@ -12,13 +14,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
 from gigp.errors import InputError
 from gigp.study.collect import collect, describe, finished_runs
-from gigp.study.experiments import Cell, read_experiments, table_members
-from gigp.study.plan import Clock, Job, plan, recorded, run_jobs
+from gigp.study.experiments import Cell, Experiment, read_experiments, table_members
+from gigp.study.plan import Clock, Job, choose_settings, plan, recorded, run_jobs
 from gigp.study.records import read_records
 from gigp.training.record import Record, read_record
 
@@ -63,9 +66,22 @@ def records_of_runs(runs: Path) -> list[Record]:
     return found
 
 
-def main() -> None:
-    experiments = read_experiments()
-    tables = table_members(experiments)
+def summary(
+    now: Collection[Cell], later: Collection[Cell], done: set[Cell], jobs: Sequence[Job]
+) -> str:
+    """How many runs there are, have a record, are missing, and wait, in words."""
+    missing = sum(cell not in done for cell in now)
+    text = f"{len(now)} runs, {len(now) - missing} with a record, {missing} missing"
+    if len(jobs) > missing:
+        text += f", {len(jobs) - missing} to run before them"
+    waiting = {cell._replace(tuned=()) for cell in later}
+    if waiting:
+        text += f", then {len(waiting)} with the settings that the first seeds choose"
+    return text
+
+
+def parse_arguments(tables: Collection[str]) -> argparse.Namespace:
+    """The command line; `further` are overrides of every run, `runs` is the folder of the runs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", choices=[*tables, "all"], default="all")
     parser.add_argument("--scale", help="in place of that of the experiments: debug, paper, ...")
@@ -75,55 +91,77 @@ def main() -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="list the runs that are missing")
     parser.add_argument("overrides", nargs="*", help="further overrides of every run, KEY=VALUE")
-    arguments = parser.parse_args()
-    names = tables if arguments.table == "all" else [arguments.table]
-    further = [f"scale={arguments.scale}"] if arguments.scale else []
-    further += arguments.overrides
+    found = parser.parse_args()
+    found.further = [f"scale={found.scale}"] if found.scale else []
+    found.further += found.overrides
+    key = "results_dir="
+    places = [o.removeprefix(key) for o in found.further if o.startswith(key)]
+    found.runs = ROOT / (places[-1] if places else "results/runs")
+    # runs with settings other than those of the study are not evidence
+    found.own = any(not o.startswith((key, "logger")) for o in found.further)
+    found.is_study = not found.own and not places
+    return found
+
+
+def run_missing(
+    cells: Mapping[Cell, tuple[str, ...]],
+    experiments: Mapping[str, Experiment],
+    arguments: argparse.Namespace,
+) -> tuple[dict[Cell, str], bool]:
+    """Run the cells that have no record, as far as their settings are chosen, or list them.
+
+    Returns:
+        What went wrong, and whether cells are left whose settings can be chosen now.
+    """
+    evidence = [] if arguments.own else read_records(ROOT / "results" / "records")
+    finished = [*evidence, *([] if arguments.own else records_of_runs(arguments.runs))]
+    now, later = dict(cells), {}
+    if not arguments.own:
+        now, later = choose_settings(cells, experiments, finished)
+    done = recorded(finished, experiments)
+    jobs = plan(now, experiments, done, ROOT, arguments.further)
+    workers, clock = max(1, arguments.jobs), Clock(evidence)
+    print(f"{summary(now, later, done, jobs)}; {clock.left(jobs, workers)}.", flush=True)
+    if arguments.dry_run:
+        for i, job in enumerate(jobs, 1):
+            print(f"{i}/{len(jobs)}: python train.py {' '.join(job.overrides)}")
+        return {}, False
+    number = count(1)
+    threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
+    failed = run_jobs(
+        jobs, workers, lambda job: train(job, f"{next(number)}/{len(jobs)}", threads), clock
+    )
+    return failed, bool(later) and not failed
+
+
+def main() -> None:
+    experiments = read_experiments()
+    tables = table_members(experiments)
+    arguments = parse_arguments(tables)
     cells = {
         cell: overrides
-        for name in names
+        for name in (tables if arguments.table == "all" else [arguments.table])
         for experiment in tables[name]
         for cell, overrides in experiment.cells().items()
         if is_chosen(cell, overrides, arguments.only)
     }
-    places = [o.removeprefix("results_dir=") for o in further if o.startswith("results_dir=")]
-    runs = ROOT / (places[-1] if places else "results/runs")
-    # runs with settings other than those of the study are not evidence
-    own = any(not override.startswith(("results_dir=", "logger")) for override in further)
     try:
-        evidence = [] if own else read_records(ROOT / "results" / "records")
-        done = recorded([*evidence, *([] if own else records_of_runs(runs))], experiments)
-        jobs = plan(cells, experiments, done, ROOT, further)
+        failed, more = run_missing(cells, experiments, arguments)
+        if more:  # the first seeds have chosen
+            failed, _ = run_missing(cells, experiments, arguments)
     except InputError as error:
         sys.exit(f"Error: {error}")
-    missing = sum(cell not in done for cell in cells)
-    before = f", {len(jobs) - missing} to run before them" if len(jobs) > missing else ""
-    workers, clock = max(1, arguments.jobs), Clock(evidence)
-    print(
-        f"{len(cells)} runs, {len(cells) - missing} with a record, {missing} missing{before}; "
-        f"{clock.left(jobs, workers)}.",
-        flush=True,
-    )
-    if arguments.dry_run:
-        for i, job in enumerate(jobs, 1):
-            print(f"{i}/{len(jobs)}: python train.py {' '.join(job.overrides)}")
-        return
-    number = count(1)
-    threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
-    try:
-        failed = run_jobs(
-            jobs, workers, lambda job: train(job, f"{next(number)}/{len(jobs)}", threads), clock
-        )
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on from the last finished epochs.")
-    if not own and not places:
-        collected = collect(finished_runs(runs), ROOT / "results" / "records", experiments)
+    if arguments.is_study and not arguments.dry_run:
+        found = finished_runs(arguments.runs)
+        collected = collect(found, ROOT / "results" / "records", experiments)
         print("\n".join(describe(collected, ROOT)))
         for script in ("make_figures.py", "make_tables.py"):
             subprocess.run([sys.executable, f"scripts/{script}"], cwd=ROOT, check=True)
     if failed:
         lines = (f"{' '.join(map(str, cell))}:\n{problem}" for cell, problem in failed.items())
-        sys.exit(f"\n{len(failed)} of {len(jobs)} FAILED:\n" + "\n".join(lines))
+        sys.exit(f"\n{len(failed)} runs FAILED:\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ def train(
     backbone: Path | None = None,
     further: Sequence[str] = (),
 ) -> list[Record]:
-    """The runs that the experiment asks of every pool: its learning rates, for each seed.
+    """The runs that the experiment asks of every pool: its learning rates with the first seed, and
+    the one with the lowest validation loss with the others.
 
     Runs that are finished are not done again, unless the file of the readout has changed.
 
@@ -105,10 +106,14 @@ def train(
         InputError: there is no backbone, or the readout does not fit.
     """
     source = register(own.name).source
-    records = []
+    records: list[Record] = []
+    rates = experiment.sweeps[0]["lr"]
     for seed in seeds:
         folder = find_backbone(backbone, results_dir, seed)
-        for rate in experiment.sweeps[0]["lr"]:
+        if records and len(rates) > 1:
+            first = records[: len(rates)]
+            rates = (rates[first.index(min(first, key=lambda record: record.val_loss))],)
+        for rate in rates:
             settings = ["pool=mean", "logger=csv", f"seed={seed}", f"lr={rate}", *further]
             cfg = compose_config([f"experiment={experiment.name}", *settings])
             overrides = [f"lr={rate}", *own.overrides]

@@ -41,6 +41,53 @@ def recorded(records: Iterable[Record], experiments: Mapping[str, Experiment]) -
     }
 
 
+def choose_settings(
+    wanted: Mapping[Cell, tuple[str, ...]],
+    experiments: Mapping[str, Experiment],
+    records: Iterable[Record],
+) -> tuple[dict[Cell, tuple[str, ...]], dict[Cell, tuple[str, ...]]]:
+    """Settings under `study.tune` are chosen for each row of a table by the validation loss of its
+    first seed; the other seeds run with the chosen ones alone.
+
+    Args:
+        wanted: cells with their overrides.
+        experiments: experiments of the study.
+        records: finished runs.
+
+    Returns:
+        Cells to run now, first seeds that others wait for included; cells that wait for them.
+    """
+    losses: dict[Cell, float] = {}
+    for record in records:
+        name = str(record.choices.get("experiment"))
+        if name in experiments:
+            losses[experiments[name].cell_of(record)] = record.val_loss
+    now: dict[Cell, tuple[str, ...]] = {}
+    later: dict[Cell, tuple[str, ...]] = {}
+    for cell, overrides in wanted.items():
+        first = _first_seed(cell, experiments[cell.experiment])
+        if cell in first or len(first) == 1 or cell in losses:
+            now[cell] = overrides
+        elif first.keys() <= losses.keys():
+            if cell.tuned == min(first, key=lambda c: losses[c]).tuned:
+                now[cell] = overrides
+        else:
+            later[cell] = overrides
+            now |= first
+    return now, later
+
+
+def _first_seed(cell: Cell, experiment: Experiment) -> dict[Cell, tuple[str, ...]]:
+    """The cells of the row of a cell with its first seed, one for each choice of settings."""
+    row = {
+        other: overrides
+        for other, overrides in experiment.cells().items()
+        if (other.label, other.target) == (cell.label, cell.target)
+    }
+    seed = min(other.seed for other in row)
+    return {other: overrides for other, overrides in row.items() if other.seed == seed}
+
+
 def plan(
     wanted: Mapping[Cell, tuple[str, ...]],
     experiments: Mapping[str, Experiment],

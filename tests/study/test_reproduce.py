@@ -5,6 +5,7 @@ carries that out.
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -20,7 +21,7 @@ from gigp.study.experiments import (
     read_experiment,
     read_experiments,
 )
-from gigp.study.plan import Clock, Job, _start, plan, recorded, run_jobs, start_of
+from gigp.study.plan import Clock, Job, _start, choose_settings, plan, recorded, run_jobs, start_of
 from gigp.training.name import run_name
 from gigp.training.weights import FILE
 from tests.conftest import ROOT
@@ -41,7 +42,7 @@ def cells_of(name: str, **wanted) -> dict[Cell, tuple[str, ...]]:
 
 
 def test_lists_what_is_missing_and_what_runs_before(tmp_path):
-    chosen = ("--only", "seed=2", "--only", "pool=gigp,one_orbit", "--only", "lr=0.001")
+    chosen = ("--only", "seed=0", "--only", "pool=gigp,one_orbit", "--only", "lr=0.001")
     done = reproduce(
         "--table", "qm9_outputs", *chosen, "--dry-run", f"results_dir={tmp_path}", "logger=csv"
     )
@@ -49,7 +50,7 @@ def test_lists_what_is_missing_and_what_runs_before(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("3 runs, 0 with a record, 3 missing, 1 to run before them; ")
     where = f"results_dir={tmp_path} logger=csv"
-    assert lines[1].endswith(f"train.py experiment=qm9_backbone seed=2 {where}")
+    assert lines[1].endswith(f"train.py experiment=qm9_backbone seed=0 {where}")
     assert len(lines) == 5
 
 
@@ -131,6 +132,33 @@ def test_what_has_a_record_is_left_out(tmp_path):
     jobs = plan(cells, EXPERIMENTS, done, tmp_path, ["logger=csv"])
     assert [job.cell for job in jobs] == [*cells][5:]
     assert all(job.overrides[-1] == "logger=csv" for job in jobs)
+
+
+def test_the_first_seed_chooses_the_learning_rate_of_the_others():
+    experiment = EXPERIMENTS["qm9_outputs"]
+    cells = {c: o for c, o in experiment.cells().items() if c.label in ("gigp", "moments")}
+    assert len(cells) == 12
+    first = {c: o for c, o in cells.items() if c.seed == 0}
+    now, later = choose_settings(cells, EXPERIMENTS, [])
+    assert (now, set(later)) == (first, set(cells) - set(first))
+    others = {c: o for c, o in cells.items() if c.seed == 1}
+    assert choose_settings(others, EXPERIMENTS, []) == (first, others)  # 0 is tried before 1
+
+    def loss(cell: Cell) -> float:
+        best = {"gigp": "lr=0.003", "moments": "lr=0.001"}[cell.label]
+        return 1.0 if cell.tuned == (best,) else 2.0
+
+    records = [
+        replace(record_of(experiment, c, o, lambda c, t: 1.0), val_loss=loss(c))
+        for c, o in first.items()
+    ]
+    now, later = choose_settings(cells, EXPERIMENTS, records)
+    assert later == {}
+    chosen = {(c.label, c.tuned) for c in now if c.seed > 0}
+    assert chosen == {("gigp", ("lr=0.003",)), ("moments", ("lr=0.001",))}
+    assert len(now) == 4 + 4
+    now, later = choose_settings(cells, EXPERIMENTS, records[:-1])  # one is still running
+    assert {c.label for c in later} == {"moments"}
 
 
 def job(name: str, needs: Job | None = None) -> Job:
