@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from gigp.errors import InputError
 from gigp.study.experiments import Experiment
 from gigp.study.records import (
@@ -78,7 +80,8 @@ def collect(
             check_evidence(record, experiments)
             if key_of(record) != (run.name, run.seed):
                 raise InputError(f"its record is of {record.name}, seed {record.seed}")
-            samples = read_samples(run.samples)
+            headline = experiments[str(record.choices["experiment"])].study.headline
+            samples = select_targets(read_samples(run.samples), list(record.metrics), headline)
         except InputError as error:
             refused[folder] = str(error)
             continue
@@ -89,6 +92,21 @@ def collect(
         added += _add(records, experiment, runs)
     unchanged = sum(map(len, found.values())) - len(added)
     return Collected(added, unchanged, refused)
+
+
+def select_targets(samples: Samples, targets: Sequence[str], wanted: Sequence[str]) -> Samples:
+    """Errors on the wanted targets alone, which keeps the evidence small.
+
+    Args:
+        samples: results of the test samples of a run; classes are left as they are.
+        targets: targets of its errors, (n, T).
+        wanted: targets to keep; none, or none of these: all.
+    """
+    columns = [i for i, target in enumerate(targets) if target in wanted]
+    if "error" not in samples or not columns:
+        return samples
+    kept = np.array([targets[i] for i in columns])
+    return {"error": samples["error"][:, columns], "targets": kept}
 
 
 def _seed_of(folder: Path) -> int:

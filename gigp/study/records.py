@@ -1,7 +1,7 @@
 """The evidence of the study: records of finished runs, and the results of their test samples.
 
 results/records/<experiment>.jsonl        one record a line, in the order of names and seeds
-results/records/errors/<experiment>.npz   arrays NAME/seedK/{error,predicted,label}
+results/records/errors/<experiment>.npz   arrays NAME/seedK/{error,targets,predicted,label}
 """
 
 import zipfile
@@ -15,7 +15,8 @@ from gigp.errors import InputError
 from gigp.files import disk_errors, open_atomically, write_atomically
 from gigp.training.record import Record, parse_record
 
-Samples = dict[str, np.ndarray]  # error (n, T), or predicted and label (n,)
+# error (n, T), with targets (T,) where it is not of all of the run; or predicted and label (n,)
+Samples = dict[str, np.ndarray]
 Key = tuple[str, int]  # name and seed of a run
 KEPT_BITS = 7  # significant bits of an error: 0.4% at most, and no bias
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gigp.errors import InputError
-from gigp.study.collect import collect, describe, finished_runs
+from gigp.study.collect import collect, describe, finished_runs, select_targets
 from gigp.study.experiments import read_experiments
 from gigp.study.records import (
     read_all_samples,
@@ -23,6 +23,7 @@ from gigp.study.records import (
     write_all_samples,
     write_records,
 )
+from gigp.study.tables.differences import losses_of
 from gigp.training.record import Record, write_samples
 from tests.conftest import ROOT
 from tests.records import example_record
@@ -42,6 +43,17 @@ def finish(runs: Path, name: str = "it", seed: int = 0, **fields) -> tuple[Path,
     return folder, record
 
 
+def test_errors_are_kept_on_the_targets_of_the_headline_alone():
+    samples = {"error": ERROR}
+    kept = select_targets(samples, ["zpve", "mu"], ("homo", "mu"))
+    assert list(kept["targets"]) == ["mu"]
+    np.testing.assert_array_equal(losses_of(kept, ["zpve", "mu"])["mu"], np.abs(ERROR[:, 1]))
+    for others in ((), ("homo",)):
+        assert select_targets(samples, ["zpve", "mu"], others) is samples
+    digits = {"predicted": np.arange(3), "label": np.arange(3)}
+    assert select_targets(digits, ["error"], ("error",)) is digits
+
+
 def test_runs_become_lines_and_arrays(tmp_path):
     runs, records = tmp_path / "runs", tmp_path / "records"
     (_, second), (_, first) = finish(runs, "b"), finish(runs, "a", 3)
@@ -51,7 +63,7 @@ def test_runs_become_lines_and_arrays(tmp_path):
     assert (records / "qm9_scratch.jsonl").read_text().count("\n") == 2
     samples = read_all_samples(samples_path(records, "qm9_scratch"))
     assert samples.keys() == {("a", 3), ("b", 0)}
-    np.testing.assert_allclose(samples["a", 3]["error"], ERROR, rtol=2**-7)
+    np.testing.assert_allclose(samples["a", 3]["error"], ERROR[:, :1], rtol=2**-7)
     before = {path: path.read_bytes() for path in records.rglob("*.*")}
     again = collect(finished_runs(runs), records, EXPERIMENTS)
     assert (again.added, again.unchanged) == ([], 2)

@@ -43,11 +43,11 @@ def losses_of(samples: Samples, targets: Sequence[str]) -> dict[str, np.ndarray]
 
     Args:
         samples: results of the test samples of one run.
-        targets: targets in the order of its metrics.
+        targets: targets in the order of its metrics, where the samples do not name theirs.
     """
     if "error" in samples:
         errors = np.abs(samples["error"].astype(np.float64))
-        return {target: errors[:, i] for i, target in enumerate(targets)}
+        return {str(t): errors[:, i] for i, t in enumerate(samples.get("targets", targets))}
     return {targets[0]: 100.0 * (samples["predicted"] != samples["label"])}
 
 
@@ -124,7 +124,7 @@ def _common_seeds(
     return [
         seed
         for seed in sorted(common)
-        if {_key(one, target, seed), _key(other, target, seed)} <= losses.keys()
+        if all(target in losses.get(_key(e, target, seed), {}) for e in (one, other))
         and _split(one, target, seed) == _split(other, target, seed)
     ]
 
