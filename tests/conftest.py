@@ -61,7 +61,7 @@ def configure(tmp_path):
         # they need no files
         if not any(o.startswith(("dataset=orbits", "experiment=orbits")) for o in overrides):
             where += [f"dataset.cache={DATA}"]
-            rootless = ("dataset.run=", "dataset=features", "dataset=molecules")
+            rootless = ("dataset.run=", "dataset=features", "dataset=molecules", "dataset=images")
             if not any(o.startswith(rootless) for o in overrides):
                 where += [f"dataset.root={DATA}"]
         chosen = {o.partition("=")[0] for o in overrides}

@@ -4,13 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gigp.datasets.images import Images
     from gigp.datasets.molecules import Molecules
     from gigp.datasets.orbits import OrbitClouds
     from gigp.datasets.qm9 import QM9
     from gigp.datasets.rotmnist import RotMNIST
 
-__all__ = ["QM9", "Molecules", "OrbitClouds", "RotMNIST"]
+__all__ = ["QM9", "Images", "Molecules", "OrbitClouds", "RotMNIST"]
 HOMES = {
+    "Images": "images",
     "Molecules": "molecules",
     "QM9": "qm9",
     "OrbitClouds": "orbits",

@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 
 from gigp.datasets.cache import Arrays
-from gigp.datasets.loader import Part
 from gigp.datasets.readers import MOLECULE_READERS
 from gigp.datasets.readers.entries import Entry, read_entries
 from gigp.datasets.readers.text import parse_number, shorten
+from gigp.datasets.splits import WORDS
 from gigp.errors import InputError
 
-PARTS: tuple[Part, ...] = ("train", "val", "test")
-WORDS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 MOST_SHOWN = 12  # names in a message
 
 Fields = Mapping[str, str]
@@ -33,7 +31,7 @@ def read_molecules(
 
     Returns:
         charges (A,) int8 and positions (A, 3) float32 of all atoms, sizes (M,) int32, targets
-        (M, T) float64 and parts (M,) int8: an index into `PARTS`, or -1.
+        (M, T) float64 and parts (M,) int8: an index into `splits.PARTS`, or -1.
 
     Raises:
         InputError: naming the first molecule that is wrong.

@@ -6,22 +6,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gigp.datasets.atoms import SYMBOLS
 from gigp.datasets.cache import Arrays, digest_of, load_or_build, sha256_of
 from gigp.datasets.loader import Part, hash_of, take
 from gigp.datasets.molecule_clouds import Center, MoleculeClouds
-from gigp.datasets.molecule_files import PARTS, read_molecules
+from gigp.datasets.molecule_files import read_molecules
 from gigp.datasets.readers import MOLECULE_READERS
 from gigp.datasets.readers.entries import find_files
 from gigp.datasets.references import Reference
+from gigp.datasets.splits import check_fractions, drawn_split, named_split
 from gigp.datasets.targets import Target
 from gigp.errors import InputError
 
 log = logging.getLogger(__name__)
-PLACES = tuple(enumerate(PARTS))
 FORMAT = 1  # of the cache; a higher number makes every cache be built again
 
 
@@ -94,14 +93,10 @@ class Molecules(MoleculeClouds):
                 "reference=atoms: only QM9 comes with values of free atoms; use composition or "
                 "none."
             )
-        if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
-            raise InputError(
-                f"val_fraction={val_fraction}, test_fraction={test_fraction}: both must be "
-                "positive, and together less than 1."
-            )
         self.path, self.targets_file = Path(path), None if targets is None else Path(targets)
         self.cache, self.split, self.split_seed = Path(cache), split, split_seed
-        self.fractions, self.name = (val_fraction, test_fraction), self.path.name
+        self.fractions = check_fractions(val_fraction, test_fraction)
+        self.name = self.path.name
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
@@ -159,7 +154,7 @@ class Molecules(MoleculeClouds):
         super().load_state_dict(state)
 
     def _arrays(self) -> Arrays:
-        files = find_files(self.path, MOLECULE_READERS)
+        files = find_files(self.path, MOLECULE_READERS, "dataset.path")
         tables = [] if self.targets_file is None else [self.targets_file]
         for file in [*files, *tables]:
             if not file.is_file():
@@ -176,22 +171,9 @@ class Molecules(MoleculeClouds):
     def _split(self, parts: np.ndarray) -> dict[Part, Tensor]:
         """Molecules of each part, as given in the files or drawn."""
         if self.split is not None:
-            named = {part: torch.from_numpy(np.flatnonzero(parts == i)) for i, part in PLACES}
-            if empty := [part for part, indices in named.items() if not len(indices)]:
-                raise InputError(
-                    f"no molecule of {self.path} has {self.split}={empty[0]}; each of train, val "
-                    "and test needs one at least."
-                )
-            return named
-        num = len(parts)
-        val, test = (max(1, round(fraction * num)) for fraction in self.fractions)
-        if num - val - test < 2:
-            raise InputError(
-                f"{self.path} has {num} molecules, too few to train on, validate and test; 4 is "
-                "the least."
-            )
-        order = torch.from_numpy(np.random.RandomState(self.split_seed).permutation(num))
-        return dict(zip(PARTS, order.split([num - val - test, val, test]), strict=True))
+            return named_split(parts, f"molecule of {self.path} has {self.split}=")
+        what = f"{self.path} has {len(parts)} molecules"
+        return drawn_split(len(parts), self.fractions, self.split_seed, what)
 
 
 def make_targets(

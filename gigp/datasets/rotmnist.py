@@ -1,6 +1,5 @@
 """Rotated MNIST (Larochelle et al. 2007): handwritten digits, each turned by a random angle."""
 
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,22 +7,19 @@ import torch
 from torch import Tensor
 
 from gigp.datasets.cache import digest_of, load_or_build
-from gigp.datasets.loader import Part, PointCloudDataModule, hash_of, take
-from gigp.datasets.rotmnist_sources import POOLS, Source, find_source, read_rotmnist, rotate
+from gigp.datasets.image_clouds import ImageClouds
+from gigp.datasets.loader import Part, hash_of, take
+from gigp.datasets.readers.images import DIGITS
+from gigp.datasets.rotmnist_sources import POOLS, Source, find_source, read_rotmnist
 from gigp.errors import check_choice
-from gigp.pointcloud import PointCloud
 
-MEAN, STD = 0.1307, 0.3081  # of the pixels of MNIST's training set in [0, 1], as usual
 VALIDATION = {"larochelle": 2_000, "mnist": 2_000, "embedded": 500}
 FORMAT = 2  # of the cache; a higher number makes every cache be built again
 
 
-class RotMNIST(PointCloudDataModule):
-    """Digits as point clouds of pixels, all on one grid; ten classes.
-
-    The points are the pixels within radius 15. Pixel rows and columns run from -14 to 14, x to the
-    right and y up. The one feature is the gray value, normalized by MNIST's mean and standard
-    deviation.
+class RotMNIST(ImageClouds):
+    """Digits as point clouds of pixels within radius 15, whose rows and columns run from -14 to
+    14; ten classes.
 
     Args:
         root: folder of downloads, or of files placed by hand.
@@ -39,12 +35,12 @@ class RotMNIST(PointCloudDataModule):
         seed: seed of the order of training.
     """
 
-    kind = "classification"
-    arrays = ("images", "labels", "points", "grid")
-    in_channels = 1
+    rules = DIGITS
     out_dim = 10
-    dim = 2
-    grid: Tensor
+    classes = tuple("0123456789")
+    noun = "digit"
+    mean, std = 0.1307, 0.3081  # of MNIST's training set, as usual
+    outside = "zeros"
 
     def __init__(
         self,
@@ -67,9 +63,7 @@ class RotMNIST(PointCloudDataModule):
             "val": val_size,
             "test": test_size,
         }
-        pixels, self.disk = pixel_grid()
-        self.points = self.disk.nonzero().squeeze(1)  # indices of the pixels, (N,)
-        self.grid = pixels[self.points]  # (N, 2)
+        self.set_side(28)
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
@@ -98,28 +92,6 @@ class RotMNIST(PointCloudDataModule):
             self.source = state["source"]
         super().load_state_dict(state)
 
-    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        where = indices.to(self.device) if where is None else where
-        return self.images[where], self.labels[where]
-
-    def prepare_batch(
-        self, batch: tuple[Tensor, Tensor], augment: bool
-    ) -> tuple[PointCloud, Tensor]:
-        images, labels = batch
-        images = images / 255  # (B, 28, 28)
-        if augment:
-            num, device = len(images), images.device
-            angle = torch.empty(num, device=device).uniform_(0, 2 * math.pi)
-            images = rotate(images, angle, torch.empty(num, 2, device=device).uniform_(-2, 2))
-        return self.make_cloud(images), labels
-
-    def make_cloud(self, images: Tensor) -> PointCloud:
-        """Images (B, 28, 28), black 0 to white 1, as clouds of their pixels, normalized."""
-        points, pos = self.points.to(images.device), self.grid.to(images.device)
-        feat = ((images.flatten(1)[:, points] - MEAN) / STD).unsqueeze(-1)  # (B, N, 1)
-        mask = torch.ones(1, len(pos), dtype=torch.bool, device=images.device)
-        return PointCloud(pos.unsqueeze(0), feat, mask)
-
 
 def split_indices(source: Source) -> dict[Part, Tensor]:
     """Indices of train, val and test: consecutive stretches of the digits of a source."""
@@ -127,13 +99,3 @@ def split_indices(source: Source) -> dict[Part, Tensor]:
     held_out = VALIDATION[source]
     parts = torch.arange(fit + test).split([fit - held_out, held_out, test])
     return dict(zip(("train", "val", "test"), parts, strict=True))
-
-
-def pixel_grid(side: int = 28) -> tuple[Tensor, Tensor]:
-    """Positions (side^2, 2) of the pixels of a flattened image, and a mask of those within
-    radius 15.
-    """
-    line = torch.linspace(-side / 2, side / 2, side)
-    y, x = torch.meshgrid(-line, line, indexing="ij")
-    pos = torch.stack([x, y], -1).flatten(0, 1)
-    return pos, pos.norm(dim=-1) < 15

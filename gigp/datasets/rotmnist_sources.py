@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gigp.datasets.cache import Arrays, digest_of
 from gigp.datasets.download import check_file, download
+from gigp.datasets.image_clouds import rotate
 from gigp.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -165,25 +165,3 @@ def _regenerate(images: Tensor, labels: Tensor, num: int) -> Arrays:
         for i, a in zip(chosen.split(5000), angles.split(5000), strict=True)
     ]
     return {"images": torch.cat(turned).numpy(), "labels": labels[chosen].numpy().astype(np.int8)}
-
-
-def rotate(images: Tensor, angle: Tensor, shift: Tensor | None = None) -> Tensor:
-    """Turn images counterclockwise about their center, then shift them; bilinear, black outside.
-
-    Args:
-        images: (B, H, W).
-        angle: (B,) radians.
-        shift: (B, 2) pixels to the right and up.
-    """
-    cos, sin = angle.cos(), angle.sin()
-    # grid_sample asks where each output pixel comes from, in coordinates (right, down) from -1 to 1
-    inverse = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)  # (B, 2, 2)
-    if shift is None:
-        offset = angle.new_zeros(len(angle), 2, 1)
-    else:
-        right, down = shift[:, 0] / (images.shape[2] / 2), shift[:, 1] / (-images.shape[1] / 2)
-        offset = -inverse @ torch.stack([right, down], -1).unsqueeze(-1)
-    grid = F.affine_grid(
-        torch.cat([inverse, offset], -1), [len(images), 1, *images.shape[1:]], align_corners=False
-    )
-    return F.grid_sample(images.unsqueeze(1), grid, align_corners=False).squeeze(1)

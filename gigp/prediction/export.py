@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
-from gigp.datasets import RotMNIST
-from gigp.datasets.readers.images import SIDE, WHITE
+from gigp.datasets.image_clouds import ImageClouds
+from gigp.datasets.readers.images import WHITE
 from gigp.errors import InputError
 from gigp.training.load import load_trained
 from gigp.training.module import LitModule
 
 
-class Digits(nn.Module):
+class ImageProgram(nn.Module):
     """From gray values to probabilities, preparation of the images included.
 
     Args:
@@ -21,19 +21,19 @@ class Digits(nn.Module):
         task: the trained model.
     """
 
-    def __init__(self, data: RotMNIST, task: LitModule) -> None:
+    def __init__(self, data: ImageClouds, task: LitModule) -> None:
         super().__init__()
         self.data, self.task = data, task
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 28, 28) float32, black 0 to white 255 -> (B, 10)."""
+        """(B, side, side) float32, black 0 to white 255 -> (B, C)."""
         return self.task(self.data.make_cloud(images / WHITE))
 
 
 @torch.no_grad()
 def export_model(run: str | Path) -> ExportedProgram:
-    """The best model of a run on images by `torch.export`: (B, 28, 28) float32 in, (B, 10) out, for
-    any B >= 1.
+    """The best model of a run on images by `torch.export`: (B, side, side) float32 in, (B, C) out,
+    for any B >= 1.
 
     Args:
         run: folder of the run, with its checkpoints.
@@ -45,12 +45,12 @@ def export_model(run: str | Path) -> ExportedProgram:
         InputError: there is no such run, or it is not on images.
     """
     _, data, task = load_trained(run, setup=False)
-    if not isinstance(data, RotMNIST):
+    if not isinstance(data, ImageClouds):
         raise InputError(
             f"{run} is a run on {type(data).__name__}, which cannot be exported: its work depends "
-            "on how many points each cloud has. Runs on rotmnist can; use "
+            "on how many points each cloud has. Runs on rotmnist and images can; use "
             "gigp.prediction.Predictor for molecules."
         )
-    digits, example = Digits(data, task).eval(), torch.zeros(2, SIDE, SIDE)
-    digits(example)  # lays out the grid, which the program then holds as numbers
-    return export(digits, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
+    program, example = ImageProgram(data, task).eval(), torch.zeros(2, data.side, data.side)
+    program(example)  # lays out the grid, which the program then holds as numbers
+    return export(program, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))

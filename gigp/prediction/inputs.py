@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gigp.datasets import RotMNIST
+from gigp.datasets.image_clouds import ImageClouds
 from gigp.datasets.molecule_clouds import MoleculeClouds
-from gigp.datasets.readers import IMAGE_READERS, MOLECULE_READERS
+from gigp.datasets.readers import MOLECULE_READERS, image_readers
 from gigp.datasets.readers.entries import Reader
 from gigp.datasets.readers.images import WHITE
 from gigp.datasets.readers.molecule import Molecule, check_elements
@@ -42,6 +42,9 @@ class Inputs(Protocol):
 
     def finish(self, outputs: Tensor, batch: Sequence) -> Tensor:
         """Outputs of the model (B, T) -> values shown to users, float64."""
+
+    def cells(self, values: list[float]) -> list[str]:
+        """One row of `finish` as text, a cell for every column."""
 
 
 class MoleculeInputs:
@@ -101,18 +104,22 @@ class MoleculeInputs:
         free = torch.stack([self.atoms[molecule.charges].sum(0) for molecule in batch])
         return (outputs.double().cpu() + free) * self.factors
 
+    def cells(self, values: list[float]) -> list[str]:
+        """The numbers with ten digits."""
+        return [as_cell(value) for value in values]
+
 
 class ImageInputs:
-    """Images (28, 28) of gray values from 0 to 255; the most probable digit and probabilities.
+    """Images (side, side) of gray values from 0 to 255; the most probable class and probabilities.
 
     Args:
         data: data set of the run, which need not be set up.
     """
 
-    def __init__(self, data: RotMNIST) -> None:
+    def __init__(self, data: ImageClouds) -> None:
         self.data = data
-        self.columns = ["digit", *(f"probability of {digit}" for digit in range(data.out_dim))]
-        self.readers = IMAGE_READERS
+        self.columns = [data.noun, *(f"probability of {name}" for name in data.classes)]
+        self.readers = image_readers(data.rules)
 
     def check(self, content: object) -> None:
         """Any image that a reader has made is fine."""
@@ -127,6 +134,15 @@ class ImageInputs:
         return self.data.make_cloud(torch.stack([*batch]).to(device) / WHITE)
 
     def finish(self, outputs: Tensor, batch: Sequence[Tensor]) -> Tensor:
-        """Probabilities (B, 10) -> the most probable digit and the probabilities, (B, 11)."""
+        """Probabilities (B, C) -> the most probable class and the probabilities, (B, 1 + C)."""
         probabilities = outputs.double().cpu()
         return torch.cat([probabilities.argmax(1, keepdim=True), probabilities], 1)
+
+    def cells(self, values: list[float]) -> list[str]:
+        """Name of the class, and the probabilities."""
+        return [self.data.classes[int(values[0])], *map(as_cell, values[1:])]
+
+
+def as_cell(value: float) -> str:
+    """A number as it is written in tables."""
+    return f"{value:.10g}"

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gigp.datasets import RotMNIST
 from gigp.datasets.cache import sha256_of
+from gigp.datasets.image_clouds import ImageClouds
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.datasets.molecule_clouds import MoleculeClouds
 from gigp.datasets.readers.molecule import Molecule
@@ -70,7 +70,7 @@ class Predictor:
         """Predict.
 
         Args:
-            inputs: molecules, or images (28, 28) of gray values from 0 to 255.
+            inputs: molecules, or images (side, side) of gray values from 0 to 255.
 
         Returns:
             (M, T) float64 in the order and the units of `columns`: whole properties, the
@@ -94,7 +94,7 @@ class Predictor:
         if isinstance(self.data, MoleculeClouds):
             modules = [*(frozen.trained for frozen in self.frozen), self.module]
             return MoleculeInputs(self.data, _ignores_shifts(modules))
-        if isinstance(self.data, RotMNIST):
+        if isinstance(self.data, ImageClouds):
             return ImageInputs(self.data)
         raise InputError(
             f"{run} is a run on {type(self.data).__name__}; give a run on molecules or images."

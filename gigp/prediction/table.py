@@ -12,6 +12,7 @@ import torch
 from gigp.datasets.readers.entries import Entry, read_entries
 from gigp.datasets.readers.text import printable
 from gigp.errors import InputError
+from gigp.prediction.inputs import Inputs
 from gigp.prediction.models import load
 from gigp.prediction.predictor import Predictor
 from gigp.training.console import quiet
@@ -41,14 +42,15 @@ def predict(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     predictor = load(run, batch_size=batch_size, device=device)
     entries = [_check(predictor, entry) for entry in read_entries(Path(path), predictor.readers)]
-    found = iter(_predict(predictor, [entry.content for entry in entries if not entry.error]))
+    contents = [entry.content for entry in entries if not entry.error]
+    found = iter(_predict(predictor, contents))
     rows: list[Values] = []
     for i, entry in enumerate(entries):
         row = None if entry.error else next(found)
         if isinstance(row, str):
             entries[i], row = entry._replace(error=row), None
         rows.append(row)
-    return format_table(predictor.columns, entries, rows), entries
+    return format_table(predictor.inputs, entries, rows), entries
 
 
 def _predict(predictor: Predictor, contents: Sequence[Any]) -> list[list[float] | str]:
@@ -63,21 +65,21 @@ def _predict(predictor: Predictor, contents: Sequence[Any]) -> list[list[float] 
     return [row if all(map(math.isfinite, row)) else NOT_FINITE for row in rows]
 
 
-def format_table(columns: Sequence[str], entries: Sequence[Entry], rows: Sequence[Values]) -> str:
+def format_table(inputs: Inputs, entries: Sequence[Entry], rows: Sequence[Values]) -> str:
     """A CSV table of entries and their predictions; control characters of names are escaped.
 
     Args:
-        columns: names of the predictions.
+        inputs: kind of the inputs.
         entries: molecules or images.
         rows: predictions of each entry.
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["file", "number", "name", *columns, "error"])
+    writer.writerow(["file", "number", "name", *map(printable, inputs.columns), "error"])
     for entry, row in zip(entries, rows, strict=True):
-        cells = [""] * len(columns) if row is None else [f"{value:.10g}" for value in row]
+        cells = [""] * len(inputs.columns) if row is None else inputs.cells(row)
         names = [printable(entry.file), entry.number, printable(entry.name)]
-        writer.writerow([*names, *cells, printable(entry.error)])
+        writer.writerow([*names, *map(printable, cells), printable(entry.error)])
     return table.getvalue()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gigp.datasets.rotmnist_sources import rotate
+from gigp.datasets.image_clouds import rotate
 from gigp.groups import SO2, SO3
 from gigp.pointcloud import PointCloud
 from gigp.training.load import load_trained

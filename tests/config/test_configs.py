@@ -53,7 +53,7 @@ def test_every_group_takes_a_step(configure, group):
 
 def cells() -> list[tuple[str, str]]:
     """Every pool on the cheapest data set, and GIGP on the others; some have tests of their own."""
-    elsewhere = {"outputs", "image_features", "molecules", "orbits"}
+    elsewhere = {"outputs", "image_features", "molecules", "images", "orbits"}
     others = [(dataset, "gigp") for dataset in names("dataset") if dataset not in elsewhere]
     return [*(("orbits", pool) for pool in names("pool")), *others]
 

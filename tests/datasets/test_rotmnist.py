@@ -7,8 +7,10 @@ import torch
 
 from gigp.datasets import RotMNIST, rotmnist
 from gigp.datasets.cache import write
-from gigp.datasets.rotmnist import MEAN, STD, pixel_grid
+from gigp.datasets.image_clouds import pixel_grid
 from gigp.errors import InputError
+
+MEAN, STD = RotMNIST.mean, RotMNIST.std
 
 
 def test_embedded_digits(digits):

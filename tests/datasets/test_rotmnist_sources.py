@@ -20,8 +20,7 @@ import torch
 
 from gigp.datasets import RotMNIST, rotmnist
 from gigp.datasets import rotmnist_sources as sources
-from gigp.datasets.rotmnist import pixel_grid
-from gigp.datasets.rotmnist_sources import rotate
+from gigp.datasets.image_clouds import pixel_grid, rotate
 from gigp.errors import InputError
 from gigp.groups import SO2
 

@@ -302,7 +302,7 @@ def test_numbers_that_are_not_finite_are_an_error(trained, tmp_path, monkeypatch
         (["run={run}", "input={tmp}"], "holds no file that ends in .xyz"),
         (
             ["run={run}", "input={tmp}/file.docx"],
-            "cannot be read for this run: give a file that ends in .xyz",
+            "cannot be read here: give a file that ends in .xyz",
         ),
         (["run={run}", "input={tmp}/empty.xyz"], "is empty: it holds nothing to predict"),
         (

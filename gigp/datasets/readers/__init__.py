@@ -2,8 +2,10 @@
 where the readers of the usual libraries stop at the first.
 """
 
+from functools import partial
+
 from gigp.datasets.readers.entries import Reader
-from gigp.datasets.readers.images import read_idx, read_npy, read_png
+from gigp.datasets.readers.images import DIGITS, ImageRules, read_idx, read_npy, read_picture
 from gigp.datasets.readers.sdf import read_sdf
 from gigp.datasets.readers.table import read_csv
 from gigp.datasets.readers.xyz import read_xyz
@@ -15,9 +17,21 @@ MOLECULE_READERS: dict[str, Reader] = {
     ".mol": read_sdf,
     ".csv": read_csv,
 }
-IMAGE_READERS: dict[str, Reader] = {
-    ".png": read_png,
-    ".npy": read_npy,
-    ".idx": read_idx,
-    "idx3-ubyte": read_idx,
+PICTURE_READERS: dict[str, Reader] = {  # of single images of any size
+    ending: partial(read_picture, rules=ImageRules(None)) for ending in (".png", ".jpg", ".jpeg")
 }
+
+
+def image_readers(rules: ImageRules) -> dict[str, Reader]:
+    """Readers of the images that a data set takes."""
+    return {
+        ".png": partial(read_picture, rules=rules),
+        ".jpg": partial(read_picture, rules=rules),
+        ".jpeg": partial(read_picture, rules=rules),
+        ".npy": partial(read_npy, rules=rules),
+        ".idx": partial(read_idx, rules=rules),
+        "idx3-ubyte": partial(read_idx, rules=rules),
+    }
+
+
+IMAGE_READERS = image_readers(DIGITS)

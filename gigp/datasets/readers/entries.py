@@ -31,13 +31,14 @@ Found = tuple[str, Any]
 Reader = Callable[[Path], Iterator[Found]]
 
 
-def find_files(path: Path, readers: dict[str, Reader]) -> list[Path]:
+def find_files(path: Path, readers: dict[str, Reader], option: str = "input") -> list[Path]:
     """The file, or the files in a folder that have a reader, in alphabetical order; hidden ones and
     folders are left out.
 
     Args:
         path: file or folder.
         readers: readers by the ending of the file's name.
+        option: name of the setting that gives the path, for messages.
 
     Raises:
         InputError: there is no such file, or no reader for it.
@@ -47,7 +48,7 @@ def find_files(path: Path, readers: dict[str, Reader]) -> list[Path]:
         is_folder, exists = path.is_dir(), path.exists()
         within = sorted(path.iterdir()) if is_folder else []
     except OSError as error:
-        raise InputError(f"cannot read input={path}: {error.strerror or error}.") from error
+        raise InputError(f"cannot read {option}={path}: {error.strerror or error}.") from error
     if is_folder:
         files = [
             file
@@ -56,19 +57,18 @@ def find_files(path: Path, readers: dict[str, Reader]) -> list[Path]:
         ]
         if not files:
             raise InputError(
-                f"input={path} holds no file that ends in {endings}; these are what this run can "
-                "read."
+                f"{option}={path} holds no file that ends in {endings}; these are what can be "
+                "read here."
             )
         return files
     if not exists:
         raise InputError(
-            f"there is no input={path}; give a file that ends in {endings}, or a folder of such "
+            f"there is no {option}={path}; give a file that ends in {endings}, or a folder of such "
             "files."
         )
     if not _ending(path, readers):
         raise InputError(
-            f"input={path} cannot be read for this run: give a file that ends in {endings}, or a "
-            "folder."
+            f"{option}={path} cannot be read here: give a file that ends in {endings}, or a folder."
         )
     return [path]
 
