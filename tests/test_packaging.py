@@ -159,6 +159,10 @@ from gigp.training.run import run
 
 assert "site-packages" in gigp.__file__
 assert "orbits_pools" in read_experiments()
+try:
+    gigp.load("no such model")
+except ValueError as error:
+    assert "site-packages/gigp/models" in str(error) or "Models here: " in str(error), error
 summary = run(compose_config(["dataset=orbits", "scale=debug", "logger=csv"]))
 assert summary.metrics["orbit_sums"].test > 0
 """

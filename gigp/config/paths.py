@@ -4,7 +4,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-MODELS = Path(__file__).resolve().parents[2] / "results" / "models"  # those that come with it
+PACKAGE = Path(__file__).resolve().parents[1]
+# models that come with the project: in a wheel within the package, in a checkout in results
+WITHIN = PACKAGE / "models"
+MODELS = WITHIN if WITHIN.is_dir() else PACKAGE.parent / "results" / "models"
 # settings whose values are paths
 PATH_KEYS = {
     "init_from",

@@ -13,6 +13,7 @@ from gigp.datasets.loader import Part, PointCloudDataModule
 from gigp.datasets.readers.molecule import Molecule
 from gigp.datasets.references import Reference, composition, count_atoms
 from gigp.datasets.targets import Target
+from gigp.datasets.training_range import TrainingRange
 from gigp.errors import InputError, check_choice
 from gigp.groups import SO3
 from gigp.pointcloud import PointCloud, Sizes, center_points
@@ -43,6 +44,8 @@ class MoleculeClouds(PointCloudDataModule):
             the training set, or from the checkpoint of a run.
         positions_std: standard deviation of the training positions, from the training set or the
             checkpoint of a run.
+        training_range: sizes and elements of the training molecules, from the training set or the
+            checkpoint of a run, where it has them.
     """
 
     kind = "regression"
@@ -52,6 +55,7 @@ class MoleculeClouds(PointCloudDataModule):
     neutral: bool = False
     references: Tensor | None = None
     positions_std: float | None = None
+    training_range: TrainingRange | None = None
 
     def __init__(
         self,
@@ -109,6 +113,8 @@ class MoleculeClouds(PointCloudDataModule):
             free_atoms: reference values to begin with, by nuclear charge, (Z, T).
         """
         train = self.indices["train"]
+        elements = self.charges[train][self.mask[train]].unique().tolist()
+        self.training_range = TrainingRange.of(self.counts[train.numpy()], elements)
         if self.references is None:
             self.references = torch.from_numpy(self._fit(whole, free_atoms))
         per_atom = self.references.numpy()[self.charges[self.mask].numpy()]  # (A, T)
@@ -165,6 +171,7 @@ class MoleculeClouds(PointCloudDataModule):
             "reference": self.reference,
             "references": self.references,
             "positions_std": self.positions_std,
+            "training_range": self.training_range and list(self.training_range),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -174,12 +181,14 @@ class MoleculeClouds(PointCloudDataModule):
         state = dict(state)
         method, references = state.pop("reference", "atoms"), state.pop("references", None)
         std = state.pop("positions_std", None)
+        known = state.pop("training_range", None)
         if not hasattr(self, "indices"):
             if references is not None and method == self.reference:
                 self.references = self._checked(references)
             if std is not None and not (type(std) is float and 0 < std < 1e6):
                 raise _damaged(f"the scale of positions in the checkpoint is {std!r:.40}")
             self.positions_std = std
+            self.training_range = known and TrainingRange.from_state(known)
         super().load_state_dict(state)
 
     def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[PointCloud, Tensor]:

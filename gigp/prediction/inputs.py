@@ -34,6 +34,9 @@ class Inputs(Protocol):
     def check(self, content: object) -> None:
         """Refuse an input that the model cannot take, with an `InputError`."""
 
+    def warning(self, inputs: Sequence) -> str:
+        """A sentence about inputs that are unlike those of the training, or nothing."""
+
     def batches(self, inputs: Sequence, size: int) -> Iterator[Sequence]:
         """Consecutive inputs, at most `size` at a time."""
 
@@ -79,6 +82,11 @@ class MoleculeInputs:
                     f"{self.data.name} know neutral molecules only."
                 )
 
+    def warning(self, inputs: Sequence[Molecule]) -> str:
+        """A sentence about sizes and elements outside the training range, where that is known."""
+        known = self.data.training_range
+        return known.warning(inputs) if known and inputs else ""
+
     def batches(self, inputs: Sequence[Molecule], size: int) -> Iterator[list[Molecule]]:
         """Consecutive molecules, `size` of them or fewer where they are large."""
         batch: list[Molecule] = []
@@ -123,6 +131,10 @@ class ImageInputs:
 
     def check(self, content: object) -> None:
         """Any image that a reader has made is fine."""
+
+    def warning(self, inputs: Sequence[Tensor]) -> str:
+        """Nothing is known about ranges of images."""
+        return ""
 
     def batches(self, inputs: Sequence[Tensor], size: int) -> Iterator[Sequence[Tensor]]:
         """Consecutive images, `size` at a time."""

@@ -30,17 +30,18 @@ def find_model(name: str | Path) -> Path:
     Raises:
         InputError: it is neither.
     """
-    path = Path(name)
-    shipped = MODELS / path
-    if path.exists():
-        return path
-    if (shipped / "config.yaml").exists():
+    path, shipped = Path(name), MODELS / name
+    if (shipped / "config.yaml").exists() and not (path / "config.yaml").exists():
         return shipped
-    if len(path.parts) > 1:
+    if path.exists() or len(path.parts) > 1:
         return path
-    known = sorted(file.parent.name for file in MODELS.glob("*/config.yaml"))
-    listed = f"Models here: {', '.join(known)}." if known else f"There are no models in {MODELS}."
+    known = sorted(str(file.parent.relative_to(MODELS)) for file in MODELS.rglob("config.yaml"))
+    listed = (
+        f"Models here: {', '.join(known)}; give one of them"
+        if known
+        else f"There are no models in {MODELS}; give the folder of a model"
+    )
     raise InputError(
-        f"there is no model {str(name)!r}. {listed} Give one of them, or the folder of a finished "
-        "run, as results/runs/NAME/seed0."
+        f"there is no model {str(name)!r}. {listed}, or the folder of a finished run, as "
+        "results/runs/NAME/seed0."
     )

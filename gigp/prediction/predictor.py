@@ -65,6 +65,12 @@ class Predictor:
         """
         self.inputs.check(content)
 
+    def warning(self, inputs: Sequence[Molecule] | Sequence[Tensor]) -> str:
+        """A sentence about molecules that have other sizes or elements than those the model was
+        trained on; empty where there are none, or the range is not known.
+        """
+        return self.inputs.warning(inputs)
+
     @torch.no_grad()
     def __call__(self, inputs: Sequence[Molecule] | Sequence[Tensor]) -> Tensor:
         """Predict.

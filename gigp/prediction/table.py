@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from gigp.prediction.models import load
 from gigp.prediction.predictor import Predictor
 from gigp.training.console import quiet
 
+log = logging.getLogger(__name__)
+
 Values = list[float] | None  # predictions of one entry; None where it is wrong
 NOT_FINITE = "the model gives no finite number; check the positions."
 
@@ -24,7 +27,8 @@ NOT_FINITE = "the model gives no finite number; check the positions."
 def predict(
     run: str | Path, path: str | Path, batch_size: int | None = None
 ) -> tuple[str, list[Entry]]:
-    """Predict for everything in a file or folder.
+    """Predict for everything in a file or folder. A warning is logged where inputs are unlike the
+    training set of the model.
 
     Args:
         run: folder of a run or model for molecules or images, or the name of a model.
@@ -43,6 +47,8 @@ def predict(
     predictor = load(run, batch_size=batch_size, device=device)
     entries = [_check(predictor, entry) for entry in read_entries(Path(path), predictor.readers)]
     contents = [entry.content for entry in entries if not entry.error]
+    if warning := predictor.warning(contents):
+        log.warning("Warning: %s", warning)
     found = iter(_predict(predictor, contents))
     rows: list[Values] = []
     for i, entry in enumerate(entries):

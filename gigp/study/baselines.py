@@ -1,9 +1,11 @@
-"""Baselines by least squares on QM9, without a network, that a pool must beat to be of use.
+"""Baselines by least squares, without a network, that a pool must beat to be of use.
 
-Each is a linear fit, with an intercept, of the training molecules' properties on a few numbers of a
-molecule. Positions are relative to the center of mass.
+On molecules each is a linear fit, with an intercept, of the training molecules' properties on a few
+numbers of a molecule, with positions relative to the center of mass; on images the most frequent
+class, and a linear fit of the classes on the pixels.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import torch
 from torch import Tensor
 
 from gigp.datasets import QM9
-from gigp.datasets.atoms import ELEMENTS, MASSES
+from gigp.datasets.atoms import MASSES
+from gigp.datasets.image_clouds import ImageClouds
+from gigp.datasets.molecule_clouds import MoleculeClouds
 from gigp.pointcloud import center_points
 
 SHELLS = 25
@@ -22,19 +26,23 @@ NAMES = {
     "shells": "the same, and 25 shells of radii for each element",
 }
 
+Baselines = dict[str, dict[str, float]]  # test errors by baseline and metric, in units of tables
 
-def descriptors(data: QM9) -> dict[str, Tensor]:
+
+def descriptors(data: MoleculeClouds) -> dict[str, Tensor]:
     """The numbers that each baseline knows of every molecule, (M, k) in double precision.
 
     Args:
-        data: set up, its positions as they are in the source.
+        data: set up.
     """
-    charges = data.charges.long()
+    assert data.atoms is not None
+    charges, elements = data.charges.long(), len(data.atoms.charges)
     masses = torch.tensor(MASSES)[charges]
-    pos = center_points(data.positions, data.mask, masses)
+    scale = data.positions_std if data.scale_positions and data.positions_std else 1.0
+    pos = center_points(scale * data.positions, data.mask, masses)  # in Angstrom
     radius = pos.norm(dim=-1)[data.mask].double()  # (A,) of all atoms
     molecule = data.mask.nonzero()[:, 0]  # (A,)
-    element = element_indices()[charges[data.mask]]  # (A,)
+    element = torch.searchsorted(torch.tensor(data.atoms.charges), charges[data.mask])  # (A,)
     num = len(charges)
 
     def sums(values: Tensor, columns: Tensor, width: int) -> Tensor:
@@ -42,12 +50,12 @@ def descriptors(data: QM9) -> dict[str, Tensor]:
         flat = torch.bincount(molecule * width + columns, values, minlength=num * width)
         return flat.view(num, width)
 
-    counts = sums(torch.ones_like(radius), element, len(ELEMENTS))
-    moments = sums(radius.square(), element, len(ELEMENTS))
+    counts = sums(torch.ones_like(radius), element, elements)
+    moments = sums(radius.square(), element, elements)
     # a hat function is 1 at the radius of its shell and 0 at the radii of its neighbors
     place = (radius * ((SHELLS - 1) / WIDEST)).clamp(max=SHELLS - 1 - 1e-9)
     inner, outside = place.long(), place.frac()
-    width = SHELLS * len(ELEMENTS)
+    width = SHELLS * elements
     shells = sums(1 - outside, element * SHELLS + inner, width)
     shells += sums(outside, element * SHELLS + inner + 1, width)
     one = torch.ones(num, 1, dtype=torch.double)
@@ -58,15 +66,7 @@ def descriptors(data: QM9) -> dict[str, Tensor]:
     }
 
 
-def element_indices() -> Tensor:
-    """Place of each nuclear charge in `ELEMENTS`, (10,)."""
-    places = torch.zeros(len(MASSES), dtype=torch.long)
-    for i, charge in enumerate(ELEMENTS.values()):
-        places[charge] = i
-    return places
-
-
-def fit_errors(data: QM9, known: Tensor) -> Tensor:
+def fit_errors(data: MoleculeClouds, known: Tensor) -> Tensor:
     """Errors of a linear fit on the test molecules in the units of tables, (n_test, T).
 
     Args:
@@ -82,11 +82,43 @@ def fit_errors(data: QM9, known: Tensor) -> Tensor:
     return (known[test] @ solution - values[test]) * factors
 
 
+def molecule_errors(data: MoleculeClouds, names: Sequence[str] = tuple(NAMES)) -> Baselines:
+    """Mean absolute test error of each baseline by target.
+
+    Args:
+        data: set up.
+        names: names of the baselines.
+    """
+    known, targets = descriptors(data), [target.name for target in data.targets]
+    errors = {name: fit_errors(data, known[name]).abs().mean(0).tolist() for name in names}
+    return {name: dict(zip(targets, values, strict=True)) for name, values in errors.items()}
+
+
+def image_errors(data: ImageClouds) -> Baselines:
+    """Percent of wrong test images of each baseline.
+
+    Args:
+        data: set up.
+    """
+    train, test = data.indices["train"], data.indices["test"]
+    pixels = (data.images.flatten(1)[:, data.points] / 255).double()
+    known = torch.cat([pixels, torch.ones(len(pixels), 1, dtype=torch.double)], 1)  # (M, N + 1)
+    classes = torch.nn.functional.one_hot(data.labels, data.out_dim).double()  # (M, C)
+    x = known[train]
+    fit = torch.linalg.pinv(x.T @ x, hermitian=True) @ (x.T @ classes[train])
+    predicted = {
+        "most frequent class": classes[train].sum(0).expand(len(test), -1),
+        "least squares on the pixels": known[test] @ fit,
+    }
+    wrong = {name: values.argmax(1) != data.labels[test] for name, values in predicted.items()}
+    return {name: {"error": 100 * w.double().mean().item()} for name, w in wrong.items()}
+
+
 @cache
 def baseline_errors(
     root: Path, train_size: int | None = None, names: tuple[str, ...] = tuple(NAMES)
-) -> dict[str, dict[str, float]]:
-    """Mean absolute test error of each baseline by target, in the units of tables; computed once.
+) -> Baselines:
+    """Mean absolute test error of each baseline on QM9 by target; computed once.
 
     Args:
         root: folder of the data.
@@ -97,9 +129,4 @@ def baseline_errors(
         root=str(root), cache=str(root), target="all", reference="atoms", train_size=train_size
     )
     data.setup()
-    known = descriptors(data)
-    found = {}
-    for name in names:
-        errors = fit_errors(data, known[name]).abs().mean(0).tolist()
-        found[name] = dict(zip([target.name for target in data.targets], errors, strict=True))
-    return found
+    return molecule_errors(data, names)

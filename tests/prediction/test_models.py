@@ -1,5 +1,6 @@
 """Model folders: small, by name, and with the predictions of the runs that they come from."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,20 +11,22 @@ from safetensors.torch import load, save_file
 
 import gigp
 from gigp.datasets import QM9
-from gigp.datasets.atoms import ELEMENTS
 from gigp.datasets.readers.molecule import make_molecule
+from gigp.datasets.training_range import TrainingRange
 from gigp.errors import InputError
 from gigp.prediction import Predictor
-from gigp.prediction.card import baseline_errors
+from gigp.study.baselines import image_errors, molecule_errors
 from gigp.training.load import load_trained
 from gigp.training.run import run
 from gigp.training.weights import FILE, read_description, read_weights
 from predict import main
 from scripts.export_model import export
-from tests.conftest import DATA, tiny
+from tests.conftest import DATA, ROOT, tiny
 from tests.prediction.conftest import head_on
+from tests.programs import run_program
 
 AMMONIA = [[0, 0, 0.12], [0, 0.94, -0.27], [0.81, -0.47, -0.27], [-0.81, -0.47, -0.27]]
+WATER = [[0, 0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]]
 METHANE = "5\nm\nC 0 0 0\nH .63 .63 .63\nH -.63 -.63 .63\nH -.63 .63 -.63\nH .63 -.63 -.63\n"
 
 
@@ -86,11 +89,13 @@ def test_images(trained, release, digits):
     model = release(folder, "digits")
     images = [*digits.images[:20].float()]
     torch.testing.assert_close(gigp.load("digits")(images), Predictor(folder)(images))
-    assert "percent of digits" in (model / "README.md").read_text()
+    card = (model / "README.md").read_text()
+    assert "Percent of wrong images" in card
+    assert "| least squares on the pixels |" in card
 
 
 def test_half_precision_halves_the_file(trained, tmp_path):
-    """And changes predictions by little, which the export itself checks."""
+    """And changes test errors by little, which the card states."""
     folder, _ = trained("T3")
     whole, half = tmp_path / "whole", tmp_path / "half"
     export(folder, whole)
@@ -101,6 +106,30 @@ def test_half_precision_halves_the_file(trained, tmp_path):
     torch.testing.assert_close(
         gigp.load(half)([molecule]), gigp.load(whole)([molecule]), rtol=1e-2, atol=1e-2
     )
+    changes = []
+    for model in (whole, half):
+        card = (model / "README.md").read_text()
+        found = re.search(r"differ from those of the run by at most (\S+)%\.", card)
+        changes.append(float(found[1]))
+        assert ("matrices in half precision" in card) == (model == half)
+    assert changes[0] < 1e-3 < changes[1] < 0.5
+
+
+@pytest.mark.parametrize("what", ["weights", "data"])
+def test_a_model_with_other_errors_is_refused(trained, tmp_path, monkeypatch, what):
+    """Weights that lose too much when they are stored, and other data than those of the run."""
+    folder, _ = trained("T3")
+    if what == "weights":
+        monkeypatch.setattr(torch.Tensor, "half", lambda x: (10 * x).round() / 10)
+        message = r"on the test set is .*a model may differ by 0\.5%. Without --half"
+    else:
+        folder = shutil.copytree(folder.parent, tmp_path / "copy") / "seed0"
+        config = (folder / "config.yaml").read_text()
+        (folder / "config.yaml").write_text(config.replace("test_size: 60", "test_size: 50"))
+        message = "the data are not those that this run was started with"
+    with pytest.raises(InputError, match=message):
+        export(folder, tmp_path / "models" / "worse", half=True)
+    assert not list((tmp_path / "models").glob("*"))
 
 
 def test_models_that_are_too_large(trained, tmp_path, monkeypatch):
@@ -123,39 +152,49 @@ def test_a_run_starts_from_a_model(trained, release, configure):
 
 
 def test_the_card_says_what_a_user_needs(trained, release):
+    """With the baselines that the study's tables have, fitted on the run's own training set."""
     folder, record = trained("T3")
     card = (release(folder) / "README.md").read_text()
+    data = QM9(root=DATA, cache=DATA, target="all", train_size=150, val_size=40, test_size=60)
+    data.setup()
     for name, metric in record.metrics.items():
         assert f"| {name} | {metric.unit} | {metric.test:.4g} | " in card
+    found = molecule_errors(data)
     for text in (
         record.data["split_hash"],
         "150 / 40 / 60",
-        "mean of the training set",
+        "least squares: number of atoms of each element",
+        f"| {found['counts']['homo']:.4g} | {found['moments']['homo']:.4g} | ",
+        "atoms; predictions for smaller ones can be far off",
         "## Limits",
     ):
         assert text in card
 
 
-def test_baselines_are_least_squares_on_counts(qm9):
-    """As a fit by hand on whole properties gives them, whatever reference is subtracted."""
-    sizes = {"train_size": 300, "val_size": 10, "test_size": 200}
-    data = QM9(root=DATA, cache=DATA, target=["U0", "homo"], reference="composition", **sizes)
-    data.setup()
-    found = baseline_errors(data)
-    charges, parts = qm9.charges.long(), data.indices
-    known = torch.stack(
-        [(charges == z).sum(1) for z in ELEMENTS.values()] + [torch.ones(len(charges))], 1
-    )
-    known = known.double()
-    for name, column in (("U0", 7), ("homo", 2)):
-        whole = torch.from_numpy(qm9._arrays()["targets"][:, column])
-        fit = torch.linalg.lstsq(known[parts["train"]], whole[parts["train"]][:, None]).solution
-        error = (known[parts["test"]] @ fit).squeeze(1) - whole[parts["test"]]
-        assert found["number of atoms of each element"][name] == pytest.approx(
-            1000 * error.abs().mean().item(), rel=1e-3
-        )
-        mean = (whole[parts["test"]] - whole[parts["train"]].mean()).abs().mean().item()
-        assert found["mean of the training set"][name] == pytest.approx(1000 * mean, rel=1e-3)
+def test_runs_on_own_molecules_become_models(configure, tmp_path, monkeypatch):
+    """Whose folder says nothing of where their files lie."""
+    path = tmp_path / "secret" / "own.xyz"
+    path.parent.mkdir()
+    shutil.copy(ROOT / "docs" / "examples" / "own_molecules.xyz", path)
+    monkeypatch.chdir(tmp_path)
+    options = ("dataset=molecules", "dataset.cache=data", f"dataset.path={path}")
+    run(configure(*options, "scale=debug", "trainer.max_epochs=1", "name=own"))
+    export(tmp_path / "runs" / "own" / "seed0", tmp_path / "model")
+    for file in (tmp_path / "model").iterdir():
+        assert b"secret" not in file.read_bytes()
+    molecule = make_molecule([*"NHHH"], AMMONIA)
+    expected = Predictor(tmp_path / "runs" / "own" / "seed0")([molecule])
+    torch.testing.assert_close(gigp.load(tmp_path / "model")([molecule]), expected)
+
+
+def test_baselines_of_images(digits):
+    """The pixels tell more than the most frequent class does, of ten that are about as frequent."""
+    found = image_errors(digits)
+    counts = digits.labels[digits.indices["train"]].bincount()
+    test = digits.labels[digits.indices["test"]]
+    wrong = (test != counts.argmax()).double().mean().item()
+    assert found["most frequent class"]["error"] == pytest.approx(100 * wrong)
+    assert 30 < found["least squares on the pixels"]["error"] < 70
 
 
 def test_models_that_do_not_exist(release, tmp_path, capsys):
@@ -164,6 +203,59 @@ def test_models_that_do_not_exist(release, tmp_path, capsys):
     assert "there is no model 'qm9'. There are no models in" in capsys.readouterr().err
     with pytest.raises(InputError, match="there is no run in "):
         gigp.load(tmp_path / "nothing")
+
+
+def test_a_folder_that_has_the_name_of_a_model(trained, release, tmp_path, monkeypatch):
+    """A folder of data called qm9, in the folder of the user, is not the model."""
+    release(trained("T3")[0])
+    (tmp_path / "here" / "qm9").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert "homo [meV]" in gigp.load("qm9").columns
+    with pytest.raises(InputError, match="Models here: qm9; give one of them, or the folder of a"):
+        gigp.load("qm8")
+
+
+def test_a_warning_of_molecules_unlike_the_training_set(trained, release, tmp_path, capsys):
+    """Once, on standard error, by the run and by its model; the range is that of the run."""
+    folder, _ = trained("T3")
+    data = load_trained(folder, setup=False)[1]
+    small, largest, _ = data.training_range
+    whole = QM9(root=DATA, cache=DATA, train_size=150)
+    whole.setup()
+    sizes = whole.counts[whole.indices["train"].numpy()]
+    assert (small, largest) == (sizes.min(), sizes.max())
+    (tmp_path / "in.xyz").write_text(METHANE + METHANE)
+    inside = "".join(f"{'CH'[i % 2]} {i} {i % 2} 0\n" for i in range(largest))
+    (tmp_path / "inside.xyz").write_text(f"{largest}\nchain\n{inside}")
+    for model in (folder, release(folder)):
+        done = run_program("predict.py", f"run={model}", f"input={tmp_path}/in.xyz")
+        assert done.returncode == 0
+        first, second = done.stderr.splitlines()
+        assert f"2 with fewer than {small} atoms, where nearly all it was" in first
+        assert second == "Predicted 2 of 2."
+        done = run_program("predict.py", f"run={model}", f"input={tmp_path}/inside.xyz")
+        assert done.stderr.splitlines() == ["Predicted 1 of 1."]
+
+
+@pytest.mark.parametrize(
+    "state", [[9, 29], [9, 5, [1]], [0, 5, [1]], [1.5, 5, [1]], [1, 2, [0]], 7]
+)
+def test_damaged_ranges_are_refused(state):
+    with pytest.raises(InputError, match="the range of the training molecules in the checkpoint"):
+        TrainingRange.from_state(state)
+
+
+def test_what_is_outside_a_range():
+    known = TrainingRange(3, 4, (1, 8))
+    water, chain = (
+        make_molecule([*"OHH"], WATER),
+        make_molecule(["H"] * 5, [[i, 0, 0] for i in range(5)]),
+    )
+    assert known.warning([water]) == ""
+    pair = make_molecule(["H", "Br"], [[0, 0, 0], [0, 0, 1.4]])
+    assert "1 with fewer than 3 atoms; 1 with more than 4 atoms; 1 with other elements (Br)" in (
+        known.warning([water, pair, chain])
+    )
 
 
 def test_damaged_models_are_refused(trained, release):
