@@ -1,18 +1,21 @@
-"""Atomic writing of files."""
+"""Atomic writing of files, and locks on them."""
 
+import errno
 import fcntl
 import glob
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from gigp.errors import InputError
 
 STALE_SECONDS = 24 * 3600  # age of abandoned files where the file system has no locks
+# errors of file systems (NFS, Lustre, FUSE) that do not support a kind of lock
+UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextmanager
@@ -68,14 +71,11 @@ def delete_abandoned(folder: Path, pattern: str = ".*.tmp") -> None:
     file. Where the file system knows no locks, only files older than `STALE_SECONDS` are deleted.
     """
     for path in folder.glob(pattern):
-        with suppress(OSError), open(path, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with suppress(OSError), open(path, "r+b") as file:
+            taken = take_lock(file)
+            young = time.time() - path.stat().st_mtime < STALE_SECONDS
+            if taken is False or (taken is None and young):
                 continue
-            except OSError:
-                if time.time() - path.stat().st_mtime < STALE_SECONDS:
-                    continue
             path.unlink()
 
 
@@ -89,7 +89,64 @@ def _open_locked(path: Path) -> BinaryIO:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         file = open(temporary, "xb")  # noqa: SIM115
         with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+            take_lock(file)
         if temporary.exists():
             return file
         file.close()  # deleted by another process before it was locked
+
+
+def take_lock(file: IO, wait: bool = False) -> bool | None:
+    """Take the lock on an open file, which goes when the file is closed or the process ends. Where
+    the file system does not know the usual kind of lock, another kind is tried.
+
+    Args:
+        file: open for writing.
+        wait: wait for a process that has it.
+
+    Returns:
+        True; False where another process has it; None where the file system knows no locks.
+    """
+    how = fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
+    for lock in (fcntl.flock, fcntl.lockf):
+        try:
+            lock(file, how)
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError as error:
+            if error.errno not in UNKNOWN:
+                raise
+        else:
+            return True
+    return None
+
+
+def open_lock(path: Path) -> IO:
+    """Open the file of a lock; a symbolic link is not followed."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
+
+
+@contextmanager
+def locked(path: Path, tell: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock for making a file, and wait for another process that has it. Where the file
+    system knows no locks, several processes may make it at once.
+
+    Args:
+        path: the file; the lock is a hidden file beside it, which goes in the end.
+        tell: called before waiting.
+
+    Raises:
+        OSError: the folder is missing or cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.lock")
+    while True:
+        with open_lock(beside) as file:
+            if take_lock(file) is False:
+                tell()
+                take_lock(file, wait=True)
+            if os.fstat(file.fileno()).st_nlink == 0:  # deleted by the process before this one
+                continue
+            try:
+                yield
+            finally:
+                beside.unlink(missing_ok=True)
+            return

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from gigp.errors import InputError
-from gigp.files import open_atomically
+from gigp.files import locked, open_atomically
 
 log = logging.getLogger(__name__)
 
@@ -102,15 +102,31 @@ def load_or_build(path: Path, version: str, build: Callable[[], Arrays]) -> Arra
 
 
 def load_or_fill(path: Path, version: str, fill: Callable[[CacheWriter], None]) -> Arrays:
-    """The same, where `fill` appends arrays to the file itself."""
-    if path.exists():
-        try:
-            return read(path, version)
-        except (CacheError, OSError) as error:
-            log.warning("%s %s; it is built again.", path, error)
-    with _writing(path, version) as cache:
-        fill(cache)
+    """The same, where `fill` appends arrays to the file itself. Of several processes that need the
+    file, one makes it and the others wait.
+    """
+    if (arrays := _read_if_whole(path, version)) is not None:
+        return arrays
+    with _cache_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path, lambda: log.warning("Another process makes %s; waiting for it.", path)):
+            if (arrays := _read_if_whole(path, version, warn=True)) is not None:
+                return arrays
+            with _writing(path, version) as cache:
+                fill(cache)
     return read(path, version)
+
+
+def _read_if_whole(path: Path, version: str, warn: bool = False) -> Arrays | None:
+    """The arrays of a cache, or None where it is missing, damaged or of another version."""
+    if not path.exists():
+        return None
+    try:
+        return read(path, version)
+    except (CacheError, OSError) as error:
+        if warn:
+            log.warning("%s %s; it is built again.", path, error)
+        return None
 
 
 def write(path: Path, version: str, arrays: Arrays) -> None:
@@ -128,12 +144,19 @@ def write(path: Path, version: str, arrays: Arrays) -> None:
 @contextmanager
 def _writing(path: Path, version: str) -> Iterator[CacheWriter]:
     """A new cache, which takes its name when the block ends without an error."""
-    try:
+    with _cache_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open_atomically(path) as file:
             cache = CacheWriter(file)
             yield cache
             cache.finish(version)
+
+
+@contextmanager
+def _cache_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the disk into one sentence."""
+    try:
+        yield
     except OSError as error:
         raise InputError(
             f"cannot write the cache {path} ({error.strerror}); free some space, or set "

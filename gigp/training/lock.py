@@ -1,21 +1,18 @@
 """A lock on a folder, so that two processes never work in one run folder."""
 
-import errno
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from gigp.errors import InputError
+from gigp.files import open_lock, take_lock
 
 log = logging.getLogger(__name__)
 
 NAME = ".lock"
-# errors of file systems (NFS, Lustre, FUSE) that do not support a kind of lock
-UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 class BusyError(InputError):
@@ -35,7 +32,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = _open(folder / NAME)
+        file = open_lock(folder / NAME)
     except OSError as error:
         raise InputError(
             f"cannot write to {folder} ({error.strerror}); set results_dir=FOLDER."
@@ -53,25 +50,12 @@ def lock_folder(folder: Path) -> Iterator[None]:
                         path.rmdir()
 
 
-def _open(path: Path) -> TextIO:
-    """Open the file of a lock; a symbolic link is not followed."""
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
-
-
-def _lock(file: TextIO) -> bool:
+def _lock(file: IO) -> bool:
     """Take the lock, or return False where another process has it."""
-    for lock in (fcntl.flock, fcntl.lockf):
-        try:
-            lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return False
-        except OSError as error:
-            if error.errno not in UNKNOWN:
-                raise
-        else:
-            # the process before this one may have deleted the file in between
-            return os.fstat(file.fileno()).st_nlink > 0
-    log.warning(
-        "this file system knows no locks: see to it that no two processes work on the same run."
-    )
-    return True
+    taken = take_lock(file)
+    if taken is None:
+        log.warning(
+            "this file system knows no locks: see to it that no two processes work on the same run."
+        )
+    # the process before this one may have deleted the file in between
+    return taken is None or (taken and os.fstat(file.fileno()).st_nlink > 0)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -178,27 +179,49 @@ def test_reader_of_the_old_file_keeps_it(tmp_path):
     assert same(read(path, "v2"), {"a": np.zeros(3)})
 
 
-def _build_at(moment, path, queue):
+def _build(path, queue, seconds):
+    """Make the cache in this many seconds, and tell its sum and whether it was made here."""
+    built = []
+
     def build():
-        time.sleep(max(0, moment - time.time()))
+        built.append(1)
+        time.sleep(seconds)
         return {"a": np.random.default_rng(0).random((200, 1000))}
 
-    queue.put(float(load_or_build(path, "v1", build)["a"].sum()))
+    total = float(load_or_build(path, "v1", build)["a"].sum())
+    queue.put((total, len(built)))
 
 
-def test_processes_that_build_at_once(tmp_path):
-    """Each gets complete arrays, in any order of writing, and one complete file is left."""
+def test_of_processes_that_need_a_cache_at_once_one_makes_it(tmp_path):
+    """The others wait, and get complete arrays; one complete file is left."""
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    arguments = (time.time() + 0.5, tmp_path / "x.cache", queue)
-    processes = [context.Process(target=_build_at, args=arguments) for _ in range(4)]
+    arguments = (tmp_path / "x.cache", queue, 0.5)
+    processes = [context.Process(target=_build, args=arguments) for _ in range(4)]
     for process in processes:
         process.start()
-    sums = {queue.get(timeout=60) for _ in processes}
+    found = [queue.get(timeout=60) for _ in processes]
     for process in processes:
         process.join(30)
     assert [process.exitcode for process in processes] == [0] * 4
-    assert sums == {float(read(tmp_path / "x.cache", "v1")["a"].sum())}
+    assert {total for total, _ in found} == {float(read(tmp_path / "x.cache", "v1")["a"].sum())}
+    assert sorted(built for _, built in found) == [0, 0, 0, 1]
+    assert [p.name for p in tmp_path.iterdir()] == ["x.cache"]
+
+
+def test_a_process_that_is_killed_while_it_makes_a_cache(tmp_path, caplog):
+    """The one that waits makes it, and has said what it waits for."""
+    context = multiprocessing.get_context("fork")
+    path, queue = tmp_path / "x.cache", context.Queue()
+    first = context.Process(target=_build, args=(path, queue, 60))
+    first.start()
+    while not list(tmp_path.glob(".x.cache.*.tmp")):
+        time.sleep(0.01)
+    threading.Timer(0.5, first.kill).start()
+    _build(path, queue, 0)
+    assert queue.get(timeout=60)[1] == 1
+    assert f"Another process makes {path}; waiting for it." in caplog.text
+    first.join(30)
     assert [p.name for p in tmp_path.iterdir()] == ["x.cache"]
 
 
