@@ -46,7 +46,9 @@ def test_same_as_on_the_cpu(case, qm9, digits):
 
 @pytest.mark.parametrize("case", ["T3", "SE3"])
 def test_a_step_never_waits(case, qm9):
-    """The second step, forward and backward, under CUDA's own check for waiting."""
+    """The second step, forward and backward, under CUDA's own check for waiting, which finds that
+    reading the loss would wait.
+    """
     options = {"T3": {}, "SE3": {"fill": 0.5, "nbhd": 25, "liftsamples": 2}}[case]
     net = LieResNet(15, T(3) if case == "T3" else SE3(), width=16, blocks=2, **options)
     model = PointCloudModel(net, GIGP(1, SO3()), 1)
@@ -57,9 +59,14 @@ def test_a_step_never_waits(case, qm9):
     for mode in ("default", "error"):
         torch.cuda.set_sync_debug_mode(mode)
         try:
-            (model(cloud) - target).abs().mean().backward()
+            loss = (model(cloud) - target).abs().mean()
+            loss.backward()
+            if mode == "error":
+                with pytest.raises(RuntimeError, match="synchronizing"):
+                    loss.item()
         finally:
             torch.cuda.set_sync_debug_mode("default")
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_compiled_is_the_same(qm9):

@@ -51,11 +51,18 @@ def test_places_that_are_refused(tmp_path, output, source, message):
         check_output(tmp_path / output, tmp_path / source)
 
 
-@pytest.mark.parametrize("output", ["new.csv", "old.csv", "inputs/deeper/out.csv", "/dev/null"])
+@pytest.mark.parametrize("output", ["new.csv", "old.csv", "inputs/deeper/out.csv", "device"])
 def test_places_that_are_fine(tmp_path, output):
+    """The check neither makes nor changes anything, and the table can then be written there."""
     (tmp_path / "old.csv").write_text("old")
     (tmp_path / "inputs" / "deeper").mkdir()
+    (tmp_path / "device").symlink_to("/dev/null")
+    before = {path: path.stat().st_size for path in tmp_path.rglob("*")}
     check_output(tmp_path / output, tmp_path / "inputs")
+    assert {path: path.stat().st_size for path in tmp_path.rglob("*")} == before
+    write_output(tmp_path / output, TABLE)
+    written = (tmp_path / output).read_text(encoding="utf-8")
+    assert written == ("" if output == "device" else TABLE)
 
 
 def test_links_stay_and_permissions_too(tmp_path):
@@ -118,12 +125,19 @@ def test_standard_output_that_is_full_or_closed(monkeypatch):
             assert kept(str(failure.value)) == TABLE
 
 
-def test_readers_that_have_seen_enough_are_no_error(monkeypatch):
+def test_readers_that_have_seen_enough_are_no_error(monkeypatch, tmp_path):
+    """As `head`: no table is kept elsewhere, and the stream leads nowhere, so that the flush at the
+    exit of the program does not fail either.
+    """
     receiving, sending = os.pipe()
     os.close(receiving)
     with open(sending, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         print_output(TABLE)
+        assert os.fstat(sending).st_rdev == os.stat("/dev/null").st_rdev
+        stdout.write(TABLE)
+        stdout.flush()
+    assert not list((tmp_path / "kept").iterdir())
 
 
 @pytest.mark.parametrize(
