@@ -49,9 +49,11 @@ def main(arguments: list[str]) -> int:
 def export(run: Path, folder: Path, half: bool = False) -> int:
     """Write the model folder of a run, and return its size in bytes."""
     record = read_record(run / "summary.json")
+    where = folder.resolve()
+    name = str(where.relative_to(MODELS)) if where.is_relative_to(MODELS) else folder.name
 
     def card(data: PointCloudDataModule, errors: Errors) -> str:
-        return make_card(folder.name, record, data, errors, fit_baselines(data), half)
+        return make_card(name, record, data, errors, fit_baselines(data), half)
 
     return release_model(run, folder, record, card, half)
 

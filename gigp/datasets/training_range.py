@@ -66,7 +66,6 @@ class TrainingRange(NamedTuple):
         if not parts:
             return ""
         return (
-            f"Predictions may be far off for molecules unlike those of the training set: "
-            f"{'; '.join(parts)}, where nearly all it was trained on have {self.small} to "
-            f"{self.largest} atoms."
+            "Predictions may be far off for molecules unlike those of the training set, nearly all "
+            f"of which have {self.small} to {self.largest} atoms: {'; '.join(parts)}."
         )

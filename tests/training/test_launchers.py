@@ -110,6 +110,30 @@ def test_outcomes_of_other_processes_are_reported(tmp_path, launcher):
 
 
 @pytest.mark.slow
+def test_ctrl_c_ends_runs_side_by_side_in_one_sentence(tmp_path):
+    """The terminal sends it to all processes; none stays, and the same command goes on."""
+    command = [sys.executable, "train.py", "-m", "dataset=orbits", "scale=debug", "logger=csv"]
+    command += [
+        "launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "pool=mean,sum",
+        "name=${choices.pool}",
+    ]
+    command += [f"results_dir={tmp_path}", "trainer.accelerator=cpu"]
+    options = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    endless = [*command, "trainer.max_epochs=1000000"]
+    sweep = subprocess.Popen(endless, start_new_session=True, **options)
+    wait_for_epochs(tmp_path, sweep)
+    processes = psutil.Process(sweep.pid).children(recursive=True)
+    os.killpg(sweep.pid, signal.SIGINT)
+    _, errors = sweep.communicate(timeout=120)
+    assert sweep.returncode == 130
+    assert errors.strip() == "Interrupted. The same command goes on from the last finished epoch."
+    assert psutil.wait_procs(processes, timeout=60)[1] == []
+    assert not (tmp_path / ".sweep").exists()
+
+
+@pytest.mark.slow
 def test_run_whose_process_dies_is_a_failure(tmp_path):
     sweep = start(
         "pool=mean",
