@@ -3,11 +3,14 @@
     python predict.py input=molecules.xyz [run=FOLDER] [output=predictions.csv]
 
 input       molecules: .xyz, .sdf, or .csv with the columns molecule, element, x, y, z;
-            images: .png, .npy, idx; or a folder of such files
-run         folder of a finished run on qm9 or rotmnist, as results/runs/NAME/seed0, or name or
+            images: .png, .jpeg, .npy, idx; or a folder of such files
+run         folder of a finished run on molecules or images, as results/runs/NAME/seed0, or name or
             folder of a model; without it, the model qm9 that comes with the project
 output      CSV file to write; standard output without it
 batch_size  how many at a time; predictions do not depend on it
+
+Molecules whose sizes or elements lie outside those of the training set are predicted, and one line
+on standard error warns of them.
 
 Exit status: 0, everything was predicted; 1, some of it, the rest is listed on standard error and in
 the column `error`; 2, nothing, or the table could not be written, and the message names
