@@ -70,7 +70,7 @@ def release_model(
         draft = Path(name)
         write_atomically(draft / "config.yaml", yaml.safe_dump(kept, sort_keys=False))
         save_weights(draft / FILE, checkpoint, dataset, record.data, half)
-        errors = test_errors(data, load_trained(draft, setup=False)[2])
+        errors = measure_errors(data, load_trained(draft, setup=False)[2])
         _check_errors(errors, record)
         write_atomically(draft / "README.md", make_card(data, errors))
         size = sum(file.stat().st_size for file in draft.iterdir())
@@ -86,7 +86,7 @@ def release_model(
 
 
 @torch.no_grad()
-def test_errors(data: PointCloudDataModule, module: LitModule) -> Errors:
+def measure_errors(data: PointCloudDataModule, module: LitModule) -> Errors:
     """The metrics of a model on the test set, and its `loss`.
 
     Args:

@@ -83,9 +83,9 @@ def test_every_experiment_takes_a_step(configure, experiment, start, tmp_path):
     if "freeze_backbone: true" in text:
         # of the debug scale, as the run that it starts from has it
         of = [f"init_from={start('homo')}", "backbone.width=16", "backbone.blocks=2"]
-    elif "  run: ${results_dir}/rotmnist" in text:
+    elif "  run: ${trained:${results_dir},rotmnist" in text:
         of = [f"dataset.run={start('error')}", f"dataset.cache={tmp_path}"]
-    elif "  run: ${results_dir}" in text:
+    elif "  run: ${trained:" in text:
         of = [f"dataset.run={start('all')}", f"dataset.cache={tmp_path}"]
     assert run(configure(f"experiment={experiment}", *of, *ONE_STEP, "name=it")).steps >= 1
 
