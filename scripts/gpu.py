@@ -19,6 +19,7 @@ from gigp.study.benchmark.cases import ROOT
 from gigp.study.benchmark.gpu import measure_all
 from gigp.study.benchmark.machine import processor
 from gigp.study.benchmark.report import console, save, show_rows
+from gigp.study.speed import gpu_notes, gpu_rows
 from gigp.training.record import environment
 
 
@@ -52,44 +53,19 @@ def run_tests() -> str:
 
 
 def show(record: dict[str, Any]) -> None:
-    """Print the record as one table, with parity and what was left out below it."""
-    rows = []
-    for title, result in record["cases"].items():
-        for entry in result["entries"]:
-            share = entry.get("share_of_matrix_rate")
-            rows.append(
-                {
-                    "case": title,
-                    "as": entry["precision"] + (" compiled" if entry["compiled"] else ""),
-                    "ms": entry["step_ms"],
-                    "train/s": entry["train"],
-                    "eval/s": entry["eval"],
-                    "launches": entry["launches"],
-                    "MB": entry["peak_mb"],
-                    "of rate": "" if share is None else f"{share:.0%}",
-                    "hours": entry["hours"],
-                }
-            )
-    console.print(f"{record['device']}: {record['tests']}")
-    console.print(
-        "ms and launches of a training step; share of the rate of matrix products; hours of a run "
-        "at scale=paper"
-    )
-    show_rows("One training step", rows)
-    for title, result in record["cases"].items():
-        differences = ", ".join(f"{k} {v:.1e}" for k, v in result.get("parity", {}).items())
-        console.print(f"{title}: largest relative difference to the CPU in fp32: {differences}")
-        if "reference" in result:
-            console.print(f"  reference: {result['reference']['train']:.4g} train/s")
-    for left in record["left_out"]:
-        console.print(f"left out for lack of time: {left}")
+    """Print the record as one table, with notes below it."""
+    console.print(f"\n{record['device']}")
+    if rows := gpu_rows(record):
+        show_rows("Training steps, and hours at scale=paper", rows)
+    for note in gpu_notes(record):
+        console.print(note)
 
 
 def main() -> None:
     arguments = parse_arguments()
     on_gpu = arguments.device == "cuda"
     record = environment() | {"device": arguments.name}
-    record["tests"] = run_tests() if on_gpu else "tests that need a GPU were not run"
+    record["tests"] = run_tests() if on_gpu else "not run"
     device = torch.device(arguments.device)
     record |= measure_all(device, not on_gpu, arguments.minutes, arguments.lieconv)
     show(record)

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from gigp.study.baselines import baseline_errors
 from gigp.study.experiments import Experiment, read_experiments, table_members
 from gigp.study.records import read_all_samples, read_experiment_records, samples_path
-from gigp.study.speed import speed_report
+from gigp.study.speed import hours_table, speed_report
 from gigp.study.tables.claims import claims_table
 from gigp.study.tables.differences import differences, differences_table
 from gigp.study.tables.published import Published, published_row, read_published
@@ -25,6 +25,7 @@ from gigp.training.record import Record
 START, END = "<!-- results: make_tables.py -->", "<!-- end of results -->"
 REPORTS = {
     "results.md.j2": "results/README.md",
+    "paper_scale.md.j2": "results/paper_scale.md",
 }
 MAIN = ("homo", "mu", "alpha", "U0", "r2")  # columns of the main table
 CONTEXT = "backbone before"
@@ -152,6 +153,7 @@ def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Pa
     readme = root / "README.md"
     block = front_page(tables, len(evidence.baselines))
     files[readme] = fill(readme.read_text(), START, END, block, "README.md")
+    measured = [json.loads(p.read_text()) for p in sorted((results / "benchmarks").glob("*.json"))]
     environment = Environment(
         loader=FileSystemLoader(root / "docs" / "report"),
         undefined=StrictUndefined,
@@ -164,8 +166,8 @@ def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Pa
             tables=tables,
             counts={name: len(records) for name, records in evidence.records.items()},
             figures={path.stem for path in (results / "figures").glob("*.svg")},
+            hours=hours_table(measured),
         )
-    measured = [json.loads(p.read_text()) for p in sorted((results / "benchmarks").glob("*.json"))]
     if measured:
         files[results / "tables" / "speed.md"] = "\n".join(map(speed_report, measured))
     return files

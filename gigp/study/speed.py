@@ -1,17 +1,86 @@
-"""The benchmark's record as tables."""
+"""Records of the benchmark and of `make gpu` as tables."""
 
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 import pandas as pd
 
+from gigp.study.paper_scale import rows_of_cpu, rows_of_gpu
 from gigp.study.tables.table import to_markdown
 
 MISSING = "missing"
 
 
+def of_gpu(record: dict[str, Any]) -> bool:
+    """Whether a record is one of `make gpu`."""
+    return "loop" in record
+
+
+def hours_table(records: Sequence[dict[str, Any]]) -> str:
+    """Hours of runs at scale=paper by all records, as Markdown."""
+    rows: list[dict[str, str]] = []
+    for record in records:
+        if of_gpu(record):
+            rows += rows_of_gpu(record["device"], record)
+        elif record["cases"]:
+            rows += rows_of_cpu(f"{processor(record)}, {threads(record)}", record)
+    return to_markdown(pd.DataFrame(rows))
+
+
+def gpu_rows(record: dict[str, Any]) -> list[dict[str, str]]:
+    """One row for each measurement of `make gpu`."""
+    rows = []
+    for title, result in record["cases"].items():
+        for entry in result["entries"]:
+            share = entry.get("share_of_matrix_rate")
+            rows.append(
+                {
+                    "case": title,
+                    "how": entry["precision"] + (", compiled" if entry["compiled"] else ""),
+                    "step, ms": f"{entry['step_ms']:.3g}",
+                    "train/s": f"{entry['train']:.4g}",
+                    "eval/s": f"{entry['eval']:.4g}",
+                    "launches": str(entry["launches"]),
+                    "kernels": str(entry.get("kernels", "")),
+                    "MB": f"{entry['peak_mb']:.4g}",
+                    "of matrix rate": "" if share is None else f"{share:.0%}",
+                    "hours": f"{entry['hours']:.3g}",
+                }
+            )
+    return rows
+
+
+def gpu_notes(record: dict[str, Any]) -> list[str]:
+    """Sentences about a record of `make gpu`: rates, loop, parity, reference, what is missing."""
+    rates = ", ".join(f"{name} {rate:.4g}" for name, rate in record["rates"].items())
+    loop = record["loop"]
+    notes = [
+        f"Tests that need a GPU: {record['tests']}.",
+        f"Matrix products, GFLOP/s: {rates}.",
+        f"Host time of a step of an empty model: {loop['run']:.2f} ms in a run, {loop['bare']:.2f} "
+        "in a bare loop.",
+        "Launches of a training step; kernels that were generated for it; hours at scale=paper.",
+    ]
+    for title, result in record["cases"].items():
+        if "parity" in result:
+            found = ", ".join(f"{name} {value:.1e}" for name, value in result["parity"].items())
+            notes.append(f"{title}: relative difference to the CPU in fp32: {found}.")
+        if "reference" in result:
+            train, evaluation = result["reference"]["train"], result["reference"]["eval"]
+            notes.append(
+                f"{title}: the reference trains {train:.4g}/s, evaluates {evaluation:.4g}/s."
+            )
+    notes += [f"Left out for lack of time: {left}." for left in record["left_out"]]
+    return notes
+
+
 def speed_report(record: dict[str, Any]) -> str:
-    """The benchmark's record as Markdown; ratios are to the reference in the same run."""
+    """A record as Markdown; ratios are to the reference in the same run."""
+    if of_gpu(record):
+        title = f"## {record['device']}\n\ntorch {record['versions']['torch']}."
+        table = to_markdown(pd.DataFrame(gpu_rows(record)))
+        return "\n\n".join([f"{title} {' '.join(gpu_notes(record))}", table])
     speed, bounds = [], []
     for case, result in record["cases"].items():
         other = result["sides"].get("reference")
@@ -64,12 +133,20 @@ def machine(record: dict[str, Any]) -> str:
     found = [case["machine"] for case in record["cases"].values()]
     rates = {key: median(rate[key] for rate in found) for key in found[0]}
     bf16 = f"{rates['bf16']:.0f} in bf16" if "bf16" in rates else "it has no bf16"
-    threads = "1 thread" if record["threads"] == 1 else f"{record['threads']} threads"
-    if record.get("clock") == "cpu":
-        threads += ", processor time"
     return (
-        f"## {record.get('processor', 'A CPU, not named')}\n\n{threads}, torch "
+        f"## {processor(record)}\n\n{threads(record)}, torch "
         f"{record['versions']['torch']}, commit {record['git_commit'][:7]}, medians of "
         f"{record['repeats']} turns. Matrix products run at {rates['fp32']:.0f} GFLOP/s ({bf16}), "
         f"copies at {rates['copy']:.0f} GB/s."
     )
+
+
+def processor(record: dict[str, Any]) -> str:
+    """Name of the processor."""
+    return str(record.get("processor", "A CPU, not named"))
+
+
+def threads(record: dict[str, Any]) -> str:
+    """Number of threads, and the clock where it is not that of the wall."""
+    number = "1 thread" if record["threads"] == 1 else f"{record['threads']} threads"
+    return number + (", processor time" if record.get("clock") == "cpu" else "")

@@ -9,13 +9,12 @@ import lightning as L
 import torch
 from omegaconf import DictConfig
 
-from gigp.backbones.identity import Identity
-from gigp.backbones.lieconv import LieResNet
 from gigp.config.instantiate import instantiate
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.errors import InputError
 from gigp.model import PointCloudModel
 from gigp.training.checkpoints import load_backbone, load_checkpoint
+from gigp.training.execution import CompiledForward, set_matmul_precision
 from gigp.training.folder import RunFolder
 from gigp.training.history import History
 from gigp.training.module import Classification, LitModule, Regression
@@ -58,6 +57,7 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     """
     if cfg.seed > MAX_SEED:  # Lightning would draw another one
         raise InputError(f"seed={cfg.seed}: it must be {MAX_SEED} or smaller.")
+    set_matmul_precision(cfg.matmul_precision)
     L.seed_everything(cfg.seed, verbose=False)
     data: PointCloudDataModule = instantiate(cfg.dataset)
     last = folder.last if resume and folder.last.exists() else None
@@ -68,13 +68,14 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     model.calibrate(data.train_clouds())
     if cfg.init_from:
         load_backbone(model, Path(cfg.init_from))
-    if cfg.compile:
-        compile_model(model, data, cfg.trainer.accelerator)
     module = build_module(
         model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone
     )
     history = History(folder.metrics)
     trainer = build_trainer(cfg, folder, module, history)
+    if cfg.compile:
+        data.fixed_shapes = True
+        module.compiled = CompiledForward(model, trainer.strategy.root_device.type == "cuda")
     # before a resume, or it would round the weights
     trainer.precision_plugin.convert_module(module)
     batch = min(data.batch_size, len(data.indices["train"]))
@@ -102,20 +103,6 @@ def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
         pool = instantiate(cfg.pool, channels=channels)
     head = not (datamodule.per_point_outputs and cfg.pool_on == "outputs")
     return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on, head)
-
-
-def compile_model(model: PointCloudModel, data: PointCloudDataModule, accelerator: str) -> None:
-    """Compile a model: one graph for all batches of a size, replayed as a CUDA graph on a GPU.
-
-    Args:
-        model: the model; PyTorch Geometric's networks and readouts break their graph.
-        data: its data, whose batches of a size get one shape.
-        accelerator: accelerator of the trainer: `auto`, `cpu` or `gpu`.
-    """
-    data.fixed_shapes = True
-    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    whole = isinstance(model.backbone, (LieResNet, Identity)) and not model.pool.waits
-    model.compile(fullgraph=whole, dynamic=False, mode="reduce-overhead" if on_gpu else None)
 
 
 def build_module(

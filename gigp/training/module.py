@@ -14,6 +14,7 @@ from gigp.distributed import gather_rows, shard_batch, world_size
 from gigp.errors import InputError
 from gigp.model import PointCloudModel
 from gigp.pointcloud import PointCloud
+from gigp.training.execution import CompiledForward
 
 Batch = tuple[PointCloud, Tensor]
 
@@ -52,6 +53,7 @@ class LitModule(L.LightningModule):
         freeze_backbone: leave the backbone as it is, its batch norm included.
 
     Attributes:
+        compiled: the model's forward pass for training steps, where it is compiled.
         samples: results of every test sample after a test, in the order of the test set; see
             `sample_results`.
     """
@@ -74,6 +76,7 @@ class LitModule(L.LightningModule):
             )
         self.model, self.units, self.lr, self.warmup = model, units, lr, warmup
         self.frozen = freeze_backbone
+        self.compiled: CompiledForward | None = None
         if freeze_backbone:
             model.backbone.requires_grad_(False)
         self.metrics = nn.ModuleDict({part: self.make_metrics() for part in ("val", "test")})
@@ -120,7 +123,8 @@ class LitModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         cloud, target = shard_batch(batch)
-        loss = self.loss(self.model(cloud), target)
+        output = self.compiled(cloud) if self.compiled else self.model(cloud)
+        loss = self.loss(output, target)
         self.train_loss.update(loss, len(target))
         if world_size() == 1:
             return loss

@@ -21,8 +21,9 @@ ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 # settings that do not make a run another run
 NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale", "study")
-# number of devices, launcher, folders of data: a run may resume on another machine
+# number of devices, launcher, folders of data, layout: a run may resume on another machine
 LOCATION_KEYS = (
+    "backbone.layout",
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
@@ -52,6 +53,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
         config: resolved configuration.
     """
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    kept.setdefault("matmul_precision", "highest")  # runs from before the setting
     for section, _, name in (key.partition(".") for key in LOCATION_KEYS):
         if isinstance(kept.get(section), dict):
             kept[section] = {key: value for key, value in kept[section].items() if key != name}

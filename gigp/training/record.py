@@ -100,6 +100,8 @@ class Record:
         git_dirty: whether the code was changed after that commit.
         device, threads: device and number of CPU threads.
         native: whether native.c computed LieConv's hot loops; None for records from before.
+        execution: the trainer's `precision`, `matmul_precision`, and where the run was compiled the
+            numbers of `graphs` and `kernels`; None for records from before.
     """
 
     schema_version: int
@@ -140,6 +142,7 @@ class Record:
     device: str
     threads: Count
     native: str | None = None
+    execution: Json | None = None
 
     def to_json(self, indent: int | None = None) -> str:
         """The record as JSON text; one line unless indented."""
@@ -270,6 +273,11 @@ def make_record(
         samples_per_second=round(samples / train_seconds, 1),
         peak_memory_mb=peak_memory_mb,
         processes=processes,
+        execution={
+            "precision": config["trainer"]["precision"],
+            "matmul_precision": config["matmul_precision"],
+            **(task.compiled.counts() if task.compiled else {}),
+        },
         **environment,
     )
     try:

@@ -60,6 +60,10 @@ def test_what_cannot_be_composed(configure, override, message):
         ("recalibrate=-1", "recalibrate=-1: it must be a whole number, 0 or larger."),
         ("recalibrate=1.5", "recalibrate=1.5: it must be a whole number"),
         ("compile=yess", "compile=yess: it must be true or false."),
+        (
+            "matmul_precision=tf32",
+            "matmul_precision='tf32' is unknown; choose one of highest, high, medium.",
+        ),
         ("freeze_backbone=2", "freeze_backbone=2: it must be true or false."),
         ("seed=1.0", "seed=1.0: it must be a whole number, 0 or larger."),
         ("seed=one", "seed=one: it must be a whole number, 0 or larger."),

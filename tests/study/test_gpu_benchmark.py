@@ -1,12 +1,14 @@
 """`make gpu` without a GPU: the same in small."""
 
 import json
+import shutil
+import subprocess
 import sys
 
 import pytest
 import torch
 
-from gigp.study.benchmark.gpu import hours, matmul_precision, matrix_rate, measure_all
+from gigp.study.benchmark.gpu import load_case, matmul_precision, matrix_rate, measure, measure_all
 from gigp.study.benchmark.gpu_cases import cases
 from tests.conftest import ROOT
 
@@ -18,8 +20,73 @@ CPU = torch.device("cpu")
 
 def test_hours_of_a_run():
     """500 epochs of 100,000 molecules at 27,777 a second take half an hour."""
-    case = cases(small=False)[0]
-    assert hours(case, {"train": 1e5 * 500 / 1800, "eval": float("inf")}) == pytest.approx(0.5)
+    run = cases(small=False)[0].run
+    assert run.hours({"train": 1e5 * 500 / 1800, "eval": float("inf")}) == pytest.approx(0.5)
+
+
+def test_published_sizes_are_those_of_the_configuration(configure):
+    for case in cases(small=False):
+        dataset = next(o for o in case.overrides if o.startswith("dataset="))
+        cfg = configure("scale=paper", dataset)
+        data = cfg.dataset
+        sizes = (data.train_size, cfg.trainer.max_epochs, data.val_size)
+        assert (case.run.samples, case.run.epochs, case.run.validation) == sizes
+
+
+def test_one_entry_in_small(qm9):
+    """The first case, eager."""
+    case = cases(small=True)[0]
+    entry = measure(load_case(case, CPU, fixed=False), CPU, "fp32", False, {"fp32": 10.0})
+    assert min(entry[key] for key in ("step_ms", "train", "eval", "launches", "peak_mb")) > 0
+    assert 0 < entry["share_of_matrix_rate"] < 100
+
+
+ENTRY = {
+    "precision": "tf32",
+    "compiled": False,
+    "step_ms": 2.5,
+    "train": 30_000.0,
+    "eval": 60_000.0,
+    "launches": 600,
+    "peak_mb": 900.0,
+    "share_of_matrix_rate": 0.4,
+    "hours": 0.5,
+}
+GPU_RECORD = {
+    "device": "An Accelerator",
+    "versions": {"torch": "2.15.0"},
+    "tests": "9 passed",
+    "rates": {"fp32": 5e4},
+    "loop": {"run": 0.8, "bare": 0.4, "cost": 0.4},
+    "cases": {
+        "T(3) k1536 b75 mean": {
+            "entries": [ENTRY, ENTRY | {"compiled": True, "graphs": 1, "kernels": 250}],
+            "parity": {"output": 1e-6, "gradient": 1e-5},
+            "reference": {"train": 4000.0, "eval": 9000.0},
+        }
+    },
+    "left_out": ["SO(2) k128 b25 GIGP, bf16, compiled"],
+}
+
+
+def test_the_record_of_a_gpu_becomes_part_of_the_tables(tmp_path):
+    """Of the report on speed and of the hours at scale=paper, beside those of CPUs."""
+    root = tmp_path / "checkout"
+    for name in ("docs", "results", "configs"):
+        shutil.copytree(ROOT / name, root / name)
+    shutil.copy(ROOT / "README.md", root)
+    (root / "results" / "benchmarks" / "an-accelerator.json").write_text(json.dumps(GPU_RECORD))
+    command = [sys.executable, ROOT / "scripts" / "make_tables.py", "--root", root]
+    done = subprocess.run([*command, "--data", ROOT / "data"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    speed = (root / "results" / "tables" / "speed.md").read_text()
+    assert "## An Accelerator" in speed
+    assert "| T(3) k1536 b75 mean | tf32, compiled | 2.5 | 3e+04 |" in speed
+    assert "the reference trains 4000/s" in speed
+    assert "Left out for lack of time: SO(2) k128 b25 GIGP, bf16, compiled." in speed
+    hours = (root / "results" / "paper_scale.md").read_text()
+    assert "| T(3) k1536 b75 mean | An Accelerator | tf32 | 3e+04 | 6e+04 | 0.5 |" in hours
+    assert "AMD EPYC with AVX2" in hours
 
 
 def test_tf32_is_set_and_put_back():
@@ -60,4 +127,16 @@ def test_everything_in_small(tmp_path, monkeypatch, capsys):
             assert entry["train"] > 0
             assert entry["launches"] > 0
             assert entry["hours"] > 0
-    assert "hours" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "T(3) k16 b75 GIGP" in shown
+    assert "Host time of a step of an empty model" in shown
+
+
+def test_trying_it_leaves_the_checkout_as_it_is(capsys, monkeypatch):
+    """The record of a CPU goes to outputs/, which git ignores."""
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--minutes", "0"])
+    status = ["git", "-C", str(ROOT), "status", "--porcelain", "--", "results"]
+    before = subprocess.run(status, capture_output=True, check=True).stdout
+    gpu.main()
+    assert subprocess.run(status, capture_output=True, check=True).stdout == before
+    assert "outputs/benchmarks/cpu-trial.json" in capsys.readouterr().out.replace("\n", "")

@@ -1,11 +1,14 @@
 """Models that differ in their pool alone start from the same backbone and head."""
 
+import re
+
 import lightning as L
 import pytest
 import torch
 from torch import Tensor
 
 from gigp.config.instantiate import instantiate
+from gigp.errors import InputError
 from gigp.training.build import build_model
 from tests.conftest import tiny
 
@@ -48,3 +51,22 @@ def test_the_pool_follows_the_seed(parameters):
     for name in drawn:
         assert torch.equal(first[name], again[name]), name
     assert not all(torch.equal(first[name], second[name]) for name in drawn)
+
+
+@pytest.mark.parametrize("layout", ["auto", "packed", "padded"])
+def test_the_layout_is_a_setting(configure, qm9, layout):
+    cfg = configure(f"backbone.layout={layout}", *CLOUDS[1:4], "backbone.width=8")
+    assert build_model(cfg, qm9).backbone.geometry.layout == layout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("dataset=qm9", "backbone.layout=rows"), "layout='rows' is unknown; choose one of auto,"),
+        (("dataset=rotmnist", "backbone.layout=padded"), "one layout; use layout=auto."),
+    ],
+)
+def test_layouts_that_do_not_exist_are_refused(configure, qm9, digits, overrides, message):
+    cfg = configure(*overrides, *CLOUDS[1:4], "backbone.width=8")
+    with pytest.raises(InputError, match=re.escape(message)):
+        build_model(cfg, digits if "dataset=rotmnist" in overrides else qm9)

@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from gigp.errors import InputError
-from gigp.training.name import folder_name, further_overrides, run_name
+from gigp.training.name import folder_name, further_overrides, identity, run_name
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ def test_choices_come_first_then_what_was_changed(name):
         (["lr=0.003"], []),
         (["compile=false", "seed=0", "recalibrate=2000"], []),
         (["backbone=lieconv", "trainer=default"], []),
-        (["dataset.root=/mnt/data", "trainer.devices=2"], []),
+        (["dataset.root=/mnt/data", "trainer.devices=2", "backbone.layout=padded"], []),
+        (["matmul_precision=highest"], []),
         (["init_from='runs/a=1/seed0'"], ['init_from="runs/a=1/seed0"']),
         (["backbone=schnet", "backbone.width=16"], ["backbone.width=16", "backbone=schnet"]),
     ],
@@ -95,3 +96,12 @@ def test_naming_leaves_the_configuration_at_work_alone(name):
 def test_further_overrides_are_kept_for_the_record():
     line = ["lr=0.1", "seed=3", "pool=mean", "init_from='a=1'", "+trainer.x=1", "logger.project=p"]
     assert further_overrides(line) == ["init_from=a=1", "lr=0.1", "trainer.x=1"]
+
+
+def test_settings_that_came_later_do_not_set_older_runs_apart(configure):
+    now = OmegaConf.to_container(configure(), resolve=True)
+    before = {key: value for key, value in now.items() if key != "matmul_precision"}
+    before["backbone"] = {k: v for k, v in now["backbone"].items() if k != "layout"}
+    assert identity(before) == identity(now)
+    other = OmegaConf.to_container(configure("matmul_precision=high"), resolve=True)
+    assert identity(before) != identity(other)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gigp.backbones.lieconv.blocks import BlockGeometry
-from gigp.backbones.lieconv.geometry import Geometry, LayoutName
+from gigp.backbones.lieconv.geometry import Geometry
 from gigp.backbones.lieconv.layout import Layout, Shared
 from gigp.backbones.lieconv.neighborhood import (
     OUTSIDE,
@@ -32,7 +32,7 @@ class GridGeometry(Geometry):
     concatenated, M in all, with P neighbors each, so that neighbors are chosen at once.
 
     Args:
-        group, blocks, fill, nbhd, keep, liftsamples, layout: see `Geometry`.
+        group, blocks, fill, nbhd, keep, liftsamples: see `Geometry`.
         grid: positions that all clouds share, (N, d).
 
     Attributes:
@@ -66,18 +66,9 @@ class GridGeometry(Geometry):
         grid: Tensor,
         keep: float = 1.0,
         liftsamples: int = 1,
-        layout: LayoutName = "auto",
     ) -> None:
-        super().__init__(
-            group,
-            blocks,
-            fill,
-            nbhd,
-            keep=keep,
-            liftsamples=liftsamples,
-            layout=layout,
-            table=len(grid),
-        )
+        table = len(grid)
+        super().__init__(group, blocks, fill, nbhd, keep=keep, liftsamples=liftsamples, table=table)
         self.points = [Shared(len(grid) * liftsamples)]
         for _ in range(blocks):
             self.points.append(self.points[-1].keep(keep))

@@ -80,13 +80,14 @@ class LieResNet(Backbone):
         kernel_norm: see `LieConv`.
         layout: memory layout of batches: `packed`, clouds of equal size side by side; `padded`,
             one masked table; `auto`, packed on CPUs and padded on GPUs. The numbers are the same.
+            Clouds that share a grid have one layout.
         grid: positions that all clouds share, (N, d), as the pixels of images do; their geometry is
             computed once.
         atoms: not needed; part of the signature of all backbones.
 
     Raises:
         InputError: several lifts for a group that acts freely, a width below 4, a grid of another
-            dimension.
+            dimension or with a layout.
     """
 
     def __init__(
@@ -111,13 +112,18 @@ class LieResNet(Backbone):
                 f"width={width}, blocks={blocks}: the net needs a width of 4 and one block at "
                 "least."
             )
+        if grid is not None and layout != "auto":
+            raise InputError(
+                f"layout={layout}: clouds that share their positions, as images do, have one "
+                "layout; use layout=auto."
+            )
         keep = total_ds ** (1 / blocks)
         widths = [int(width / keep ** (i / 2)) for i in range(blocks + 1)]
         pair_channels = group.lie_dim + 2 * group.q_embed_dim
         self.group, self.liftsamples, self.out_channels = group, liftsamples, widths[-1]
-        options = {"keep": keep, "liftsamples": liftsamples, "layout": layout}
+        options = {"keep": keep, "liftsamples": liftsamples}
         self.geometry = (
-            Geometry(group, blocks, fill, nbhd, **options)
+            Geometry(group, blocks, fill, nbhd, layout=layout, **options)
             if grid is None
             else GridGeometry(group, blocks, fill, nbhd, grid=grid, **options)
         )

@@ -19,10 +19,12 @@ from gigp.datasets.loader import PointCloudDataModule
 from gigp.model import PointCloudModel
 from gigp.study.benchmark.cases import BenchInputs, load_data
 from gigp.study.benchmark.gpu_cases import GPUCase, cases
+from gigp.study.benchmark.loop import loop_cost
 from gigp.study.benchmark.machine import fastest
 from gigp.study.benchmark.models import BenchModel, make_model, output_loss
 from gigp.study.benchmark.operations import OperationCounter
 from gigp.training.build import build_model
+from gigp.training.execution import CompiledForward
 from gigp.training.memory import peak_memory_mb, reset_peak_memory
 
 BATCHES = 8  # different batches that every model goes through
@@ -83,11 +85,10 @@ def build_bench(
     model.calibrate([move_data_to_device(inputs.batches[0][0], torch.device("cpu"))])
     model.to(device)
     set_layout(model, "padded")
-    if compiled:
-        mode = "reduce-overhead" if device.type == "cuda" else None
-        model.compile(fullgraph=True, dynamic=False, mode=mode)
+    forward = CompiledForward(model, device.type == "cuda") if compiled else None
     dtype = torch.bfloat16 if precision == "bf16" else None
-    return BenchModel(model, inputs.batches, output_loss, len(inputs.batches[0][1]), dtype)
+    size = len(inputs.batches[0][1])
+    return BenchModel(model, inputs.batches, output_loss, size, dtype, forward)
 
 
 def set_layout(model: PointCloudModel, layout: LayoutName) -> None:
@@ -97,10 +98,14 @@ def set_layout(model: PointCloudModel, layout: LayoutName) -> None:
 
 
 def count_launches(model: BenchModel) -> int:
-    """Kernels that a training step starts on a GPU; on a CPU, operations that it dispatches."""
+    """Kernels that a training step starts on a GPU; on a CPU, operations that it dispatches, or
+    kernels that it was compiled to.
+    """
     model.model.train()
     model.train_step(0)
     if model.device.type != "cuda":
+        if isinstance(model.compiled, CompiledForward):
+            return model.compiled.counts()["kernels"]
         with OperationCounter() as counter:
             model.train_step(1)
         return counter.total
@@ -138,7 +143,9 @@ def measure(
             "peak_mb": peak_memory_mb(),
             "prepare_seconds": prepared,
         }
-        if not compiled:
+        if isinstance(model.compiled, CompiledForward):
+            entry |= model.compiled.counts()
+        else:
             with FlopCounterMode(display=False) as flops:
                 model.train_step(0)
             entry["gflop"] = flops.get_total_flops() / 1e9
@@ -187,12 +194,6 @@ def parity(inputs: BenchInputs, device: torch.device) -> dict[str, float]:
     return dict(zip(("output", "gradient"), differences, strict=True))
 
 
-def hours(case: GPUCase, entry: dict[str, Any]) -> float:
-    """Hours of a run at scale=paper, validation included, at the measured rates."""
-    epoch = case.samples / entry["train"] + case.validation / entry["eval"]
-    return case.epochs * epoch / 3600
-
-
 def measure_all(
     device: torch.device, small: bool, minutes: float, lieconv: str | None = None
 ) -> dict[str, Any]:
@@ -207,7 +208,12 @@ def measure_all(
     deadline = time.perf_counter() + 60 * minutes
     side = 256 if small else 8192
     rates = {name: matrix_rate(device, name, side) for name in PRECISIONS}
-    record: dict[str, Any] = {"rates": rates, "cases": {}, "left_out": []}
+    record: dict[str, Any] = {
+        "rates": rates,
+        "loop": loop_cost(device, steps=500),
+        "cases": {},
+        "left_out": [],
+    }
     load = {fixed: partial(load_case, device=device, fixed=fixed) for fixed in (False, True)}
     for compiled in (False, True):
         for case in cases(small):
@@ -220,7 +226,7 @@ def measure_all(
                 inputs = inputs or load[compiled](case)
                 result = record["cases"].setdefault(case.title, {"entries": []})
                 entry = measure(inputs, device, precision, compiled, rates)
-                result["entries"].append(entry | {"hours": hours(case, entry)})
+                result["entries"].append(entry | {"hours": case.run.hours(entry)})
                 if precision == "fp32" and not compiled:
                     result["parity"] = parity(inputs, device)
                     if lieconv and "mean" in case.title:

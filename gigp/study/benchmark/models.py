@@ -32,6 +32,7 @@ class BenchModel:
         loss: loss of output and target.
         size: samples in a batch.
         precision: data type of autocast; None runs in the data type of the parameters.
+        compiled: compiled forward pass of the training steps.
     """
 
     model: nn.Module
@@ -39,6 +40,7 @@ class BenchModel:
     loss: Callable[[Tensor, Any], Tensor]
     size: int
     precision: torch.dtype | None = None
+    compiled: Callable[[Any], Tensor] | None = None
 
     def __post_init__(self) -> None:
         parameters = list(self.model.parameters())
@@ -51,7 +53,7 @@ class BenchModel:
         if self.optimizer is not None:
             self.optimizer.zero_grad()
         with self._autocast():
-            output = self.model(inputs)
+            output = (self.compiled or self.model)(inputs)
         self.loss(output, target).backward()
         if self.optimizer is not None:
             self.optimizer.step()
