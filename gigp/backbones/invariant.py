@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from gigp.backbones.base import Atoms, Backbone
+from gigp.backbones.lieconv.padded import Padded
 from gigp.errors import InputError, needs_extra
 from gigp.groups import SE3, Group
 from gigp.groups.series import norm
-from gigp.pointcloud import PointCloud
+from gigp.pointcloud import PointCloud, Sizes
 
 with needs_extra("pyg"):
     from torch_geometric.nn.models import SchNet as PyGSchNet
@@ -115,14 +116,14 @@ class InvariantNet(Backbone):
 
     def forward(self, cloud: PointCloud) -> PointCloud:
         """(B, N, in_channels) features -> (B, N, out_channels)."""
-        mask = cloud.mask
-        batch = torch.arange(len(mask), device=mask.device).unsqueeze(-1).expand_as(mask)[mask]
-        if len(batch) == 0:
-            return cloud._replace(feat=cloud.feat.new_zeros(*mask.shape, self.out_channels))
-        charges = self.charges_of(cloud.feat[mask])
-        atoms = self.features(charges, cloud.pos[mask], batch)  # (R, out_channels)
-        feat = atoms.new_zeros(*mask.shape, atoms.shape[-1])
-        return cloud._replace(feat=feat.masked_scatter(mask.unsqueeze(-1), atoms))
+        known = cloud.sizes is not None and cloud.sizes.exact
+        sizes = cloud.sizes if known else Sizes.of(cloud.mask)
+        layout = Padded.of(cloud.mask, sizes, cloud.pos.dtype)
+        feat, pos = layout.rows(cloud.feat).squeeze(1), layout.rows(cloud.pos).squeeze(1)
+        if len(pos) == 0:
+            return cloud._replace(feat=cloud.feat.new_zeros(*cloud.mask.shape, self.out_channels))
+        atoms = self.features(self.charges_of(feat), pos, layout.places.cloud)  # (R, out_channels)
+        return cloud._replace(feat=layout.clouds(atoms.unsqueeze(1)))
 
 
 class SchNet(InvariantNet):

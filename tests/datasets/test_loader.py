@@ -172,6 +172,11 @@ def test_data_move_once_and_are_checked_before(small):
     small.move_to(torch.device("meta"))
     assert all(getattr(small, name).is_meta for name in small.arrays)
     assert small.device.type == "meta"
+    moved = [getattr(small, name) for name in small.arrays]
+    small.move_to(torch.device("meta"))
+    assert all(
+        getattr(small, name) is array for name, array in zip(small.arrays, moved, strict=True)
+    )
     cloud, target = small.get_batch(torch.arange(5), torch.arange(5).to("meta"))
     assert cloud.pos.is_meta
     assert target.is_meta
