@@ -50,9 +50,7 @@ def test_the_accuracy_is_the_same(configure):
 
     errors = {
         precision: [
-            run(configure("pool=gigp", f"trainer.precision={precision}", f"seed={seed}", *sizes))
-            .metrics["homo"]
-            .test
+            error(f"trainer.precision={precision}", f"name={precision}", f"seed={seed}")
             for seed in range(3)
         ]
         for precision in ("32-true", "bf16-mixed")
