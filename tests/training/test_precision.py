@@ -41,9 +41,10 @@ def test_losses_and_batch_norm_stay_in_single_precision(configure, dataset, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_accuracy_is_the_same(configure):
-    """Within the noise of three seeds, on 3,000 molecules."""
-    sizes = tiny(epochs=6, train=3000, val=500, test=2000)
+    """Within the noise of three seeds, on 1,000 molecules."""
+    sizes = tiny(epochs=4, train=1000, val=300, test=1000)
 
     def error(*overrides: str) -> float:
         return run(configure("pool=gigp", *overrides, *sizes)).metrics["homo"].test
