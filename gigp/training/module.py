@@ -143,8 +143,9 @@ class LitModule(L.LightningModule):
         self._test_batches = []
 
     def on_validation_epoch_end(self) -> None:
-        self.log("train/loss", self.train_loss.compute())  # of the epoch that has just ended
-        self.train_loss.reset()
+        if self.train_loss.update_called:  # in the epoch that has just ended
+            self.log("train/loss", self.train_loss.compute())
+            self.train_loss.reset()
         self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:

@@ -32,6 +32,16 @@ from tests.study.synthetic import record_of
 EXPERIMENTS = read_experiments()
 
 
+@pytest.fixture
+def models(tmp_path, monkeypatch) -> Iterator[Path]:
+    """An empty folder in place of that of the models that come with the project."""
+    monkeypatch.setattr("gigp.config.paths.MODELS", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    _start.cache_clear()
+    yield tmp_path / "models"
+    _start.cache_clear()
+
+
 def reproduce(*arguments: str) -> CompletedProcess:
     return run_program("scripts/reproduce.py", *arguments)
 
@@ -43,13 +53,12 @@ def cells_of(name: str, **wanted) -> dict[Cell, tuple[str, ...]]:
 
 def test_lists_what_is_missing_and_what_runs_before(tmp_path):
     chosen = ("--only", "seed=0", "--only", "pool=gigp,one_orbit", "--only", "lr=0.001")
-    done = reproduce(
-        "--table", "qm9_outputs", *chosen, "--dry-run", f"results_dir={tmp_path}", "logger=csv"
-    )
+    options = ("--scale", "debug", "--dry-run", f"results_dir={tmp_path}", "logger=csv")
+    done = reproduce("--table", "qm9_outputs", *chosen, *options)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("3 runs, 0 with a record, 3 missing, 1 to run before them; ")
-    where = f"results_dir={tmp_path} logger=csv"
+    where = f"scale=debug results_dir={tmp_path} logger=csv"
     assert lines[1].endswith(f"train.py experiment=qm9_backbone seed=0 {where}")
     assert len(lines) == 5
 
@@ -73,7 +82,7 @@ def test_the_record_of_a_cell_fills_it(name):
 
 
 @pytest.mark.parametrize("name", [n for n, e in EXPERIMENTS.items() if e.study.needs])
-def test_what_an_experiment_starts_from_is_a_run_of_what_it_needs(name):
+def test_what_an_experiment_starts_from_is_a_run_of_what_it_needs(name, models):
     cfg = compose_config([f"experiment={name}", "seed=1"])
     needs = EXPERIMENTS[name].study.needs
     (overrides,) = (o for c, o in EXPERIMENTS[needs].cells().items() if c.seed == 1)
@@ -88,16 +97,6 @@ def test_a_run_with_other_settings_is_a_row_of_its_own():
     record = example_record(choices=choices, overrides=["lr=0.1"], metrics=example_record().metrics)
     assert experiment.cell_of(record).label == "gigp, lr=0.1, scale=paper"
     assert label_of("gigp", ["lr=0.1", "pool.orbits=5"], ["lr"]) == "gigp, orbits=5"
-
-
-@pytest.fixture
-def models(tmp_path, monkeypatch) -> Iterator[Path]:
-    """An empty folder in place of that of the models that come with the project."""
-    monkeypatch.setattr("gigp.config.paths.MODELS", tmp_path / "models")
-    monkeypatch.chdir(tmp_path)
-    _start.cache_clear()
-    yield tmp_path / "models"
-    _start.cache_clear()
 
 
 def test_a_network_that_comes_with_the_project_goes_before_the_run(models, tmp_path):
