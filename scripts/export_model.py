@@ -24,6 +24,7 @@ from gigp.prediction.card import make_card
 from gigp.prediction.models import MODELS
 from gigp.prediction.release import Errors, release_model
 from gigp.study.baselines import NAMES, Baselines, image_errors, molecule_errors
+from gigp.training.module import LitModule
 from gigp.training.record import read_record
 
 
@@ -52,8 +53,9 @@ def export(run: Path, folder: Path, half: bool = False) -> int:
     where = folder.resolve()
     name = str(where.relative_to(MODELS)) if where.is_relative_to(MODELS) else folder.name
 
-    def card(data: PointCloudDataModule, errors: Errors) -> str:
-        return make_card(name, record, data, errors, fit_baselines(data), half)
+    def card(data: PointCloudDataModule, module: LitModule, errors: Errors) -> str:
+        parameters = sum(parameter.numel() for parameter in module.model.parameters())
+        return make_card(name, record, data, parameters, errors, fit_baselines(data), half)
 
     return release_model(run, folder, record, card, half)
 

@@ -37,6 +37,7 @@ def make_card(
     name: str,
     record: Record,
     data: PointCloudDataModule,
+    parameters: int,
     errors: Errors,
     baselines: dict[str, Errors],
     half: bool = False,
@@ -47,6 +48,7 @@ def make_card(
         name: name of the model.
         record: record of the run that it comes from.
         data: its data set, set up.
+        parameters: number of its parameters.
         errors: test errors of the model as it is stored.
         baselines: test errors of predictions without a network, by their names.
         half: whether matrices are stored in half precision.
@@ -57,12 +59,13 @@ def make_card(
         f"# {name}",
         "",
         f"LieConv on {record.backbone_group} with the pool `{record.choices['pool']}`, "
-        f"{record.parameters:,} parameters{', matrices in half precision' if half else ''}.",
+        f"{parameters:,} parameters{', matrices in half precision' if half else ''}.",
         "",
         f"- Data: {kind} ({source['source']}); split {source['split']} ({source['split_hash']}), "
         f"{sizes} for training, validation and test.",
         f"- Training: {record.epochs} epochs, learning rate {record.lr:g}, seed {record.seed}; "
         f"run `{record.name}`, commit {(record.git_commit or 'unknown')[:12]}.",
+        *_frozen(record),
         f"- Made with torch {record.versions['torch']}, gigp {record.versions['gigp']}.",
         "",
         "## Test errors",
@@ -92,6 +95,18 @@ def make_card(
         "docs/using_models.md has formats, units, and the same in Python.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _frozen(record: Record) -> list[str]:
+    """A line about the network that the run of a model started from, if it did."""
+    source = record.data.get("features_of")
+    if source is None:
+        return []
+    trained = "pool" if source["level"] == "outputs" else "pool and head"
+    return [
+        f"- That run trained {record.trainable_parameters:,} parameters, {trained}, on the "
+        f"{source['level']} of the frozen network `{source['run']}` for every point."
+    ]
 
 
 def _table(record: Record, errors: Errors, baselines: dict[str, Errors]) -> list[str]:

@@ -35,7 +35,7 @@ FILES = ("path", "targets")  # of a data set, of which the name is kept
 CLOSE = 5e-3  # largest relative change of a test error by rounding
 
 Errors = dict[str, float]  # by metric, in the units of tables
-MakeCard = Callable[[PointCloudDataModule, Errors], str]
+MakeCard = Callable[[PointCloudDataModule, LitModule, Errors], str]
 
 
 def release_model(
@@ -47,7 +47,7 @@ def release_model(
         run: folder of a finished run; its data are read from `data` in the working folder.
         folder: folder to write; it may exist.
         record: record of the run.
-        make_card: makes the text of README.md from the data set and the model's test errors.
+        make_card: makes the text of README.md from the data set, the model and its test errors.
         half: store matrices in half precision.
 
     Returns:
@@ -72,7 +72,7 @@ def release_model(
         save_weights(draft / FILE, checkpoint, dataset, record.data, half)
         errors = measure_errors(data, load_trained(draft, setup=False)[2])
         _check_errors(errors, record)
-        write_atomically(draft / "README.md", make_card(data, errors))
+        write_atomically(draft / "README.md", make_card(data, module, errors))
         size = sum(file.stat().st_size for file in draft.iterdir())
         if size > LARGEST:
             raise InputError(
