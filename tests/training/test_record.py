@@ -90,6 +90,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "results").mkdir()
     (tmp_path / "gigp" / "records.py").write_text("code")
     (tmp_path / "results" / "summary.json").write_text("{}")
+    (tmp_path / "README.md").write_text("no table yet")
     for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b.c commit -q -m first"):
         subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
     monkeypatch.setattr(record, "__file__", str(tmp_path / "gigp" / "records.py"))
@@ -102,6 +103,7 @@ def test_changed_code_is_told(checkout: Path) -> None:
     assert record.environment()["git_dirty"] is True
 
 
-def test_changed_records_are_no_changed_code(checkout: Path) -> None:
+def test_changed_records_and_their_tables_are_no_changed_code(checkout: Path) -> None:
     (checkout / "results" / "summary.json").write_text("[]")
+    (checkout / "README.md").write_text("a table")
     assert record.environment()["git_dirty"] is False
