@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from gigp.study.figures.style import grid, plt, save, style_of
 from gigp.study.tables.published import Published, published_figure
@@ -155,10 +155,12 @@ def draw_head_curves(entries: Sequence[Entry], path: Path, targets: Sequence[str
     fig, axes = grid(len(curves) + 1, 2.6, 2.4)
     for ax, (title, lines) in zip(axes, curves.items(), strict=False):
         for label, values in lines.items():
-            color, style, _ = style_of(label)
+            color, style, marker = style_of(label)
+            look = {"marker": marker, "markersize": 3} if "," in label else {"linestyle": style}
             epochs = np.arange(1, len(values) + 1)
-            ax.plot(epochs, values, color=color, linestyle=style, linewidth=0.9, label=label)
+            ax.plot(epochs, values, color=color, linewidth=0.9, label=label, **look)
         ax.set(title=title, xlabel="epoch", yscale="log")
+        ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.yaxis.set_minor_formatter(NullFormatter())
     handles, labels = axes[0].get_legend_handles_labels()
