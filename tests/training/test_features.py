@@ -208,7 +208,7 @@ def test_features_beyond_half_precision_are_refused(trained, tmp_path):
 
 def test_a_model_folder_serves_as_well_as_its_run(trained, tmp_path):
     record = read_record(trained / "summary.json")
-    release_model(trained, tmp_path / "model", record, lambda data, errors: "card")
+    release_model(trained, tmp_path / "model", record, lambda data, module, errors: "card")
     features = []
     for folder in (trained, tmp_path / "model"):
         data = BackboneFeatures(str(folder), cache=str(tmp_path), test_size=60, train_size=20)
