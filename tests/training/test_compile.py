@@ -92,7 +92,7 @@ def test_the_packed_layout_is_refused(qm9):
 @pytest.mark.slow
 def test_kernels_of_a_step(qm9):
     """C++ loops for the six blocks of T(3), forward and backward; Triton, which fuses more, has 328
-    of the 300 that are the aim. They were 646 and about 650.
+    of the 300 that are the aim. The former were 646.
     """
     data = fixed(qm9)
     forward = CompiledForward(build(data, T(3), {}, blocks=6), on_gpu=False)

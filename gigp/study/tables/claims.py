@@ -97,7 +97,15 @@ def improves(numbers: pd.DataFrame, beaten: set[str]) -> tuple[str, str]:
     if worse:
         evidence += f", higher on {_names(worse)}"
     if not better:
-        return evidence, NOT_SEEN
+        changes = (
+            f"{t} {p:+.1f}%" for t, p in zip(telling["target"], telling["percent"], strict=True)
+        )
+        seeds = int(telling["seeds"].min())
+        return (
+            f"{evidence} after Holm's correction, with {seeds} seeds; differences: "
+            f"{', '.join(changes)}",
+            NOT_SEEN,
+        )
     controls = ours[ours["minus"].isin(WITHOUT_ORBITS) & ours["target"].isin(better)]
     most = {name: _lower(group) for name, group in controls.groupby("minus", sort=False)}
     evidence += "".join(f"; than {name} on {_names(won)}" for name, won in most.items())
