@@ -1,5 +1,6 @@
 """Batch norm over the real rows of all processes of a run."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -71,36 +72,34 @@ class BatchNorm(nn.BatchNorm1d):
                 eps=self.eps,
             )
         wide = x.to(self.weight.dtype)
-        if weights is not None and not shared and torch.compiler.is_compiling():
-            return self._in_one_pass(wide, weights).to(x.dtype)
         if weights is None or shared:
             mean, var, num = _over_processes(wide, weights)
             self.track(mean.detach(), var.detach() * num / (num - 1))
             offset, var = wide - mean.to(wide.dtype), var.to(wide.dtype)
+            out = torch.addcmul(self.bias, offset, self.weight * (var + self.eps).rsqrt())
         else:
-            share = weights.share.to(wide.dtype)
-            mean = (share * wide).sum(0)  # no matrix product, which may be rounded to TF32
-            offset = wide - mean
-            var = (share * offset.square()).sum(0)
-            self.track(mean.detach(), var.detach() * weights.correction)
-        return torch.addcmul(self.bias, offset, self.weight * (var + self.eps).rsqrt()).to(x.dtype)
+            out, mean, var = _weighted_norm(wide, weights, self.weight, self.bias, self.eps)
+            self.track(mean, var)
+        return out.to(x.dtype)
 
-    def _in_one_pass(self, x: Tensor, weights: RowWeights) -> Tensor:
-        """Batch norm over the rows that count, in one pass over the rows forward and one backward
-        where a compiler fuses them; in more operations otherwise.
+    def can_join(self) -> bool:
+        """Whether `join` may evaluate this norm: in training, over the rows of one process."""
+        alone = self.same_rows or world_size() == 1
+        return self.training and alone and self.momentum is not None
 
-        Mean and variance are sums of differences from the first row, so that little cancels
-        (shifted sums; Chan, Golub and LeVeque 1983, doi 10.1080/00031305.1983.10483115).
+    @staticmethod
+    def join(norms: "Sequence[BatchNorm]", x: Tensor, weights: RowWeights) -> Tensor:
+        """Several norms of one eps and momentum over the same rows at once.
+
+        (rows, norms, channels) -> (rows, norms, channels).
         """
-        first = x[:1].detach()
-        offset = x - first
-        share = weights.share.to(x.dtype)
-        shift = (share * offset).sum(0)
-        var = ((share * offset.square()).sum(0) - shift.square()).clamp(min=0)
-        mean = first.squeeze(0) + shift
-        self.track(mean.detach(), var.detach() * weights.correction)
-        scale = self.weight * (var + self.eps).rsqrt()
-        return torch.addcmul(self.bias - mean * scale, x, scale)
+        weight = torch.stack([norm.weight for norm in norms])
+        bias = torch.stack([norm.bias for norm in norms])
+        out, mean, var = _weighted_norm(x.to(weight.dtype), weights, weight, bias, norms[0].eps)
+        momentum: Any = norms[0].momentum
+        running: Any = [*(n.running_mean for n in norms), *(n.running_var for n in norms)]
+        torch._foreach_lerp_(running, [*mean.unbind(), *var.unbind()], momentum)
+        return out.to(x.dtype)
 
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:
@@ -119,6 +118,32 @@ class BatchNorm(nn.BatchNorm1d):
             momentum = 1 / self.num_batches_tracked.to(self.running_mean.dtype)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
         self.running_var.lerp_(var.to(self.running_var.dtype), momentum)
+
+
+def _weighted_norm(
+    x: Tensor, weights: RowWeights, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch norm over the rows that count, (rows, ...), and mean and unbiased variance, (...).
+
+    For a compiler, which fuses it, one pass over the rows forward and one backward: mean and
+    variance are sums of differences from the first row, so that little cancels (shifted sums; Chan,
+    Golub and LeVeque 1983, doi 10.1080/00031305.1983.10483115). Fewer operations otherwise.
+    """
+    share = weights.share.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+    if torch.compiler.is_compiling():
+        first = x[:1].detach()
+        offset = x - first
+        shift = (share * offset).sum(0)
+        var = ((share * offset.square()).sum(0) - shift.square()).clamp(min=0)
+        mean = first.squeeze(0) + shift
+        scale = weight * (var + eps).rsqrt()
+        out = torch.addcmul(bias - mean * scale, x, scale)
+    else:
+        mean = (share * x).sum(0)  # no matrix product, which may be rounded to TF32
+        offset = x - mean
+        var = (share * offset.square()).sum(0)
+        out = torch.addcmul(bias, offset, weight * (var + eps).rsqrt())
+    return out, mean.detach(), var.detach() * weights.correction
 
 
 def _over_processes(x: Tensor, weights: RowWeights | None) -> tuple[Tensor, Tensor, Tensor]:

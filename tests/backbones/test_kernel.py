@@ -8,6 +8,7 @@ from torch import nn
 
 from gigp.backbones.lieconv import native
 from gigp.backbones.lieconv.kernel import KernelMLP
+from gigp.nn.norm import BatchNorm, RowWeights
 
 needs_native = pytest.mark.skipif(native.library() is None, reason=native.native_status())
 
@@ -120,6 +121,40 @@ def test_differentiates_twice():
         (gradient,) = torch.autograd.grad(f(x).square().sum(), weight, create_graph=True)
         found.append(torch.autograd.grad(gradient.square().sum(), weight)[0])
     assert (found[0] - found[1]).abs().max() < 1e-3 * found[1].abs().max()
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_joined_equals_one_by_one(norm):
+    """Outputs, gradients and running statistics; some rows do not count."""
+    mlps = [make_mlp(norm=norm).double() for _ in range(3)]
+    for m in (m for mlp in mlps for m in mlp if isinstance(m, BatchNorm)):
+        m.eps = 1e-5
+    joined = copy.deepcopy(mlps)
+    x, real = torch.randn(57, 6, dtype=torch.float64), torch.rand(57) > 0.3
+    weights, found = RowWeights.of(real, torch.float64), []
+    for every, out in (
+        (mlps, [mlp(x, weights) for mlp in mlps]),
+        (joined, KernelMLP.join(joined, x, weights)),
+    ):
+        for i, values in enumerate(out):
+            values[real].pow(i + 1).sum().backward(retain_graph=True)
+        found.append([*out, *(p.grad for m in every for p in m.parameters() if p.requires_grad)])
+        found[-1] += [b for m in every for b in m.buffers()]
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", ["evaluation", "cumulative average", "several processes"])
+def test_not_joined(case, monkeypatch):
+    mlp = make_mlp()
+    assert mlp.can_join()
+    if case == "evaluation":
+        mlp.eval()
+    if case == "cumulative average":
+        mlp[1].momentum = None
+    if case == "several processes":
+        monkeypatch.setattr("gigp.nn.norm.world_size", lambda: 2)
+    assert not mlp.can_join()
 
 
 @needs_native

@@ -17,8 +17,8 @@ PIXELS = {"fill": 0.1, "nbhd": 25, "total_ds": 0.1}
 OPTIMIZER = 2  # fused Adam and its counters of steps
 CASES = {  # group, options of the network, operations at most
     "T3": (T(3), {}, 600),
-    "SO3": (SO3(), LIFTED, 1500),
-    "SE3": (SE3(), LIFTED, 1500),
+    "SO3": (SO3(), LIFTED, 900),
+    "SE3": (SE3(), LIFTED, 900),
     "SO2": (SO2(), PIXELS, 500),
     "SE2": (SE2(), PIXELS | {"liftsamples": 2}, 500),
 }

@@ -2,6 +2,7 @@
 channels.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -65,6 +66,27 @@ class KernelMLP(NormSequential):
         for (linear, norm), mean, var in zip(layers, moments[0::2], moments[1::2], strict=True):
             norm.track(mean + linear.bias.detach(), var * (len(x) / (len(x) - 1)))
         return out
+
+    def can_join(self) -> bool:
+        """Whether `join` may evaluate this MLP: see `BatchNorm.can_join`."""
+        return all(m.can_join() for m in self if isinstance(m, BatchNorm))
+
+    @staticmethod
+    def join(mlps: "Sequence[KernelMLP]", x: Tensor, weights: RowWeights) -> tuple[Tensor, ...]:
+        """Several kernel MLPs of the same pairs at once, as one product and one norm for each
+        layer, (E, a) -> (E, k) for each MLP.
+        """
+        h = x.expand(len(mlps), -1, -1)  # (MLPs, E, a)
+        for modules in zip(*mlps, strict=True):
+            if isinstance(modules[0], Linear):
+                weight = torch.stack([linear.weight for linear in modules])  # (MLPs, c, a)
+                bias = torch.stack([linear.bias for linear in modules])
+                h = torch.baddbmm(bias.unsqueeze(1), h, weight.mT)  # (MLPs, E, c)
+            elif isinstance(modules[0], BatchNorm):
+                h = BatchNorm.join(modules, h.transpose(0, 1), weights).transpose(0, 1)
+            else:
+                h = modules[0](h)
+        return h.unbind()
 
     def _use_native(self, x: Tensor) -> bool:
         if not self.native_sizes or x.requires_grad or len(x) < 2:

@@ -50,17 +50,21 @@ class LieConv(nn.Module):
         self.kernel = KernelMLP(sizes, norm=kernel_norm == "batch", same_rows=same_pairs)
         self.linear = Linear(kernel_channels * in_channels, out_channels)
 
-    def forward(self, feat: Tensor, neighborhood: Neighborhood) -> Tensor:
+    def forward(
+        self, feat: Tensor, neighborhood: Neighborhood, kernel: Tensor | None = None
+    ) -> Tensor:
         """Convolve S feature maps on the same points.
 
         Args:
             feat: features of all points, (R, S, c_in).
             neighborhood: the neighbors of the Q queries among the R points.
+            kernel: kernel numbers of its pairs, (E, k); None: evaluate the kernel MLP here.
 
         Returns:
             (Q, S, c_out).
         """
-        kernel = self.kernel(neighborhood.pairs, neighborhood.weights)  # (E, k)
+        if kernel is None:
+            kernel = self.kernel(neighborhood.pairs, neighborhood.weights)  # (E, k)
         weight, bias = self.linear.weight, self.linear.bias
         out = convolution(kernel, feat, weight, bias, neighborhood)
         return out / neighborhood.count

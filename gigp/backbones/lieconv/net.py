@@ -2,7 +2,9 @@
 5).
 """
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,7 @@ from gigp.backbones.base import Atoms, Backbone
 from gigp.backbones.lieconv.blocks import BlockGeometry
 from gigp.backbones.lieconv.geometry import Geometry, LayoutName
 from gigp.backbones.lieconv.grid import GridGeometry
-from gigp.backbones.lieconv.kernel import norm_swish
+from gigp.backbones.lieconv.kernel import KernelMLP, norm_swish
 from gigp.backbones.lieconv.layer import KernelNorm, LieConv
 from gigp.backbones.lieconv.neighborhood import Neighborhood
 from gigp.errors import InputError
@@ -48,11 +50,17 @@ class Bottleneck(nn.Module):
         self.expand = NormSequential(*norm_swish(o), Linear(o, out_channels))
         self.grow = out_channels - in_channels
 
-    def forward(self, feat: Tensor, geometry: BlockGeometry, neighborhood: Neighborhood) -> Tensor:
+    def forward(
+        self,
+        feat: Tensor,
+        geometry: BlockGeometry,
+        neighborhood: Neighborhood,
+        kernel: Tensor | None,
+    ) -> Tensor:
         """(R, S, in_channels) on all points -> (Q, S, out_channels) on the queries."""
         rows, maps, _ = feat.shape
         h = self.reduce(feat.flatten(0, 1), geometry.points.weights)  # (R * S, i)
-        h = self.conv(h.view(rows, maps, -1), neighborhood)  # (Q, S, o)
+        h = self.conv(h.view(rows, maps, -1), neighborhood, kernel)  # (Q, S, o)
         h = self.expand(h.flatten(0, 1), geometry.queries.weights)  # (Q * S, out_channels)
         kept = geometry.kept_rows()
         skip = feat if kept is None else feat.index_select(0, kept)
@@ -153,8 +161,9 @@ class LieResNet(Backbone):
         if self.liftsamples > 1:
             feat = feat.repeat_interleave(self.liftsamples, 0)  # (R * L, S, width)
         neighborhoods = self.geometry.neighborhoods(blocks)
-        for block, geometry, neighborhood in zip(self.blocks, blocks, neighborhoods, strict=True):
-            feat = block(feat, geometry, neighborhood)
+        kernels = self._kernels(neighborhoods)
+        for block, *inputs in zip(self.blocks, blocks, neighborhoods, kernels, strict=True):
+            feat = block(feat, *inputs)
         queries = blocks[-1].queries
         out = self.final(feat.flatten(0, 1), queries.weights).view(feat.shape)
         return self.geometry.kept(cloud, layout, blocks)._replace(feat=queries.clouds(out))
@@ -178,6 +187,17 @@ class LieResNet(Backbone):
             return cloud
         layout = self.geometry.layout_of(cloud)
         return self.geometry.kept(cloud, layout, self.geometry(layout, cloud.pos))
+
+    def _kernels(self, neighborhoods: list[Neighborhood]) -> Sequence[Tensor | None]:
+        """Kernel numbers of all blocks at once, where they share the pairs of a padded layout; None
+        where each block evaluates its own.
+        """
+        blocks: Iterable[Any] = self.blocks
+        pairs, weights = neighborhoods[0].pairs, neighborhoods[0].weights
+        mlps: list[KernelMLP] = [block.conv.kernel for block in blocks]
+        if weights is None or self.geometry.keep < 1 or not all(mlp.can_join() for mlp in mlps):
+            return [None] * len(mlps)
+        return KernelMLP.join(mlps, pairs, weights)
 
     def _marked(self, cloud: PointCloud) -> Tensor:
         """The features, (B, N, c), NaN throughout a cloud with a position that is not finite.
