@@ -11,12 +11,17 @@ ones go on, and one that fails does not stop the others. What has finished becom
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
 from gigp.errors import InputError
 from gigp.study.collect import collect, describe, finished_runs
@@ -27,6 +32,14 @@ from gigp.training.record import Record, read_record
 
 ROOT = Path(__file__).resolve().parents[1]
 TAIL = 15  # lines of a failed run to show
+RUNNING: set[subprocess.Popen[str]] = set()
+
+
+def interrupt_runs(*_: Any) -> NoReturn:
+    """On SIGTERM, interrupt the runs, too; Ctrl-C reaches them by itself."""
+    for process in tuple(RUNNING):
+        process.terminate()
+    raise KeyboardInterrupt
 
 
 def train(job: Job, title: str, threads: int | None) -> str:
@@ -36,15 +49,26 @@ def train(job: Job, title: str, threads: int | None) -> str:
     command = [sys.executable, "train.py", *job.overrides]
     print(f"\n{title}: python train.py {' '.join(job.overrides)}", flush=True)
     if threads is None:
-        code = subprocess.run(command, cwd=ROOT).returncode
+        code, _ = wait_for(subprocess.Popen(command, cwd=ROOT, text=True))
         return f"exit status {code}" if code else ""
     start, env = time.perf_counter(), {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    code, output = wait_for(
+        subprocess.Popen(
+            command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
     )
-    verdict = "FAILED" if done.returncode else "finished"
+    verdict = "FAILED" if code else "finished"
     print(f"{title} {verdict} after {time.perf_counter() - start:.0f} s", flush=True)
-    return "\n".join(done.stdout.splitlines()[-TAIL:]) or "failed" if done.returncode else ""
+    return "\n".join(output.splitlines()[-TAIL:]) or "failed" if code else ""
+
+
+def wait_for(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit status and output of a process, which `interrupt_runs` knows meanwhile."""
+    RUNNING.add(process)
+    with process:
+        output, _ = process.communicate()
+    RUNNING.remove(process)
+    return process.returncode, output or ""
 
 
 def is_chosen(cell: Cell, overrides: tuple[str, ...], only: list[str]) -> bool:
@@ -80,6 +104,14 @@ def summary(
     return text
 
 
+def is_sweep(override: str) -> bool:
+    """Whether an override has several values, as pool=gigp,mean."""
+    try:
+        return OverridesParser.create().parse_override(override).is_sweep_override()
+    except OverrideParseException:  # a path that train.py takes as it is
+        return False
+
+
 def parse_arguments(tables: Collection[str]) -> argparse.Namespace:
     """The command line; `further` are overrides of every run, `runs` is the folder of the runs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -92,6 +124,11 @@ def parse_arguments(tables: Collection[str]) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="list the runs that are missing")
     parser.add_argument("overrides", nargs="*", help="further overrides of every run, KEY=VALUE")
     found = parser.parse_args()
+    for override in found.overrides:
+        if "=" not in override:
+            parser.error(f"{override!r} is not an override; write KEY=VALUE")
+        if is_sweep(override):
+            parser.error(f"{override} is a sweep; to choose among the runs use --only {override}")
     found.further = [f"scale={found.scale}"] if found.scale else []
     found.further += found.overrides
     key = "results_dir="
@@ -138,6 +175,7 @@ def main() -> None:
     experiments = read_experiments()
     tables = table_members(experiments)
     arguments = parse_arguments(tables)
+    signal.signal(signal.SIGTERM, interrupt_runs)
     cells = {
         cell: overrides
         for name in (tables if arguments.table == "all" else [arguments.table])

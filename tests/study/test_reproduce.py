@@ -2,12 +2,13 @@
 carries that out.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import PIPE, CompletedProcess, Popen
 
 import pytest
 
@@ -22,6 +23,7 @@ from gigp.study.experiments import (
     read_experiments,
 )
 from gigp.study.plan import Clock, Job, _start, choose_settings, plan, recorded, run_jobs, start_of
+from gigp.training.lock import lock_folder
 from gigp.training.name import run_name
 from gigp.training.weights import FILE
 from tests.conftest import ROOT
@@ -67,6 +69,44 @@ def test_unknown_table_names_the_tables():
     done = reproduce("--table", "qm8")
     assert done.returncode == 2
     assert "orbits" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "advice"),
+    [
+        ("pool=gigp,mean", "--only pool=gigp,mean"),
+        ("seed=range(3)", "--only"),
+        ("gigp", "KEY=VALUE"),
+    ],
+)
+def test_a_sweep_is_no_override(override, advice):
+    done = reproduce("--table", "qm9_outputs", "--dry-run", override)
+    assert done.returncode == 2
+    assert override in done.stderr
+    assert advice in done.stderr
+
+
+def test_sigterm_interrupts_the_runs(tmp_path):
+    """A scheduler's signal ends the run, too, and the same command goes on."""
+    command = [sys.executable, "-u", "scripts/reproduce.py", "--table", "orbits"]
+    chosen = ["--only", "pool=mean", "--only", "seed=0", "--only", "target=parity"]
+    options = ["--scale", "debug", f"results_dir={tmp_path}", "logger=csv"]
+    long = ["trainer.max_epochs=100000"]
+    process = Popen(
+        [*command, *chosen, *options, *long], cwd=ROOT, stdout=PIPE, stderr=PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*/seed0/config.yaml")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "goes on" in errors
+    (config,) = tmp_path.glob("*/seed0/config.yaml")
+    with lock_folder(config.parent):  # no process is at work there
+        assert not (config.parent / "summary.json").exists()
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
