@@ -32,7 +32,7 @@ from gigp.study.benchmark.machine import processor
 from gigp.study.benchmark.models import CLOCKS, make_model, make_pool, make_readout
 from gigp.study.benchmark.report import console, save, show_case, show_rows
 from gigp.study.benchmark.workers import MakeModel, compare
-from gigp.training.record import environment
+from gigp.training.environment import environment
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -20,7 +20,7 @@ from gigp.study.benchmark.gpu import measure_all
 from gigp.study.benchmark.machine import processor
 from gigp.study.benchmark.report import console, save, show_rows
 from gigp.study.speed import gpu_notes, gpu_rows
-from gigp.training.record import environment
+from gigp.training.environment import environment
 
 
 def parse_arguments() -> argparse.Namespace:

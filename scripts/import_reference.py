@@ -27,9 +27,12 @@ from gigp.files import open_atomically
 from gigp.prediction.lieconv_checkpoint import Layout, copy_weights, find_layout, read_checkpoint
 from gigp.training.build import RunParts, build
 from gigp.training.console import quiet
+from gigp.training.environment import environment
 from gigp.training.folder import RunFolder
 from gigp.training.memory import peak_memory_mb
-from gigp.training.record import Record, environment, make_record, write_samples
+from gigp.training.record import Record
+from gigp.training.samples import write_samples
+from gigp.training.summary import make_record
 
 FILL = 0.25  # of the reference's nets; the radii of the balls come with the weights
 

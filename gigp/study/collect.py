@@ -19,7 +19,8 @@ from gigp.study.records import (
     write_records,
 )
 from gigp.training.folder import RunFolder
-from gigp.training.record import Record, read_record, read_samples
+from gigp.training.record import Record, read_record
+from gigp.training.samples import read_samples
 
 
 @dataclass(frozen=True)

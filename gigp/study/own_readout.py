@@ -23,8 +23,9 @@ from gigp.study.tables.table import Table
 from gigp.training.checkpoints import find_checkpoint
 from gigp.training.folder import RunFolder
 from gigp.training.name import folder_name
-from gigp.training.record import Record, read_samples
+from gigp.training.record import Record
 from gigp.training.run import run
+from gigp.training.samples import read_samples
 
 PROTOCOLS = {"P": "qm9_outputs", "F": "qm9_features"}  # experiments by protocol
 TEST_SIZE = 13_083  # molecules that the baselines are tested on

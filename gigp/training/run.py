@@ -12,6 +12,7 @@ from gigp.config.validate import check_settings
 from gigp.errors import InputError
 from gigp.training.build import build
 from gigp.training.console import console, print_record, quiet
+from gigp.training.environment import environment
 from gigp.training.fit import fit
 from gigp.training.folder import RunFolder
 from gigp.training.launch import launch_workers, set_rank
@@ -23,7 +24,9 @@ from gigp.training.memory import (
     reset_peak_memory,
 )
 from gigp.training.name import further_overrides, group_name, run_name
-from gigp.training.record import Record, environment, make_record, write_samples
+from gigp.training.record import Record
+from gigp.training.samples import write_samples
+from gigp.training.summary import make_record
 
 _started: list[str] = []  # names of the runs of this process
 

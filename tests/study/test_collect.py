@@ -24,7 +24,8 @@ from gigp.study.records import (
     write_records,
 )
 from gigp.study.tables.differences import losses_of
-from gigp.training.record import Record, write_samples
+from gigp.training.record import Record
+from gigp.training.samples import write_samples
 from tests.conftest import ROOT
 from tests.records import example_record
 

@@ -14,8 +14,9 @@ from gigp.pools import own as registry
 from gigp.study import own_readout
 from gigp.study.records import key_of, samples_path, write_all_samples, write_records
 from gigp.training.load import load_trained
-from gigp.training.record import Record, read_record, read_samples
+from gigp.training.record import Record, read_record
 from gigp.training.run import run
+from gigp.training.samples import read_samples
 from tests.conftest import DATA, ROOT, tiny
 
 TOYS = "tests.study.toy_readouts"

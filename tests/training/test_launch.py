@@ -17,8 +17,8 @@ import torch
 from gigp.errors import InputError
 from gigp.training import launch as processes
 from gigp.training.module import LitModule
-from gigp.training.record import read_samples
 from gigp.training.run import run
+from gigp.training.samples import read_samples
 from tests.conftest import DATA, ROOT, tiny
 
 # uneven shares everywhere; the last batch of validation, test and recalibration is a single cloud

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from gigp.errors import InputError
-from gigp.training import record
-from gigp.training.record import parse_record, read_samples, write_samples
+from gigp.training import environment
+from gigp.training.record import parse_record
+from gigp.training.samples import read_samples, write_samples
 from tests.records import example_record
 
 
@@ -93,17 +94,17 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "README.md").write_text("no table yet")
     for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b.c commit -q -m first"):
         subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
-    monkeypatch.setattr(record, "__file__", str(tmp_path / "gigp" / "records.py"))
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "gigp" / "records.py"))
     return tmp_path
 
 
 def test_changed_code_is_told(checkout: Path) -> None:
-    assert record.environment()["git_dirty"] is False
+    assert environment.environment()["git_dirty"] is False
     (checkout / "gigp" / "records.py").write_text("other code")
-    assert record.environment()["git_dirty"] is True
+    assert environment.environment()["git_dirty"] is True
 
 
 def test_changed_records_and_their_tables_are_no_changed_code(checkout: Path) -> None:
     (checkout / "results" / "summary.json").write_text("[]")
     (checkout / "README.md").write_text("a table")
-    assert record.environment()["git_dirty"] is False
+    assert environment.environment()["git_dirty"] is False

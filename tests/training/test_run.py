@@ -13,8 +13,9 @@ import yaml
 import gigp.training.trainer
 from gigp.errors import InputError
 from gigp.training.folder import RunFolder
-from gigp.training.record import read_record, read_samples
+from gigp.training.record import read_record
 from gigp.training.run import run
+from gigp.training.samples import read_samples
 from tests.conftest import DATA, tiny
 
 TINY = tiny(epochs=3, train=150, val=60, test=70)
