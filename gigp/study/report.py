@@ -3,11 +3,12 @@ the records alone.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -137,6 +138,19 @@ def main_table(
     return Table("main", table.notes, shown, table.numbers)
 
 
+def learned_weights(entries: Iterable[Entry]) -> tuple[float, float] | None:
+    """The smallest and the largest weight that GIGP learned for an orbit, means over
+    seeds; None without such runs.
+    """
+    for entry in entries:
+        runs = next(iter(entry.runs.values()), {})
+        learned = [run.learned["weight"] for run in runs.values() if "weight" in run.learned]
+        if entry.label == "gigp" and learned:
+            weights = np.mean(learned, axis=0)
+            return float(weights.min()), float(weights.max())
+    return None
+
+
 def front_page(tables: Mapping[str, Table], baselines: int) -> str:
     """The block of README.md: the trivial baselines on QM9, which stand first in the main table,
     then the verdicts.
@@ -167,6 +181,7 @@ def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Pa
             counts={name: len(records) for name, records in evidence.records.items()},
             figures={path.stem for path in (results / "figures").glob("*.svg")},
             hours=hours_table(measured),
+            weights=learned_weights(evidence.entries(read_experiments()["qm9_outputs"])),
         )
     if measured:
         files[results / "tables" / "speed.md"] = "\n".join(map(speed_report, measured))

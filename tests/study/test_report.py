@@ -3,15 +3,25 @@
 import json
 import runpy
 import sys
+from dataclasses import replace
 
 import pytest
 
 from gigp.study.baselines import NAMES
 from gigp.study.experiments import read_experiments
-from gigp.study.report import END, START, make, make_tables, read_evidence, stale_files
+from gigp.study.report import (
+    END,
+    START,
+    learned_weights,
+    make,
+    make_tables,
+    read_evidence,
+    stale_files,
+)
+from gigp.study.tables.results import entries_of
 from gigp.study.tables.table import fill
 from tests.conftest import DATA, ROOT
-from tests.study.synthetic import write_evidence
+from tests.study.synthetic import record_of, write_evidence
 
 FITS = {"counts": {"homo": 408.0, "mu": 1.0, "alpha": 2.2, "U0": 868.0, "r2": 166.0}}
 
@@ -98,6 +108,24 @@ def test_latex_goes_elsewhere(committed, monkeypatch, tmp_path, qm9):
     assert not list((committed / "results").rglob("*.tex"))
     with pytest.raises(SystemExit):
         run_script(monkeypatch, "--format", "latex")
+
+
+def test_learned_weights_are_means_over_seeds():
+    experiment = read_experiments()["qm9_outputs"]
+    assert learned_weights(entries_of(experiment, [])) is None
+    cells = [c for c in experiment.cells().items() if c[0].tuned == ("lr=0.001",)]
+    learned = {("gigp", 0): [0.5, 1.0], ("gigp", 1): [0.7, 1.2], ("one_orbit", 0): [9.0]}
+    records = [
+        replace(
+            record_of(experiment, cell, overrides, lambda c, t: 1.0),
+            learned={"weight": learned[cell.label, cell.seed]},
+        )
+        for cell, overrides in cells
+        if (cell.label, cell.seed) in learned
+    ]
+    assert len(records) == 3
+    found = learned_weights(entries_of(experiment, records))
+    assert found == pytest.approx((0.6, 1.1))
 
 
 def test_stale_files(tmp_path):
