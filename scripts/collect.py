@@ -1,8 +1,9 @@
 """Put finished runs into the evidence of the study: `python scripts/collect.py [RUN ...]`.
 
-Without arguments, all finished runs below results/runs. Runs at scale=debug, of changed code, of no
-experiment of the study, and damaged records are left out and named; where such a run was asked for
-by its folder, or a record is damaged, the exit status is 1.
+Without arguments, all finished runs below results/runs; a folder that holds runs stands for them.
+Runs at scale=debug, of changed code, of no experiment of the study, and damaged records are left
+out and named; where such a run was asked for by its folder, or a record is damaged, the exit status
+is 1.
 """
 
 import argparse
@@ -18,11 +19,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", nargs="*", type=Path, help="folder of a run, .../NAME/seedK")
+    parser.add_argument(
+        "run", nargs="*", type=Path, help="folder of a run, .../NAME/seedK, or of runs"
+    )
     parser.add_argument("--runs", type=Path, default=ROOT / "results" / "runs")
     parser.add_argument("--records", type=Path, default=ROOT / "results" / "records")
     arguments = parser.parse_args()
-    folders = [run.resolve() for run in arguments.run] or finished_runs(arguments.runs)
+    given = [run.resolve() for run in arguments.run]
+    folders = [folder for run in given for folder in finished_runs(run) or [run]]
+    folders = folders or finished_runs(arguments.runs)
     try:
         collected = collect(folders, arguments.records, read_experiments())
     except InputError as error:

@@ -39,8 +39,9 @@ class Collected:
 
 
 def finished_runs(runs: Path) -> list[Path]:
-    """Folders of finished runs."""
-    return sorted(path.parent for path in runs.glob("*/seed*/summary.json"))
+    """Folders of the finished runs in results/runs, or of those of one name, a seed each."""
+    found = [*runs.glob("*/seed*/summary.json"), *runs.glob("seed*/summary.json")]
+    return sorted(path.parent for path in found)
 
 
 def check_evidence(record: Record, experiments: dict[str, Experiment]) -> None:
@@ -75,8 +76,8 @@ def collect(
     refused: dict[Path, str] = {}
     found: dict[str, dict[Key, tuple[Path, Record, Samples]]] = {}
     for folder in folders:
-        run = RunFolder(folder.parents[1], folder.parent.name, _seed_of(folder))
         try:
+            run = RunFolder(folder.parents[1], folder.parent.name, _seed_of(folder))
             record = read_record(run.record)
             check_evidence(record, experiments)
             if key_of(record) != (run.name, run.seed):
@@ -111,9 +112,11 @@ def select_targets(samples: Samples, targets: Sequence[str], wanted: Sequence[st
 
 
 def _seed_of(folder: Path) -> int:
-    """The seed in the name of a run's folder; -1 where there is none, which no record has."""
+    """The seed in the name of a run's folder."""
     digits = folder.name.removeprefix("seed")
-    return int(digits) if digits.isdecimal() else -1
+    if not digits.isdecimal():
+        raise InputError("it is not the folder of a run, .../NAME/seedK")
+    return int(digits)
 
 
 def _add(

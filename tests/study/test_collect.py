@@ -160,6 +160,19 @@ def test_the_script_tells_what_it_left_out(tmp_path, collect_script):
     assert "is damaged" in said
 
 
+def test_a_folder_of_runs_stands_for_them(tmp_path, collect_script):
+    for seed in (0, 1):
+        finish(tmp_path / "runs", seed=seed)
+    records = f"--records={tmp_path}/records"
+    for folder, end in (("runs/it", "2 added, 0 unchanged"), ("runs", "0 added, 2 unchanged")):
+        code, said = collect_script(str(tmp_path / folder), records)
+        assert code == 0
+        assert end in said
+    code, said = collect_script(str(tmp_path), records)
+    assert code == 1
+    assert f"left out {tmp_path}: it is not the folder of a run, .../NAME/seedK" in said
+
+
 def test_errors_are_rounded_to_the_nearest():
     values = np.random.default_rng(0).standard_normal(10_000).astype(np.float16)
     near = rounded(values)
