@@ -5,7 +5,8 @@
 input       molecules: .xyz, .sdf, or .csv with the columns molecule, element, x, y, z;
             images: .png, .jpeg, .npy, idx; or a folder of such files
 run         folder of a finished run on molecules or images, as results/runs/NAME/seed0, or name or
-            folder of a model; without it, the model qm9 that comes with the project
+            folder of a model; without it, one that comes with the project: qm9 for molecules,
+            rotmnist for images
 output      CSV file to write; standard output without it
 batch_size  how many at a time; predictions do not depend on it
 
@@ -80,11 +81,12 @@ def predict_and_write(arguments: list[str]) -> list["Entry"]:
     """
     from gigp.errors import InputError
     from gigp.prediction import predict
-    from gigp.prediction.models import DEFAULT
+    from gigp.prediction.models import default_model
     from gigp.prediction.output import check_output, print_output, write_output
 
     options = parse(arguments)
-    run, source = to_path(options.get("run", DEFAULT)), to_path(options["input"])
+    source = to_path(options["input"])
+    run = to_path(options["run"]) if "run" in options else Path(default_model(source))
     output = to_path(options["output"]) if "output" in options else None
     if output is not None:
         check_output(output, source)

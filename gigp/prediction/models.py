@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from gigp.config.paths import MODELS
+from gigp.datasets.readers import IMAGE_READERS, MOLECULE_READERS
+from gigp.datasets.readers.entries import find_files
 from gigp.errors import InputError
 from gigp.prediction.predictor import Predictor
 
-DEFAULT = "qm9"
+DEFAULT, DEFAULT_OF_IMAGES = "qm9", "rotmnist"
 
 
 def load(name: str | Path = DEFAULT, **options: Any) -> Predictor:
@@ -22,6 +24,18 @@ def load(name: str | Path = DEFAULT, **options: Any) -> Predictor:
         InputError: there is no such model, or its files are damaged.
     """
     return Predictor(find_model(name), **options)
+
+
+def default_model(inputs: Path) -> str:
+    """Name of the model for a file or folder of molecules or images; molecules, where it has both.
+
+    Raises:
+        InputError: there is no such file, or it is neither.
+    """
+    files = find_files(inputs, MOLECULE_READERS | IMAGE_READERS)
+    endings = tuple(MOLECULE_READERS)
+    molecules = any(file.name.lower().endswith(endings) for file in files)
+    return DEFAULT if molecules else DEFAULT_OF_IMAGES
 
 
 def find_model(name: str | Path) -> Path:

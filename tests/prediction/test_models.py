@@ -15,6 +15,7 @@ from gigp.datasets.readers.molecule import make_molecule
 from gigp.datasets.training_range import TrainingRange
 from gigp.errors import InputError
 from gigp.prediction import Predictor
+from gigp.prediction.models import default_model
 from gigp.study.baselines import image_errors, molecule_errors
 from gigp.training.load import load_trained
 from gigp.training.run import run
@@ -195,6 +196,19 @@ def test_baselines_of_images(digits):
     wrong = (test != counts.argmax()).double().mean().item()
     assert found["most frequent class"]["error"] == pytest.approx(100 * wrong)
     assert 30 < found["least squares on the pixels"]["error"] < 70
+
+
+def test_the_kind_of_input_chooses_the_model(tmp_path):
+    """Files, and folders of one kind, of both and of neither."""
+    for name in ("m/a.xyz", "i/3.PNG", "both/a.sdf", "both/3.png", "i/notes.txt", "none/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    for path, model in (("m", "qm9"), ("m/a.xyz", "qm9"), ("both", "qm9"), ("i", "rotmnist")):
+        assert default_model(tmp_path / path) == model
+    assert default_model(tmp_path / "i" / "3.PNG") == "rotmnist"
+    for path in ("none", "i/notes.txt", "missing.png"):
+        with pytest.raises(InputError, match=r"\.xyz, .*\.png"):
+            default_model(tmp_path / path)
 
 
 def test_models_that_do_not_exist(release, tmp_path, capsys):

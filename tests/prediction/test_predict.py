@@ -55,6 +55,23 @@ def totals(qm9: QM9, indices: torch.Tensor, names: list[str]) -> np.ndarray:
     return qm9._arrays()["targets"][indices][:, columns] * [TARGETS[name].factor for name in names]
 
 
+def test_the_models_that_come_with_the_project(qm9, digits, tmp_path, capsys):
+    """Errors as on their cards: molecules, and digits at random angles, each by its own default."""
+    indices = qm9.indices["test"][:200]
+    (tmp_path / "test.xyz").write_text(as_xyz(qm9, indices))
+    assert main([f"input={tmp_path}/test.xyz"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    found = np.array([[float(row["homo [meV]"]), float(row["U0 [meV]"])] for row in rows])
+    errors = np.abs(found - totals(qm9, indices, ["homo", "U0"])).mean(0)
+    assert (errors < [85, 65]).all(), errors
+    chosen = digits.indices["test"][:300]
+    np.save(tmp_path / "digits.npy", digits.images[chosen].numpy())
+    assert main([f"input={tmp_path}/digits.npy"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    found = np.array([int(row["digit"]) for row in rows])
+    assert (found != digits.labels[chosen].numpy()).mean() < 0.05
+
+
 @pytest.mark.parametrize("name", MOLECULES)
 def test_predictions_are_those_of_the_test_pass(trained, qm9, tmp_path, name):
     """Whole properties from a file differ from the data set's by just the errors that stand in the
