@@ -13,6 +13,7 @@ from gigp.study.report import (
     END,
     START,
     learned_weights,
+    main_table,
     make,
     make_tables,
     read_evidence,
@@ -84,14 +85,17 @@ def test_the_backbone_is_the_mean_of_frozen_outputs(blank):
     experiments = read_experiments()
     for name in ("qm9_backbone", "qm9_outputs", "qm9_features"):
         write_evidence(blank, experiments[name], lambda c, t: 10.0 + c.seed)
-    tables = make_tables(read_evidence(blank, blank, FITS))
+    evidence = read_evidence(blank, blank, FITS)
+    tables = make_tables(evidence)
     rows = tables["qm9_outputs"].shown["pool"].tolist()
     assert rows[1:3] == ["`mean`", "`gigp`"]
     assert "`backbone before`" in tables["qm9_features"].shown["pool"].tolist()
     pairs = tables["qm9_outputs_differences"].numbers
     assert "mean" in set(pairs["minus"])
     assert set(pairs.loc[pairs["minus"] == "mean", "seeds"]) == {3}
-    assert "published" in tables["main"].shown["pool"].iloc[-1]
+    main = main_table(tables, evidence.published)
+    assert "published" in main.shown["pool"].iloc[-1]
+    assert len(main.shown.columns) == 1 + 5
 
 
 def test_without_any_records_every_verdict_is_open(blank):

@@ -147,7 +147,8 @@ def results_table(
     numbers = results_numbers([*context, *entries])
     units = dict(zip(numbers["target"], numbers["unit"], strict=True))
     if not units:  # no runs yet
-        units = {name: TARGETS[name].unit for name in targets}
+        known = {target for errors in baselines.values() for target in errors}
+        units = {target: TARGETS[target].unit for target in targets or known}
     columns = sorted(set(targets) & units.keys() if targets else units, key=target_rank)
     best = {t: min((e[t] for e in baselines.values() if t in e), default=np.inf) for t in columns}
     rows = [

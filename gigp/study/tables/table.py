@@ -1,7 +1,7 @@
 """A table as Markdown, CSV and LaTeX."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -23,6 +23,12 @@ class Table:
     notes: Sequence[str]
     shown: pd.DataFrame
     numbers: pd.DataFrame | None = field(default=None, repr=False)
+
+    def only(self, targets: Collection[str]) -> "Table":
+        """The rows with the columns of some targets alone."""
+        first, *others = self.shown.columns
+        kept = [name for name in others if name.partition(",")[0] in targets]
+        return replace(self, shown=self.shown[[first, *kept]])
 
     def csv(self) -> str:
         """The numbers."""
