@@ -12,7 +12,12 @@ import torch
 from gigp.study.benchmark.machine import measure_rates
 from gigp.study.benchmark.models import BenchModel
 from gigp.study.benchmark.profile import count_work, time_shares
-from gigp.training.memory import keep_freed_memory, peak_memory_mb, reset_peak_memory
+from gigp.training.memory import (
+    keep_freed_memory,
+    peak_memory_mb,
+    release_memory,
+    reset_peak_memory,
+)
 
 MakeModel = Callable[[], BenchModel]  # must be picklable: functools.partial of a plain function
 
@@ -60,7 +65,7 @@ def serve(pipe: Connection, make: MakeModel | None, threads: int, keep_memory: b
             "size": lambda: model.size,
             "time": model.time,
             "peak_mb": lambda: peak_memory_mb() - before,
-            "work": lambda: count_work(model),
+            "work": lambda: count_apart(model),
             "time_shares": lambda: time_shares(model),
         }
     pipe.send("ready")
@@ -70,6 +75,16 @@ def serve(pipe: Connection, make: MakeModel | None, threads: int, keep_memory: b
             # skip exit handlers, of which some of the reference's libraries take seconds
             os._exit(0)
         pipe.send(answers[question](*arguments))
+
+
+def count_apart(model: BenchModel) -> dict[str, Any]:
+    """The work of a step, which is counted in plain PyTorch; the memory that this takes is not that
+    of the model.
+    """
+    work = count_work(model)
+    release_memory()
+    reset_peak_memory()
+    return work
 
 
 def compare(
