@@ -49,7 +49,8 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
     quiet()
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.results_dir, run_name(config, overrides), cfg.seed)
-    if rank_zero_only.rank > 0:  # type: ignore[attr-defined]  # the first of several processes has the folder
+    # the first of several processes has the folder
+    if rank_zero_only.rank > 0:  # type: ignore[attr-defined]
         finished = None if cfg.overwrite else folder.finished()
         return finished or _train_and_test(config, folder, overrides)
     with folder.lock():
