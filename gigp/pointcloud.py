@@ -148,7 +148,7 @@ class Sizes:
                 f"cloud {int(gap.nonzero()[0])} of the batch has padding before a real point; sort "
                 "its points so that those with mask=True come first."
             )
-        return cls(mask.sum(1).cpu().numpy())
+        return cls(np.array(mask.sum(1).tolist(), dtype=np.int64))
 
     @classmethod
     def at_most(cls, points: int, pairs: int) -> "Sizes":

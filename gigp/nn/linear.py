@@ -19,11 +19,14 @@ def cpu_supports_bf16() -> bool:
 
 
 def use_cpu_kernels(x: Tensor) -> bool:
-    """Whether hand-written CPU paths may be used: on a CPU, in eager mode, without autocast."""
+    """Whether hand-written CPU paths may be used: on a CPU, in eager mode, without autocast and
+    transforms of torch.func.
+    """
     return (
         x.device.type == "cpu"
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
+        and not torch._C._are_functorch_transforms_active()
     )
 
 

@@ -1,7 +1,7 @@
 """Multilayer perceptrons, and their start as the identity."""
 
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from gigp.errors import InputError, check_choice
 from gigp.nn.linear import Linear, use_cpu_kernels
 
 Activation = Literal["relu", "silu"]
+MANY_ROWS = 0.8  # of all; with more, leaving rows out costs more than it saves
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
@@ -100,12 +101,29 @@ def sum_mlp(phi: nn.Sequential, x: Tensor, weight: Tensor, keep: Tensor) -> Tens
         (B, o).
     """
     hidden_layers, last = phi[:-1], cast(nn.Linear, phi[-1])
-    if use_cpu_kernels(x) and not torch._C._are_functorch_transforms_active():
+    rows = None  # all
+    if use_cpu_kernels(x):
         rows = keep.expand(x.shape[:2]).flatten().nonzero().squeeze(1)  # (R,)
-        scale = weight.expand(x.shape[:2]).flatten()[rows].unsqueeze(-1)
-        values = scale * hidden_layers(x.flatten(0, 1)[rows])
-        total = values.new_zeros(len(x), values.shape[1])
-        total = total.index_add(0, rows // x.shape[1], values)  # (B, hidden)
+    if rows is None or len(rows) > MANY_ROWS * x.shape[:2].numel():
+        total = (weight.unsqueeze(1) @ hidden_layers(x)).squeeze(1)  # (B, hidden)
     else:
-        total = (weight.unsqueeze(1) @ hidden_layers(x)).squeeze(1)
+        scale = weight.expand(x.shape[:2]).flatten()[rows].unsqueeze(-1)
+        values = scale * hidden_layers(TakeRows.apply(x.flatten(0, 1), rows))
+        total = values.new_zeros(len(x), values.shape[1])
+        total = total.index_add(0, rows // x.shape[1], values)
     return F.linear(total, last.weight) + weight.sum(-1, keepdim=True) * last.bias
+
+
+class TakeRows(torch.autograd.Function):
+    """x[rows] of different rows, (R, i), (S,) -> (S, i): the gradient is copied, not added up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.num = len(x)
+        return x.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.num, grad.shape[1]).index_copy(0, rows, grad), None

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gigp.errors import InputError, check_choice
 from gigp.groups import Group
+from gigp.nn.linear import use_cpu_kernels
 from gigp.pointcloud import PointCloud, check_mask, masked
 from gigp.pools.coordinate import measure
 from gigp.pools.divisor import Divisor
@@ -81,12 +82,19 @@ class Pool(nn.Module):
             )
 
 
+def masked_features(feat: Tensor, mask: Tensor) -> Tensor:
+    """Features (B, N, c), 0 in the padding; on a CPU `feat` itself where there is no padding, so
+    write nothing into them.
+    """
+    return feat if use_cpu_kernels(feat) and bool(mask.all()) else masked(feat, mask)
+
+
 class MeanPool(Pool):
     """Mean over the points."""
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
         self.check(feat, pos, mask)
-        return masked(feat, mask).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+        return masked_features(feat, mask).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 class SumPool(Pool):
@@ -109,7 +117,7 @@ class SumPool(Pool):
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
         self.check(feat, pos, mask)
-        total = masked(feat, mask).sum(1)
+        total = masked_features(feat, mask).sum(1)
         return total if self.divisor is None else self.divisor(total, mask.sum(1))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from gigp.groups import Group
 from gigp.nn.mlp import identity_mlp, sum_mlp
 from gigp.pointcloud import PointCloud, masked
-from gigp.pools.base import Pool
+from gigp.pools.base import Pool, masked_features
 from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure
 from gigp.pools.divisor import Divisor, DivisorKind
 from gigp.pools.gigp import GIGP
@@ -50,7 +50,7 @@ class MeanMLP(Pool):
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
         self.check(feat, pos, mask)
-        mean = self.divisor(masked(feat, mask).sum(1), mask.sum(1))
+        mean = self.divisor(masked_features(feat, mask).sum(1), mask.sum(1))
         return masked(self.phi(mean), mask.any(1))
 
 
@@ -102,7 +102,7 @@ class DeepSets(Pool):
         self, feat: Tensor, pos: Tensor, mask: Tensor, mass: Tensor | None = None
     ) -> Tensor:
         self.check(feat, pos, mask)
-        inputs = masked(feat, mask)  # (B, N, c)
+        inputs = masked_features(feat, mask)  # (B, N, c)
         if self.coordinate is not None:
             q = self.coordinate(pos, mask, mass).to(feat.dtype)  # (B, N) or (1, N)
             q = q.expand(feat.shape[:2]).unsqueeze(-1)  # (B, N, 1)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from gigp.errors import InputError, check_choice
 from gigp.groups import Group
 from gigp.nn.mlp import Activation, mlp, start_as_identity, sum_mlp
-from gigp.pointcloud import PointCloud, masked
-from gigp.pools.base import Pool
+from gigp.pointcloud import PointCloud
+from gigp.pools.base import Pool, masked_features
 from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure
 from gigp.pools.divisor import Divisor, DivisorKind
 from gigp.pools.orbits import Membership, Orbits
@@ -151,7 +151,7 @@ class GIGP(Pool):
         """
         self.check(feat, pos, mask)
         m = self.orbits(self.coordinate(pos, mask, mass), mask).to(feat.dtype)  # (B, N, K)
-        h = m.transpose(-1, -2) @ masked(feat, mask)  # (B, K, c)
+        h = m.transpose(-1, -2) @ masked_features(feat, mask)  # (B, K, c)
         return self.combine(h, m.sum(-2))
 
     def combine(self, h: Tensor, n: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gigp.groups import Group
 from gigp.nn.fitted import FittedModule
 from gigp.pointcloud import PointCloud, masked
-from gigp.pools.base import Pool
+from gigp.pools.base import Pool, masked_features
 from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure
 from gigp.pools.divisor import Divisor, DivisorKind
 
@@ -68,6 +68,6 @@ class Moments(Pool, FittedModule):
         self.check_fitted()
         r = (self.coordinate(pos, mask, mass) / self.scale).to(feat.dtype)  # (B, N) or (1, N)
         powers = torch.stack([torch.ones_like(r), r, r.square()], -2)  # (B, 3, N)
-        moments = powers @ masked(feat, mask)  # (B, 3, c)
+        moments = powers @ masked_features(feat, mask)  # (B, 3, c)
         y = self.linear(self.divisor(moments.flatten(1), mask.sum(1)))
         return masked(y, mask.any(1))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gigp.errors import InputError, check_choice, needs_extra
 from gigp.nn.mlp import identity_mlp, mlp, start_as_identity
 from gigp.pointcloud import PointCloud, masked
-from gigp.pools.base import Pool
+from gigp.pools.base import Pool, masked_features
 from gigp.pools.coordinate import measure
 
 with needs_extra("pyg"):
@@ -87,7 +87,7 @@ class Readout(Pool):
         b, n = mask.shape
         graph = 1 + 2 * torch.arange(b, device=feat.device).unsqueeze(1) + (~mask).long()
         index, order = graph.flatten().sort(stable=True)  # (B * N,)
-        x = masked(feat, mask).flatten(0, 1)[order]
+        x = masked_features(feat, mask).flatten(0, 1)[order]
         x, index = F.pad(x, (0, 0, 1, 0)), F.pad(index, (1, 0))
         known = {"max_num_elements": n} if self.takes_max_num_elements else {}
         with set_experimental_mode(True, "disable_dynamic_shapes"):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gigp.errors import InputError
 from gigp.nn.mlp import identity_mlp
 from gigp.pointcloud import PointCloud, masked
-from gigp.pools.base import Pool
+from gigp.pools.base import Pool, masked_features
 from gigp.pools.coordinate import measure
 from gigp.pools.orbits import Orbits
 
@@ -73,7 +73,7 @@ class ReleasedGIGP(Pool):
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
         self.check(feat, pos, mask)
-        feat = masked(feat, mask)
+        feat = masked_features(feat, mask)
         m = self.orbits(self.coordinate(pos, mask), mask).to(feat.dtype)  # (B, N, K)
         h = m.mT @ feat  # (B, K, c)
         points = mask.sum(1, keepdim=True).to(feat.dtype)  # (B, 1)

@@ -183,6 +183,22 @@ def test_gradients_are_finite(group):
     assert feat.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("group", [T(3), SE3()], ids=str)
+def test_gradients_by_functorch(group):
+    """torch.func cannot look into native code, so it gets plain PyTorch."""
+    net, (pos, feat, mask, *_) = backbone(group).float(), cloud(group.dim)
+    inputs = PointCloud(pos.float(), feat.float(), mask)
+    parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
+
+    def loss(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.func.functional_call(net, parameters, (inputs,)).feat.square().sum()
+
+    found = torch.func.grad(loss)(parameters)
+    expected = torch.autograd.grad(loss(parameters), list(parameters.values()))
+    for mine, other in zip(found.values(), expected, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
+
+
 def test_nan_position_gives_nan(group):
     """In value and gradient, for its own cloud alone; and radii are never set on one."""
     net, clouds = backbone(group), cloud(group.dim)

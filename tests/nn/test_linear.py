@@ -85,3 +85,11 @@ def test_pytorch_decides_elsewhere(case):
         out = layer(x)
     assert "OneDNNLinear" not in type(out.grad_fn).__name__
     assert out.dtype == (torch.bfloat16 if case == "mixed precision" else torch.float64)
+
+
+def test_gradients_by_functorch():
+    (layer, plain), x = make_layer(4, 3), torch.randn(20, 4)
+    found, expected = (
+        torch.func.grad(lambda x, f=f: f(x).square().sum())(x) for f in (layer, plain)
+    )
+    torch.testing.assert_close(found, expected)
