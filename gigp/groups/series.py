@@ -46,8 +46,8 @@ def cotc(x2: Tensor) -> Tensor:
 def norm(x: Tensor) -> Tensor:
     """Euclidean norm over the last dimension; its gradient at zero is zero. NaN stays NaN."""
     x2 = x.square().sum(-1)
-    zero = x2 == 0
-    return torch.where(zero, 0.0, torch.where(zero, 1.0, x2).sqrt())
+    # sqrt only where its gradient is finite; sign takes what it makes of zero back to zero
+    return x2.clamp(min=torch.finfo(x2.dtype).tiny).sqrt() * x2.sign()
 
 
 def _alternating(first: int) -> tuple[float, ...]:
@@ -60,11 +60,11 @@ def _smooth(
 ) -> Tensor:
     """Power series in x^2 near zero, `formula` of x elsewhere.
 
-    Neither branch gets the arguments of the other: their gradients would be NaN.
+    Both get arguments that are safe for them, unchanged where they count: otherwise the gradient of
+    the one that does not count would be NaN.
     """
-    small = x2 < SMALL
-    near = torch.where(small, x2, 0.0)
-    series = torch.zeros_like(near)
-    for c in reversed(coefficients):
+    near, far = x2.clamp(max=2 * SMALL), x2.clamp(min=SMALL / 2)
+    series = torch.full_like(near, coefficients[-1])
+    for c in reversed(coefficients[:-1]):
         series = series * near + c
-    return torch.where(small, series, formula(torch.where(small, 1.0, x2).sqrt()))
+    return torch.where(x2 < SMALL, series, formula(far.sqrt()))

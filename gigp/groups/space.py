@@ -54,16 +54,20 @@ def quaternion_rotation(q: Tensor) -> Tensor:
 def quaternion_log(w: Tensor, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotation vector, of length pi at most, of a unit quaternion given by components."""
     sine2 = x * x + y * y + z * z
-    small = sine2 < 1e-14  # 2 asin(s) / s = 2 up to 1e-15 there
-    sine = torch.where(small, 1.0, sine2).sqrt()
-    factor = torch.where(small, 2.0, 2 * torch.atan2(sine, w.abs()) / sine)
-    factor = torch.where(w < 0, -factor, factor)
+    sine = sine2.clamp(min=1e-14).sqrt()  # 2 asin(s) / s = 2 up to 1e-15 below
+    factor = 2 * torch.atan2(sine, w.abs()) / sine
+    factor = torch.copysign(factor, w + 0.0)  # -0 counts as 0
     return factor * x, factor * y, factor * z
+
+
+def components(x: Tensor) -> tuple[Tensor, ...]:
+    """Numbers along the last dimension, each contiguous, as arithmetic on pairs wants them."""
+    return x.movedim(-1, 0).contiguous().unbind()
 
 
 def quaternion_relative(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Components of conj(v) u for quaternions (..., 4) that broadcast."""
-    (a, b, c, d), (e, f, g, h) = u.unbind(-1), v.unbind(-1)
+    (a, b, c, d), (e, f, g, h) = components(u), components(v)
     return (
         e * a + f * b + g * c + h * d,
         e * b - f * a - g * d + h * c,
@@ -164,8 +168,10 @@ class SE3(Group):
 
     def relative(self, u: Tensor, v: Tensor) -> Tensor:
         q = quaternion_relative(quaternion(u[..., :3, :3]), quaternion(v[..., :3, :3]))
-        x, y, z = (u[..., i, 3] - v[..., i, 3] for i in range(3))
-        turned = tuple(v[..., 0, i] * x + v[..., 1, i] * y + v[..., 2, i] * z for i in range(3))
+        r = components(v[..., :3, :3].flatten(-2))
+        starts, ends = components(v[..., :3, 3]), components(u[..., :3, 3])
+        x, y, z = (end - start for end, start in zip(ends, starts, strict=True))
+        turned = tuple(r[i] * x + r[3 + i] * y + r[6 + i] * z for i in range(3))
         return self._log(quaternion_log(*q), turned)  # turned = R_v^T t
 
     @staticmethod

@@ -65,7 +65,8 @@ def all_pairs(group: Group, elements: Tensor, orbit: Tensor) -> Pairs:
     a = group.relative(u, v)  # (g, n, n, lie_dim)
     shape = (*a.shape[:-1], orbit.shape[-1])
     qu, qv = orbit.unsqueeze(1).expand(shape), orbit.unsqueeze(2).expand(shape)  # (g, n, n, q)
-    return Pairs(torch.cat([a, qu, qv], -1), group.distance(a, qu, qv))
+    inputs = torch.cat([a, qu, qv], -1) if group.q_dim else a
+    return Pairs(inputs, group.distance(a, qu, qv))
 
 
 def draw_lifts(group: Group, points: int, liftsamples: int) -> Tensor:
