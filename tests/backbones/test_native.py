@@ -17,9 +17,11 @@ import pytest
 import torch
 
 from gigp.backbones.lieconv import native
+from gigp.backbones.lieconv.blocks import Pairs, all_pairs
 from gigp.backbones.lieconv.kernel import KernelMLP
 from gigp.backbones.lieconv.layer import LieConv
 from gigp.backbones.lieconv.neighborhood import TableNeighborhood
+from gigp.groups import SE3
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 needs_native = pytest.mark.skipif(native.library() is None, reason=native.native_status())
@@ -237,6 +239,51 @@ def test_kernel_has_the_same_bits_for_any_number_of_threads():
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+def pairs_of(motions: torch.Tensor) -> Pairs:
+    return all_pairs(SE3(), motions, motions[..., :0, 0])
+
+
+def random_motions(*shape: int) -> torch.Tensor:
+    """Several Angstrom apart; the first two of every cloud are the same, the third is close."""
+    group = SE3()
+    motions = group.random(*shape, dtype=torch.float64)
+    motions[..., :3, 3] *= 3
+    if shape[-1] > 2:
+        motions[..., 1, :, :] = motions[..., 0, :, :]
+        small = 1e-3 * torch.randn(6, dtype=torch.float64)
+        motions[..., 2, :, :] = motions[..., 0, :, :] @ group.exp(small)
+    return motions
+
+
+@needs_native
+@pytest.mark.parametrize("num", [1, 3, 16, 37])
+def test_pairs_of_motions(num, monkeypatch):
+    """native.c agrees with the definition in double precision, passes NaN on to its own cloud, and
+    is not asked where gradients are wanted.
+    """
+    torch.manual_seed(0)
+    motions = random_motions(4, num)
+    calls: list[str] = []
+    original = native.call
+    monkeypatch.setattr(
+        "gigp.backbones.lieconv.blocks.call",
+        lambda name, *rest: (calls.append(name), original(name, *rest)),
+    )
+    found, expected = pairs_of(motions.float()), pairs_of(motions)
+    assert calls == ["motion_pairs"]
+    for mine, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine.double(), other, rtol=0, atol=1e-4)
+        assert (mine - other).abs().mean() < 2e-6
+    bad = motions.float()
+    bad[1, 0, 0, 3], bad[2, num - 1, 1, 1] = torch.nan, torch.nan
+    missing = pairs_of(bad).distance.isnan()
+    assert missing[1, 0].all()
+    assert missing[2, :, -1].all()
+    assert missing.sum() == 2 * (2 * num - 1)
+    assert pairs_of(motions.float().requires_grad_()).inputs.requires_grad
+    assert calls == ["motion_pairs"] * 2
+
+
 @needs_native
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of x86")
@@ -247,10 +294,12 @@ def test_other_vectors(march, monkeypatch):
     torch.manual_seed(0)
     where = TableNeighborhood(torch.randn(4 * 9 * 9, 3), [(4, 9, 9)])
     layer, feat = LieConv(70, 8, 3), torch.randn(36, 1, 70)
-    expected = step(layer, where, feat)
+    motions = random_motions(3, 21).float()
+    expected = [*step(layer, where, feat), *pairs_of(motions)]
     flags = tuple(f"-march={march}" if "march" in flag else flag for flag in native.FLAGS)
     library = native.load(flags)
     assert ctypes.c_int64.in_dll(library, "vector_bits").value == 256 <= bits
     monkeypatch.setattr(native, "library", lambda: library)
-    for mine, other in zip(step(layer, where, feat), expected, strict=True):
+    found = [*step(layer, where, feat), *pairs_of(motions)]
+    for mine, other in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from gigp.backbones.lieconv.layout import Layout
-from gigp.groups import Group
+from gigp.backbones.lieconv.native import call, use_native
+from gigp.groups import SE3, Group
+from gigp.groups.space import quaternion
 
 
 class Pairs(NamedTuple):
@@ -61,12 +63,29 @@ def all_pairs(group: Group, elements: Tensor, orbit: Tensor) -> Pairs:
         elements: group elements, (g, n, r, r).
         orbit: orbit coordinates, (g, n, q).
     """
+    if type(group) is SE3 and not elements.requires_grad and use_native(elements):
+        return native_motion_pairs(elements, group.alpha)
     u, v = elements.unsqueeze(1), elements.unsqueeze(2)
     a = group.relative(u, v)  # (g, n, n, lie_dim)
     shape = (*a.shape[:-1], orbit.shape[-1])
     qu, qv = orbit.unsqueeze(1).expand(shape), orbit.unsqueeze(2).expand(shape)  # (g, n, n, q)
     inputs = torch.cat([a, qu, qv], -1) if group.q_dim else a
     return Pairs(inputs, group.distance(a, qu, qv))
+
+
+def native_motion_pairs(elements: Tensor, alpha: float) -> Pairs:
+    """`all_pairs` of SE(3) by native.c: a quarter of the time of an evaluation otherwise.
+
+    Args:
+        elements: rigid motions, (g, n, 4, 4).
+        alpha: weight of the rotation in the distance.
+    """
+    g, n = elements.shape[:2]
+    motions = torch.cat([quaternion(elements[..., :3, :3]), elements[..., :3, 3]], -1)  # (g, n, 7)
+    inputs, distance = motions.new_empty(g, n, n, 6), motions.new_empty(g, n, n)
+    weight = motions.new_tensor(alpha)
+    call("motion_pairs", motions.movedim(-1, 0).contiguous(), g, n, weight, inputs, distance)
+    return Pairs(inputs, distance)
 
 
 def draw_lifts(group: Group, points: int, liftsamples: int) -> Tensor:

@@ -1,6 +1,6 @@
-/* The two hot loops of LieConv on a CPU: the kernel MLP with its batch norms, and the outer sums of
- * the convolution, each with its backward pass. kernel.py and convolution.py define what they
- * compute; native.py compiles this file on first use.
+/* The hot loops of LieConv on a CPU: the kernel MLP with its batch norms and the outer sums of the
+ * convolution, each with its backward pass, and logarithms of pairs of rigid motions. kernel.py,
+ * convolution.py and blocks.py define what they compute; native.py compiles this file on first use.
  *
  * Matrices are row-major and in single precision. Work is cut into pieces that do not depend on the
  * number of threads, and partial sums are added in the order of the pieces, in double precision:
@@ -716,5 +716,95 @@ int list_chosen_pairs(int64_t queries, int64_t neighbors, const int64_t *index, 
         pair[at] = (int32_t)e;
     }
     free(next);
+    return 0;
+}
+
+/* ---- Pairs of rigid motions ------------------------------------------------------------------- */
+
+typedef struct {
+    vec x, y, z;
+} Vector;
+
+INLINE vec root(vec x) {
+    UNROLL for (int i = 0; i < LANES; i++) x[i] = sqrtf(x[i]);
+    return x;
+}
+
+/* angle of a point (x, y), x, y >= 0; a polynomial up to tan(pi / 8), turned by pi / 4 beyond */
+INLINE vec angle(vec x, vec y) {
+    vec t = choose(y > x, x, y) / choose(y > x, y, x);
+    ivec beyond = t > 0.414213562f;
+    t = choose(beyond, (t - 1.f) / (t + 1.f), t);
+    vec t2 = t * t, p = fill(8.05374449538e-2f);
+    p = p * t2 - 1.38776856032e-1f;
+    p = p * t2 + 1.99777106478e-1f;
+    p = p * t2 - 3.33329491539e-1f;
+    p = p * t2 * t + t + choose(beyond, fill(0.785398163f), fill(0.f));
+    return choose(y > x, 1.57079633f - p, p);
+}
+
+INLINE Vector cross(Vector a, Vector b) {
+    return (Vector){a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x};
+}
+
+INLINE vec length_squared(Vector a) { return a.x * a.x + a.y * a.y + a.z * a.z; }
+
+/* log(v^-1 u) = [rotation, translation] of LANES motions u and one motion v, each a unit quaternion
+ * and a shift */
+INLINE void relative_log(const vec *u, const float *v, Vector *rotation, Vector *translation) {
+    const float e = v[0], f = v[1], g = v[2], h = v[3];
+    vec w = e * u[0] + f * u[1] + g * u[2] + h * u[3];
+    Vector q = {e * u[1] - f * u[0] - g * u[3] + h * u[2],
+                e * u[2] - g * u[0] - h * u[1] + f * u[3],
+                e * u[3] - h * u[0] - f * u[2] + g * u[1]};
+    vec sine = length_squared(q), cosine = choose(w < 0.f, -w, w);
+    sine = root(choose(sine < 1e-14f, fill(1e-14f), sine));
+    vec half = angle(cosine, sine), factor = 2.f * half / sine, square_angle = 4.f * half * half;
+    factor = choose(w < 0.f, -factor, factor);
+    *rotation = (Vector){factor * q.x, factor * q.y, factor * q.z};
+
+    /* the shift in the frame of v, t - 2 e (a x t) + 2 a x (a x t) with the axis part a of v */
+    Vector t = {u[4] - v[4], u[5] - v[5], u[6] - v[6]}, a = {fill(f), fill(g), fill(h)};
+    Vector once = cross(a, t), twice = cross(a, once);
+    t.x += 2.f * (twice.x - e * once.x);
+    t.y += 2.f * (twice.y - e * once.y);
+    t.z += 2.f * (twice.z - e * once.z);
+    /* V^-1 t = t - r x t / 2 + c r x (r x t) with c = (1 - half cot(half)) / (2 half)^2 */
+    vec c = square_angle * (1.f / 1209600) + 1.f / 30240;
+    c = (c * square_angle + 1.f / 720) * square_angle + 1.f / 12;
+    c = choose(square_angle < 0.25f, c, (1.f - half * cosine / sine) / square_angle);
+    once = cross(*rotation, t), twice = cross(*rotation, once);
+    *translation = (Vector){t.x - 0.5f * once.x + c * twice.x, t.y - 0.5f * once.y + c * twice.y,
+                            t.z - 0.5f * once.z + c * twice.z};
+}
+
+/* Of all pairs (v, u) of n motions of each cloud, given as (7, clouds, n): log(v^-1 u), (clouds, n,
+ * n, 6), and alpha |rotation| + (1 - alpha) |translation|, (clouds, n, n). */
+int motion_pairs(const float *motions, int64_t clouds, int64_t n, const float *alpha, float *logs,
+                 float *distance, int64_t threads) {
+    PARALLEL_FOR for (int64_t row = 0; row < clouds * n; row++) {
+        const float *first = motions + row / n * n;
+        float v[7];
+        for (int i = 0; i < 7; i++) v[i] = motions[i * clouds * n + row];
+        for (int64_t j = 0; j < n; j += LANES) {
+            int64_t num = smaller(LANES, n - j), at = row * n + j;
+            vec u[7];
+            for (int i = 0; i < 7; i++) {
+                float lanes[LANES] = {0};
+                memcpy(lanes, first + i * clouds * n + j, num * sizeof *lanes);
+                u[i] = load(lanes);
+            }
+            Vector rotation, translation;
+            relative_log(u, v, &rotation, &translation);
+            vec d = *alpha * root(length_squared(rotation));
+            d += (1.f - *alpha) * root(length_squared(translation));
+            for (int64_t l = 0; l < num; l++) {
+                float *a = logs + (at + l) * 6;
+                a[0] = rotation.x[l], a[1] = rotation.y[l], a[2] = rotation.z[l];
+                a[3] = translation.x[l], a[4] = translation.y[l], a[5] = translation.z[l];
+                distance[at + l] = d[l];
+            }
+        }
+    }
     return 0;
 }

@@ -23,7 +23,10 @@ from torch import Tensor
 from gigp.nn.linear import use_cpu_kernels
 
 SOURCE = Path(__file__).with_name("native.c")
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=gnu11", "-fopenmp", "-fPIC", "-shared")
+FLAGS = (
+    *("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-std=gnu11"),
+    *("-fopenmp", "-fPIC", "-shared"),
+)
 DIGEST_BYTES = 32  # at the end of a compiled file: tells a damaged one
 log = logging.getLogger(__name__)
 _use_plain = False

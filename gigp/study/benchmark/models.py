@@ -17,6 +17,7 @@ from gigp.study.benchmark import reference
 from gigp.study.benchmark.cases import BenchInputs, compose_case
 from gigp.training.build import build_model
 
+LEAST_SECONDS = 0.3  # that a time is measured over
 # `cpu` is the time that processors spend on this process: for one thread, it does not depend on
 # what else the machine does
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -65,7 +66,8 @@ class BenchModel:
             self.model(self.batches[i % len(self.batches)][0])
 
     def time(self, mode: str, clock: str = "wall") -> float:
-        """Seconds per batch, averaged over all batches after one to warm up.
+        """Seconds per batch after one to warm up, averaged over all batches, which are repeated for
+        `LEAST_SECONDS`: the time of a single short step is that of waking up.
 
         Args:
             mode: `train` or `eval`.
@@ -76,11 +78,12 @@ class BenchModel:
         work = self.train_step if mode == "train" else self.evaluate
         work(0)
         self._wait()
-        start = now()
-        for i in range(len(self.batches)):
-            work(i)
+        start, steps = now(), 0
+        while steps % len(self.batches) or now() - start < LEAST_SECONDS:
+            work(steps)
+            steps += 1
         self._wait()
-        return (now() - start) / len(self.batches)
+        return (now() - start) / steps
 
     def _wait(self) -> None:
         """Wait until the device has finished."""
