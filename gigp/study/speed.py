@@ -9,8 +9,6 @@ import pandas as pd
 from gigp.study.paper_scale import rows_of_cpu, rows_of_gpu
 from gigp.study.tables.table import to_markdown
 
-MISSING = "missing"
-
 
 def of_gpu(record: dict[str, Any]) -> bool:
     """Whether a record is one of `make gpu`."""
@@ -81,34 +79,7 @@ def speed_report(record: dict[str, Any]) -> str:
         title = f"## {record['device']}\n\ntorch {record['versions']['torch']}."
         table = to_markdown(pd.DataFrame(gpu_rows(record)))
         return "\n\n".join([f"{title} {' '.join(gpu_notes(record))}", table])
-    speed, bounds = [], []
-    for case, result in record["cases"].items():
-        other = result["sides"].get("reference")
-        for side, entry in result["sides"].items():
-            if side == "reference":
-                continue
-            # the title names the side of ours; others are added to it
-            name = case if side == "gigp" else f"{case}, {side.removeprefix('gigp ')}"
-            row: dict[str, str] = {"case": name}
-            for what, key in (("train/s", "train"), ("eval/s", "eval"), ("peak MB", "peak_mb")):
-                row[what] = f"{entry[key]:.4g}"
-                row[f"reference {what}"] = f"{other[key]:.4g}" if other else MISSING
-                row[f"{what} ratio"] = f"{entry[key] / other[key]:.2f}x" if other else MISSING
-            speed.append(row)
-            shares = sorted(entry["time_shares"].items(), key=lambda item: -item[1])[:4]
-            bounds.append(
-                {
-                    "case": name,
-                    "step, ms": f"{1e3 * entry['step_seconds']:.4g}",
-                    "arithmetic at the matrix rate, ms": f"{1e3 * entry['arithmetic_seconds']:.4g}",
-                    "share": f"{entry['share_of_matrix_rate']:.0%}",
-                    "bytes at the copy rate, ms": f"{1e3 * entry['traffic_seconds']:.4g}",
-                    "where the time goes": ", ".join(
-                        f"{kind} {share:.0%}" for kind, share in shares
-                    ),
-                }
-            )
-    parts = [machine(record), to_markdown(pd.DataFrame(speed)), to_markdown(pd.DataFrame(bounds))]
+    parts = [machine(record), *(to_markdown(table) for table in case_tables(record))]
     if "parity" in record:
         rows = [(of, f"{difference:.1e}") for of, difference in record["parity"].items()]
         parts.append(
@@ -126,6 +97,39 @@ def speed_report(record: dict[str, Any]) -> str:
             "scale=small.\n"
         )
     return "\n".join(part if part.endswith("\n") else part + "\n" for part in parts)
+
+
+def case_tables(record: dict[str, Any]) -> list[pd.DataFrame]:
+    """Speed and memory beside the reference, the same of cases that have none, and bounds."""
+    compared, alone, bounds = [], [], []
+    for case, result in record["cases"].items():
+        other = result["sides"].get("reference")
+        for side, entry in result["sides"].items():
+            if side == "reference":
+                continue
+            # the title names the side of ours; others are added to it
+            name = case if side == "gigp" and other else f"{case}, {side.removeprefix('gigp ')}"
+            row = {"case": name}
+            for what, key in (("train/s", "train"), ("eval/s", "eval"), ("peak MB", "peak_mb")):
+                row[what] = f"{entry[key]:.4g}"
+                if other:
+                    row[f"reference {what}"] = f"{other[key]:.4g}"
+                    row[f"{what} ratio"] = f"{entry[key] / other[key]:.2f}x"
+            (compared if other else alone).append(row)
+            shares = sorted(entry["time_shares"].items(), key=lambda item: -item[1])[:4]
+            bounds.append(
+                {
+                    "case": name,
+                    "step, ms": f"{1e3 * entry['step_seconds']:.4g}",
+                    "arithmetic at the matrix rate, ms": f"{1e3 * entry['arithmetic_seconds']:.4g}",
+                    "share": f"{entry['share_of_matrix_rate']:.0%}",
+                    "bytes at the copy rate, ms": f"{1e3 * entry['traffic_seconds']:.4g}",
+                    "where the time goes": ", ".join(
+                        f"{kind} {share:.0%}" for kind, share in shares
+                    ),
+                }
+            )
+    return [pd.DataFrame(rows) for rows in (compared, alone, bounds) if rows]
 
 
 def machine(record: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 RESAMPLES = 10_000
+ROUNDING = 1e-9  # of the largest difference
 CHUNK = 250  # resamples at a time: with 13,083 molecules their counts take 26 MB
 POWER = 1.43  # (1.96 + 0.84) / 1.96: half an interval becomes the effect seen with a power of 80%
 
@@ -32,10 +33,12 @@ class Spread:
 
     def __str__(self) -> str:
         """`mean ± std`, and how many seeds where some are missing."""
-        if not self.num:
-            return "not run"
-        seeds = "" if self.num >= self.expected else f" ({self.num} of {self.expected})"
-        return f"{with_error(self.mean, self.std)}{seeds}"
+        return f"{with_error(self.mean, self.std)}{self.seeds}" if self.num else "not run"
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds there are where some are missing, in brackets."""
+        return "" if self.num >= self.expected else f" ({self.num} of {self.expected} seeds)"
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -127,6 +130,8 @@ def paired_intervals(
         if len(by_seed) > 1:
             error = math.sqrt(seed_variance(values) / len(by_seed))
             resampled = resampled + error * rng.standard_t(len(by_seed) - 1, resamples)
+        # what rounding leaves of a tie, as counts of digits have them
+        resampled[np.abs(resampled) < ROUNDING * np.abs(values).max(initial=0)] = 0
         low, high = np.quantile(resampled, [0.025, 0.975])
         tail = min(np.mean(resampled <= 0), np.mean(resampled >= 0))
         p = min(1.0, 2 * (tail * resamples + 1) / (resamples + 1))

@@ -100,6 +100,13 @@ def test_intervals_repeat_and_say_what_they_show():
     )
 
 
+def test_ties_are_ties_at_any_scale():
+    """Differences of digits are whole numbers; sums of their thirds that cancel leave rounding."""
+    values = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=(1, 60), p=[0.2, 0.6, 0.2])
+    p = {scale: paired_intervals({"it": values / scale})["it"].p for scale in (1, 3, 7, 1e5)}
+    assert len(set(p.values())) == 1
+
+
 def test_counts_are_resamples():
     (counts,) = sample_counts(50, 8, np.random.default_rng(0))
     assert counts.shape == (8, 50)
@@ -133,7 +140,7 @@ def test_spread():
     cell = spread([1.0, 2.0, math.nan])
     assert (cell.mean, cell.num, cell.expected) == (1.5, 2, 3)
     assert cell.std == pytest.approx(np.std([1, 2], ddof=1))
-    assert str(cell) == "1.50 ± 0.71 (2 of 3)"
+    assert str(cell) == "1.50 ± 0.71 (2 of 3 seeds)"
     assert str(spread([1.0, 2.0])) == "1.50 ± 0.71"
     assert str(spread([3.14159])) == "3.142"
     assert str(spread([math.nan])) == "not run"

@@ -49,7 +49,14 @@ def test_results_by_pool_and_target(tmp_path):
 def test_missing_seeds_are_counted(tmp_path):
     entries, _ = rows_of(tmp_path, SCRATCH, scratch_value, only=lambda cell: cell.seed < 2)
     shown = results_table("it", "", entries, {}).shown.set_index("pool")
-    assert shown.loc["`gigp`", "homo, meV"] == "90.50 ± 0.71 (2 of 5)"
+    assert shown.loc["`gigp` (2 of 5 seeds)", "homo, meV"] == "90.50 ± 0.71"
+
+
+def test_rows_without_runs_are_listed_above(tmp_path):
+    entries, _ = rows_of(tmp_path, SCRATCH, scratch_value, only=lambda c: c.label == "gigp")
+    table = results_table("it", "", entries, {})
+    assert table.notes[1:] == ["Not run yet: `mean`; `one_orbit`."]
+    assert list(table.shown["pool"]) == ["`gigp`"]
 
 
 def test_no_runs_yet():

@@ -163,16 +163,23 @@ def results_table(
             {"pool": "lowest error that functions of the sum can have"}
             | {f"{t}, {units[t]}": f"{limits[t]:.4g}" for t in columns if t in limits}
         )
-    for entry in (*context, *entries):
-        row = {"pool": f"`{entry.label}`"}
-        for target in columns:
-            cell = entry.spread_of(target)
+    every = [*context, *entries]
+    for entry in every if numbers.empty else filter(lambda entry: entry.runs, every):
+        cells = {target: entry.spread_of(target) for target in columns}
+        seeds = {cell.seeds for cell in cells.values() if cell.num}
+        alike = seeds.pop() if len(seeds) == 1 else ""  # said once where all cells are alike
+        row = {"pool": f"`{entry.label}`{alike}"}
+        for target, cell in cells.items():
             mark = NO_SAY if cell.num and cell.mean >= best[target] else ""
             asked = target in entry.runs or entry.expected.get(target) or not entry.runs
-            row[f"{target}, {units[target]}"] = f"{cell}{mark}" if asked else NOT_ASKED
+            text = str(cell).removesuffix(alike)
+            row[f"{target}, {units[target]}"] = f"{text}{mark}" if asked else NOT_ASKED
         rows.append(row)
     shown = pd.DataFrame(rows).fillna(NOT_ASKED)
     notes = [f"{title} {describe(numbers)}".strip()]
+    missing = [f"`{entry.label}`" for entry in every if not entry.runs]
+    if missing and not numbers.empty:
+        notes.append(f"Not run yet: {'; '.join(missing)}.")
     if baselines and columns:
         notes.append(
             f"{NO_SAY.strip()} does not beat the best of the fits above, so pools cannot be "
