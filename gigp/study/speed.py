@@ -101,7 +101,8 @@ def speed_report(record: dict[str, Any]) -> str:
 
 def case_tables(record: dict[str, Any]) -> list[pd.DataFrame]:
     """Speed and memory beside the reference, the same of cases that have none, and bounds."""
-    compared, alone, bounds = [], [], []
+    tables: tuple[list[dict[str, str]], ...] = [], [], []
+    compared, alone, bounds = tables
     for case, result in record["cases"].items():
         other = result["sides"].get("reference")
         for side, entry in result["sides"].items():
@@ -129,7 +130,7 @@ def case_tables(record: dict[str, Any]) -> list[pd.DataFrame]:
                     ),
                 }
             )
-    return [pd.DataFrame(rows) for rows in (compared, alone, bounds) if rows]
+    return [pd.DataFrame(rows) for rows in tables if rows]
 
 
 def machine(record: dict[str, Any]) -> str:

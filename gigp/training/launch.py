@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -141,9 +141,14 @@ def launch_workers(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]
         "WORLD_SIZE": str(trainer.world_size),
     }
     world |= {"NODE_RANK": "0", "LOCAL_RANK": "0"}
-    before = dict(os.environ)
-    os.environ.update(world)
-    started = [_start(rank, config) for rank in range(1, trainer.world_size)]
+    with _variables(world), _processes(range(1, trainer.world_size), config):
+        yield
+
+
+@contextmanager
+def _processes(ranks: Iterable[int], config: dict[str, Any]) -> Iterator[None]:
+    """Start processes of these ranks, wait for them after the block, and end them in any case."""
+    started = [_start(rank, config) for rank in ranks]
     others, pipes = [process for process, _ in started], [pipe for _, pipe in started]
     try:
         for rank, pipe in enumerate(pipes, 1):
@@ -169,9 +174,19 @@ def launch_workers(trainer: L.Trainer, config: dict[str, Any]) -> Iterator[None]
             process.wait()
         if dist.is_initialized():
             dist.destroy_process_group()
-        for key in world:
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    """Set variables of the environment inside the block."""
+    before = {key: os.environ[key] for key in values if key in os.environ}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key in values:
             os.environ.pop(key, None)
-        os.environ.update({key: before[key] for key in world if key in before})
+        os.environ.update(before)
 
 
 def _start(rank: int, config: dict[str, Any]) -> tuple[subprocess.Popen, int]:

@@ -339,7 +339,7 @@ def test_a_step_in_the_padded_layout_never_asks_the_device(monkeypatch, qm9, dig
     def refuse(*args, **kwargs):
         raise AssertionError("a step asked the device")
 
-    cpu_only = "gigp.backbones.lieconv.neighborhood.use_cpu_kernels"
+    cpu_only = "gigp.backbones.lieconv.sampling.use_cpu_kernels"
     monkeypatch.setattr(cpu_only, lambda x: False)  # as on a GPU
     for name in ("item", "tolist", "cpu", "__bool__", "__int__", "__float__", "nonzero", "numpy"):
         monkeypatch.setattr(torch.Tensor, name, refuse)

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from gigp.backbones.lieconv.blocks import BlockGeometry, Pairs, all_pairs, draw_lifts
 from gigp.backbones.lieconv.layout import Layout, Packed
-from gigp.backbones.lieconv.neighborhood import Neighborhood, choose_neighbors, farthest_points
+from gigp.backbones.lieconv.neighborhood import Neighborhood
 from gigp.backbones.lieconv.padded import Padded
+from gigp.backbones.lieconv.sampling import choose_neighbors, farthest_points
 from gigp.errors import InputError, check_choice
 from gigp.groups import Group
 from gigp.pointcloud import PointCloud, Sizes, masked

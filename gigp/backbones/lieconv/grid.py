@@ -10,14 +10,8 @@ from torch import Tensor
 from gigp.backbones.lieconv.blocks import BlockGeometry
 from gigp.backbones.lieconv.geometry import Geometry
 from gigp.backbones.lieconv.layout import Layout, Shared
-from gigp.backbones.lieconv.neighborhood import (
-    OUTSIDE,
-    Neighborhood,
-    TableNeighborhood,
-    choose_neighbors,
-    positions,
-    smallest,
-)
+from gigp.backbones.lieconv.neighborhood import Neighborhood, TableNeighborhood, positions
+from gigp.backbones.lieconv.sampling import OUTSIDE, choose_neighbors, smallest
 from gigp.errors import InputError
 from gigp.groups import Group
 from gigp.pointcloud import PointCloud
