@@ -70,7 +70,7 @@ def test_claims_stand_in_the_readme_and_the_report(blank):
     files = make(blank, evidence, make_tables(evidence))
     for name in ("README.md", "results/README.md"):
         text = files[blank / name]
-        assert "lower error than mean pooling on mu, alpha, homo, U0" in text, name
+        assert "lower error than mean pooling on all of mu, alpha, homo, U0" in text, name
         assert "| not decided yet |" in text
     readme = files[blank / "README.md"]
     assert readme.index(f"| {NAMES['counts']} | 1000 |") < readme.index(

@@ -137,7 +137,7 @@ def test_verdicts_follow_the_differences(tmp_path):
     better = {"gigp": 90.0, "mean": 100.0, "one_orbit": 96.0}
     evidence, said = verdict(tmp_path, better)
     assert said == HOLDS
-    assert "lower error than mean pooling on mu, alpha, homo, U0" in evidence
+    assert "lower error than mean pooling on all of mu, alpha, homo, U0" in evidence
     evidence, said = verdict(tmp_path, better | {"one_orbit": 90.0})
     assert said == CAVEAT
     assert "than one_orbit on none" in evidence

@@ -91,21 +91,17 @@ def improves(numbers: pd.DataFrame, beaten: set[str]) -> tuple[str, str]:
     telling = mean[mean["target"].isin(beaten)]
     if telling.empty:
         return "on no primary target does GIGP beat a fit on atom counts", OPEN
-    better = _lower(telling)
-    evidence = f"lower error than mean pooling on {_names(better)} of {_names(telling['target'])}"
+    better, targets = _lower(telling), telling["target"].tolist()
+    few = "all" if len(better) == len(targets) else _names(better)
+    evidence = f"lower error than mean pooling on {few} of {_names(targets)}"
     worse = telling.loc[telling["verdict"] == "higher", "target"].tolist()
     if worse:
         evidence += f", higher on {_names(worse)}"
+    changes = [f"{t} {p:+.1f}%" for t, p in zip(targets, telling["percent"], strict=True)]
+    seeds = int(telling["seeds"].min())
+    evidence += f" after Holm's correction, with {seeds} seeds ({', '.join(changes)})"
     if not better:
-        changes = (
-            f"{t} {p:+.1f}%" for t, p in zip(telling["target"], telling["percent"], strict=True)
-        )
-        seeds = int(telling["seeds"].min())
-        return (
-            f"{evidence} after Holm's correction, with {seeds} seeds; differences: "
-            f"{', '.join(changes)}",
-            NOT_SEEN,
-        )
+        return evidence, NOT_SEEN
     controls = ours[ours["minus"].isin(WITHOUT_ORBITS) & ours["target"].isin(better)]
     most = {name: _lower(group) for name, group in controls.groupby("minus", sort=False)}
     evidence += "".join(f"; than {name} on {_names(won)}" for name, won in most.items())
