@@ -35,7 +35,7 @@ def test_results_by_pool_and_target(tmp_path):
     entries, _ = rows_of(tmp_path, SCRATCH, scratch_value)
     table = results_table("qm9_scratch", "Title.", entries, FITS)
     shown = table.shown.set_index("pool")
-    assert list(shown.index) == [NAMES["counts"], "`gigp`", "`mean`", "`one_orbit`"]
+    assert list(shown.index) == [NAMES["counts"], "`mean`", "`gigp`", "`one_orbit`"]
     assert shown.loc["`gigp`", "homo, meV"] == "92.0 ± 1.6"
     assert shown.loc[NAMES["counts"], "homo, meV"] == "408"
     # it does not beat the fit on atom counts

@@ -139,7 +139,7 @@ def results_table(
     Args:
         name: name of the table.
         title: title of the table.
-        entries: its rows.
+        entries: its rows; `mean`, which the others are compared with, stands first.
         baselines: first rows of the table; a cell that does not beat the best of them is marked.
         context: rows after them, such as the network that the others start from.
         targets: columns to show; all where none are named.
@@ -163,7 +163,7 @@ def results_table(
             {"pool": "lowest error that functions of the sum can have"}
             | {f"{t}, {units[t]}": f"{limits[t]:.4g}" for t in columns if t in limits}
         )
-    every = [*context, *entries]
+    every = [*context, *sorted(entries, key=lambda entry: entry.label != "mean")]
     for entry in every if numbers.empty else filter(lambda entry: entry.runs, every):
         cells = {target: entry.spread_of(target) for target in columns}
         seeds = {cell.seeds for cell in cells.values() if cell.num}
