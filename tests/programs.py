@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 
@@ -47,7 +48,8 @@ class Program:
         return self.process.exitcode
 
     def send_signal(self, how: signal.Signals) -> None:
-        os.kill(self.process.pid, how)
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(self.process.pid, how)
 
     def wait(self, timeout: float = 280) -> CompletedProcess:
         """Exit status and what it printed."""
