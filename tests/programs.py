@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 
@@ -48,8 +47,7 @@ class Program:
         return self.process.exitcode
 
     def send_signal(self, how: signal.Signals) -> None:
-        with suppress(ProcessLookupError):  # it has ended
-            os.kill(self.process.pid, how)
+        os.kill(self.process.pid, how)
 
     def wait(self, timeout: float = 280) -> CompletedProcess:
         """Exit status and what it printed."""
@@ -78,6 +76,8 @@ def _work(arguments: tuple[str, ...], cwd: str, env: dict[str, str], out: Path, 
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    # a shell that starts the tests in the background has them ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
