@@ -165,16 +165,7 @@ def results_table(
         )
     every = [*context, *sorted(entries, key=lambda entry: entry.label != "mean")]
     for entry in every if numbers.empty else filter(lambda entry: entry.runs, every):
-        cells = {target: entry.spread_of(target) for target in columns}
-        seeds = {cell.seeds for cell in cells.values() if cell.num}
-        alike = seeds.pop() if len(seeds) == 1 else ""  # said once where all cells are alike
-        row = {"pool": f"`{entry.label}`{alike}"}
-        for target, cell in cells.items():
-            mark = NO_SAY if cell.num and cell.mean >= best[target] else ""
-            asked = target in entry.runs or entry.expected.get(target) or not entry.runs
-            text = str(cell).removesuffix(alike)
-            row[f"{target}, {units[target]}"] = f"{text}{mark}" if asked else NOT_ASKED
-        rows.append(row)
+        rows.append(entry_row(entry, {t: units[t] for t in columns}, best))
     shown = pd.DataFrame(rows).fillna(NOT_ASKED)
     notes = [f"{title} {describe(numbers)}".strip()]
     missing = [f"`{entry.label}`" for entry in every if not entry.runs]
@@ -187,6 +178,26 @@ def results_table(
         )
         numbers = pd.concat([baseline_numbers(baselines, numbers), numbers], ignore_index=True)
     return Table(name, notes, shown, numbers)
+
+
+def entry_row(entry: Entry, units: Mapping[str, str], best: Mapping[str, float]) -> dict[str, str]:
+    """A row of `results_table`.
+
+    Args:
+        entry: its runs.
+        units: units of the targets to show.
+        best: for each target the lowest error of the baselines.
+    """
+    cells = {target: entry.spread_of(target) for target in units}
+    seeds = {cell.seeds for cell in cells.values() if cell.num}
+    alike = seeds.pop() if len(seeds) == 1 else ""  # said once where all cells are alike
+    row = {"pool": f"`{entry.label}`{alike}"}
+    for target, cell in cells.items():
+        mark = NO_SAY if cell.num and cell.mean >= best[target] else ""
+        asked = target in entry.runs or entry.expected.get(target) or not entry.runs
+        text = str(cell).removesuffix(alike)
+        row[f"{target}, {units[target]}"] = f"{text}{mark}" if asked else NOT_ASKED
+    return row
 
 
 def describe(numbers: pd.DataFrame) -> str:
