@@ -45,9 +45,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run_tests() -> str:
-    """The last line of the tests that need a GPU."""
+    """The last line of the tests that need a GPU; all of it is printed where one fails."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/test_gpu.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stdout, done.stderr, sep="\n")
     lines = done.stdout.strip().splitlines()
     return lines[-1] if lines else done.stderr.strip()
 
@@ -67,9 +69,9 @@ def main() -> None:
     record = environment() | {"device": arguments.name}
     record["tests"] = run_tests() if on_gpu else "not run"
     device = torch.device(arguments.device)
-    record |= measure_all(device, not on_gpu, arguments.minutes, arguments.lieconv)
-    show(record)
-    save(record, arguments.out)
+    for measured in measure_all(device, not on_gpu, arguments.minutes, arguments.lieconv):
+        save(record | measured, arguments.out)  # as it grows
+    show(record | measured)
     console.print(f"record: {arguments.out}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from rich.progress import track
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from gigp.training.load import load_trained
 from gigp.training.module import Regression
 
 FORMAT = 3  # of the cache; a higher number makes every cache be built again
+CPU = torch.device("cpu")
 
 Level = Literal["features", "outputs"]
 
@@ -173,14 +175,16 @@ class BackboneFeatures(PointCloudDataModule):
     def _compute(self, cache: CacheWriter) -> None:
         """Write features, and then positions, masses (where the data has them), sizes and targets.
 
-        Rows are the real points of all clouds, one cloud after the other.
+        Rows are the real points of all clouds, one cloud after the other. A GPU computes them where
+        there is one.
         """
-        data = self.source
+        data, device = self.source, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.trained.to(device)
         rest: dict[str, list[Tensor]] = {"pos": [], "mass": [], "sizes": [], "targets": []}
         batches = torch.cat(list(data.indices.values())).split(data.eval_batch_size)
         for indices in track(batches, f"Computing {self.level}", transient=True):
             cloud, target = data.prepare_batch(data.get_batch(indices), augment=False)
-            points = self.points(cloud)
+            points = move_data_to_device(self.points(move_data_to_device(cloud, device)), CPU)
             feat = points.feat[points.mask]
             cache.append("feat", (feat.half() if self.level == "features" else feat).numpy())
             rest["pos"].append(points.pos[points.mask])
@@ -188,6 +192,7 @@ class BackboneFeatures(PointCloudDataModule):
                 rest["mass"].append(points.mass[points.mask])
             rest["sizes"].append(points.mask.sum(1))
             rest["targets"].append(target)
+        self.trained.to(CPU)
         for name, blocks in rest.items():
             if blocks:
                 cache.append(name, torch.cat(blocks).numpy())

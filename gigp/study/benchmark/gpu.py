@@ -6,7 +6,6 @@ The same in small on a CPU, to try it out: fewer channels, one case of each kind
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -196,7 +195,7 @@ def parity(inputs: BenchInputs, device: torch.device) -> dict[str, float]:
 
 def measure_all(
     device: torch.device, small: bool, minutes: float, lieconv: str | None = None
-) -> dict[str, Any]:
+) -> Iterator[dict[str, Any]]:
     """Measure all cases, the most important first, until the time is over.
 
     Args:
@@ -204,6 +203,9 @@ def measure_all(
         small: few channels and cases, to try it out.
         minutes: time after which no measurement is started; the record lists those left out.
         lieconv: checkout of github.com/mfinzi/LieConv, to compare with.
+
+    Yields:
+        The record so far, after every case.
     """
     deadline = time.perf_counter() + 60 * minutes
     side = 256 if small else 8192
@@ -214,21 +216,22 @@ def measure_all(
         "cases": {},
         "left_out": [],
     }
-    load = {fixed: partial(load_case, device=device, fixed=fixed) for fixed in (False, True)}
-    for compiled in (False, True):
-        for case in cases(small):
+    for case in cases(small):
+        result: dict[str, Any] = {"entries": []}
+        for compiled in (False, True):
             inputs = None
             for precision in PRECISIONS[: 1 if small and compiled else None]:
                 if time.perf_counter() > deadline:
                     how = "compiled" if compiled else "eager"
                     record["left_out"].append(f"{case.title}, {precision}, {how}")
                     continue
-                inputs = inputs or load[compiled](case)
-                result = record["cases"].setdefault(case.title, {"entries": []})
+                inputs = inputs or load_case(case, device, fixed=compiled)
                 entry = measure(inputs, device, precision, compiled, rates)
                 result["entries"].append(entry | {"hours": case.run.hours(entry)})
                 if precision == "fp32" and not compiled:
                     result["parity"] = parity(inputs, device)
                     if lieconv and "mean" in case.title:
                         result["reference"] = measure_reference(inputs, device, lieconv)
-    return record
+        if result["entries"]:
+            record["cases"][case.title] = result
+        yield record
