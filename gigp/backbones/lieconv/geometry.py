@@ -192,7 +192,7 @@ class Geometry(nn.Module):
     def neighborhood(self, i: int, block: BlockGeometry) -> Neighborhood:
         """Choose the neighbors of block i."""
         inputs = [p.inputs for p in block.pairs]
-        largest = max((p.distance.shape[1] for p in block.pairs), default=0)
+        largest = max([0, *(p.distance.shape[1] for p in block.pairs)])
         if self.fill[i] == 1 and largest <= self.nbhd:
             return block.points.all_neighbors(inputs, block.queries)
         chosen = [

@@ -110,7 +110,7 @@ class Packed(Layout):
         self, groups: list[tuple[int, Tensor]], batch: int, device: torch.device | str
     ) -> None:
         self.groups, self.batch, self.device = groups, batch, device
-        self.width = max((n for n, _ in groups), default=0)
+        self.width = max([0, *(n for n, _ in groups)])
         self.masks = [None] * len(groups)
 
     @classmethod
