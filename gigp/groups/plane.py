@@ -226,8 +226,7 @@ def stratified_angles(*shape: int, num: int, **options: Unpack[RandomOptions]) -
 def rigid(rotation: Tensor, translation: Tensor) -> Tensor:
     """Homogeneous matrices of rotations (..., d, d) and translations (..., d)."""
     d = translation.shape[-1]
-    last = translation.new_zeros(d + 1)
-    last[d] = 1
+    last = torch.eye(d + 1, dtype=translation.dtype, device=translation.device)[d]
     top = torch.cat([rotation, translation.unsqueeze(-1)], -1)
     return torch.cat([top, last.expand(*top.shape[:-2], 1, -1)], -2)
 

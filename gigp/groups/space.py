@@ -114,16 +114,12 @@ class SO3(Group):
         x = 0 it is the identity.
         """
         radius = norm(x).unsqueeze(-1)
-        east = torch.tensor([1.0, 0.0, 0.0], dtype=x.dtype, device=x.device)
+        eye = torch.eye(3, dtype=x.dtype, device=x.device)
         zero = radius == 0
-        b = torch.where(zero, east, x / torch.where(zero, 1.0, radius))
+        b = torch.where(zero, eye[0], x / torch.where(zero, 1.0, radius))
         sign = torch.where(b[..., 0] < 0, -1.0, 1.0).to(x.dtype)[..., None]  # (..., 1)
-        k = cross_matrix(torch.linalg.cross(sign * east, b))
-        turn = (
-            torch.eye(3, dtype=x.dtype, device=x.device)
-            + k
-            + k @ k / (1 + b[..., :1].abs().unsqueeze(-1))
-        )
+        k = cross_matrix(torch.linalg.cross(sign * eye[0], b))
+        turn = eye + k + k @ k / (1 + b[..., :1].abs().unsqueeze(-1))
         return turn * torch.cat([sign, sign, torch.ones_like(sign)], -1).unsqueeze(-2)
 
     def stabilizer(

@@ -47,26 +47,35 @@ class Trivial(Group):
 
 
 class Translations(Group):
-    """Translations of R^d along some of its axes; the other coordinates identify the orbit."""
+    """Translations of R^d along consecutive axes; the other coordinates identify the orbit.
 
-    def __init__(self, dim: int, axes: tuple[int, ...], alpha: float = 0.2) -> None:
+    Args:
+        dim: dimension d of the space.
+        axes: the axes, from the first to the one after the last.
+        alpha: see `Group`.
+    """
+
+    # slices, as a list of axes would be copied to a GPU in every step, which waits for it
+
+    def __init__(self, dim: int, axes: tuple[int, int], alpha: float = 0.2) -> None:
         super().__init__(alpha)
-        self.dim, self.rep_dim, self.axes = dim, dim + 1, list(axes)
-        self.rest = [i for i in range(dim) if i not in axes]
-        self.lie_dim, self.q_dim = len(self.axes), len(self.rest)
+        self.dim, self.rep_dim = dim, dim + 1
+        self.first, self.last = axes
+        self.lie_dim = self.last - self.first
+        self.q_dim = dim - self.lie_dim
 
     def generators(self) -> Tensor:
         basis = torch.zeros(self.lie_dim, self.rep_dim, self.rep_dim)
-        basis[range(self.lie_dim), self.axes, self.dim] = 1
+        basis[range(self.lie_dim), range(self.first, self.last), self.dim] = 1
         return basis
 
     def exp(self, a: Tensor) -> Tensor:
         g = torch.eye(self.rep_dim, dtype=a.dtype, device=a.device).repeat(*a.shape[:-1], 1, 1)
-        g[..., self.axes, self.dim] = a
+        g[..., self.first : self.last, self.dim] = a
         return g
 
     def log(self, g: Tensor) -> Tensor:
-        return g[..., self.axes, self.dim]
+        return g[..., self.first : self.last, self.dim]
 
     def relative(self, u: Tensor, v: Tensor) -> Tensor:
         return self.log(u) - self.log(v)
@@ -75,15 +84,14 @@ class Translations(Group):
         return self.exp(-self.log(g))
 
     def orbit(self, x: Tensor) -> Tensor:
-        return x[..., self.rest]
+        return torch.cat([x[..., : self.first], x[..., self.last :]], -1)
 
     def representative(self, q: Tensor) -> Tensor:
-        x = q.new_zeros(*q.shape[:-1], self.dim)
-        x[..., self.rest] = q
-        return x
+        zeros = q.new_zeros(*q.shape[:-1], self.lie_dim)
+        return torch.cat([q[..., : self.first], zeros, q[..., self.first :]], -1)
 
     def section(self, x: Tensor) -> Tensor:
-        return self.exp(x[..., self.axes])
+        return self.exp(x[..., self.first : self.last])
 
     def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
         return self.exp(torch.randn((*shape, self.lie_dim), **options))
@@ -93,7 +101,7 @@ class T(Translations):
     """All translations of R^d; one orbit."""
 
     def __init__(self, dim: int, alpha: float = 0.2) -> None:
-        super().__init__(dim, tuple(range(dim)), alpha)
+        super().__init__(dim, (0, dim), alpha)
         self.name = f"T({dim})"
 
 
@@ -103,7 +111,7 @@ class Tx(Translations):
     name = "Tx"
 
     def __init__(self, alpha: float = 0.2) -> None:
-        super().__init__(2, (0,), alpha)
+        super().__init__(2, (0, 1), alpha)
 
 
 class Ty(Translations):
@@ -112,4 +120,4 @@ class Ty(Translations):
     name = "Ty"
 
     def __init__(self, alpha: float = 0.2) -> None:
-        super().__init__(2, (1,), alpha)
+        super().__init__(2, (1, 2), alpha)

@@ -17,6 +17,7 @@ from gigp.groups import SO2, SO3
 from gigp.model import PointCloudModel
 from gigp.pointcloud import PointCloud
 from gigp.pools.base import MeanPool
+from gigp.study.benchmark.operations import OperationCounter
 from gigp.training.module import Classification, Regression
 from tests.backbones.test_lieconv_net import GROUPS
 
@@ -56,9 +57,10 @@ def test_every_group(group, total_ds, train):
     net.calibrate(cloud)
     mode = FakeTensorMode()
     net, cloud = to_fake_cuda(net.train(train), mode), to_fake_cuda(cloud, mode)
-    with mode:
+    with mode, OperationCounter() as counter:
         out = net(cloud)
     assert all(x.device.type == "cuda" for x in out[:3])
+    assert counter.waiting == []
 
 
 @pytest.mark.parametrize("group", [g for g in GROUPS if g.dim == 2], ids=str)
@@ -71,9 +73,10 @@ def test_every_group_on_a_grid(group, digits):
     for name in data.arrays:
         setattr(data, name, to_fake_cuda(getattr(data, name), mode))
     net, fake = to_fake_cuda(net, mode), to_fake_cuda(where, mode)
-    with mode:
+    with mode, OperationCounter() as counter:
         cloud, _ = data.prepare_batch(data.get_batch(where, fake), augment=True)
         assert net(cloud).feat.device.type == "cuda"
+    assert counter.waiting == []
 
 
 def test_batches_of_molecules(qm9):
@@ -83,8 +86,9 @@ def test_batches_of_molecules(qm9):
         setattr(data, name, to_fake_cuda(getattr(data, name), mode))
     fake = to_fake_cuda(where, mode)
     batch = data.get_batch(where, fake)  # the host looks up the sizes
-    with mode:
+    with mode, OperationCounter() as counter:
         cloud, target = data.prepare_batch(batch, augment=True)
+    assert counter.waiting == []
     assert all(x.device.type == "cuda" for x in (*cloud[:3], cloud.mass, target))
     assert cloud.sizes.points == int(qm9.counts[:6].sum())
 
@@ -125,3 +129,20 @@ def test_a_tensor_on_the_wrong_device_is_found():
     net, fake = to_fake_cuda(net, mode), to_fake_cuda(cloud, mode)
     with mode, pytest.raises(RuntimeError, match="device"):
         net(fake._replace(pos=mode.from_tensor(cloud.pos)))
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x: x[:, [0, 1]],
+        lambda x: x.new_tensor([1.0, 0.0]) + x[0, :2],
+        lambda x: x.to("cpu"),
+    ],
+)
+def test_copies_between_host_and_device_are_found(work):
+    """Negative control: lists, as index or as values, are copied, which waits."""
+    with FakeTensorMode():
+        x = torch.zeros(4, 3, device="cuda")
+        with OperationCounter() as counter:
+            work(x)
+    assert counter.waiting

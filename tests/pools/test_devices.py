@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from gigp.study.benchmark.operations import OperationCounter
 from tests.pools.common import NAMES, make
 
 # PyG asks the device for the largest size of a graph
@@ -33,6 +34,9 @@ def test_shapes_do_not_depend_on_values(name, train):
     with FakeTensorMode():
         pool = on_fake_cuda(pool)
         mask = torch.empty(3, 9, device="cuda") > 0
-        out = pool(torch.empty(3, 9, 4, device="cuda"), torch.empty(3, 9, 3, device="cuda"), mask)
+        feat, pos = (torch.empty(3, 9, size, device="cuda") for size in (4, 3))
+        with OperationCounter() as counter:
+            out = pool(feat, pos, mask)
         assert out.shape == (3, pool.out_channels)
         assert out.device.type == "cuda"
+    assert counter.waiting == []

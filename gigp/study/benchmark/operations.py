@@ -54,19 +54,23 @@ class OperationCounter(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if not (func.is_view or name.startswith(FREE)):
             self.counts[name] += 1
-        if name in WAITING or _boolean_index(name, args) or _between_devices(name, args, out):
+        if name in WAITING or _waiting_index(name, args) or _between_devices(name, args, out):
             self.waiting.append(name)
         return out
 
 
-def _boolean_index(name: str, args: tuple) -> bool:
-    """Whether an index is a mask, whose number of True values must be copied to the host."""
+def _waiting_index(name: str, args: tuple) -> bool:
+    """Whether an index is a mask, whose number of True values must be copied to the host, or on the
+    host, as a list is, and must be copied to the device.
+    """
     if name not in ("index", "index_put", "index_put_", "_index_put_impl_"):
         return False
-    return any(index is not None and index.dtype.itemsize == 1 for index in args[1])
+    indices = [index for index in args[1] if index is not None]
+    return any(i.dtype.itemsize == 1 or i.device.type != args[0].device.type for i in indices)
 
 
 def _between_devices(name: str, args: tuple, out: Any) -> bool:
+    """Whether values are copied between the host and a device."""
     if name not in ("_to_copy", "copy_"):
         return False
     source = args[1] if name == "copy_" else args[0]
