@@ -60,7 +60,12 @@ def _row(
         "run at scale=paper": run,
         "measured on": machine,
         "how": how,
-        "train/s": f"{rates['train']:.4g}",
-        "eval/s": f"{rates['eval']:.4g}",
+        "train/s": rate_text(rates["train"]),
+        "eval/s": rate_text(rates["eval"]),
         "hours": f"{hours:.3g}",
     }
+
+
+def rate_text(rate: float) -> str:
+    """A rate with four digits."""
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"

@@ -3,7 +3,8 @@ the records alone.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,17 @@ def learned_weights(entries: Iterable[Entry]) -> tuple[float, float] | None:
     return None
 
 
+def on_gpus(records: Mapping[str, Sequence[Record]]) -> str:
+    """How many runs of each experiment ran on which GPU, in words."""
+    devices = Counter((r.device, name) for name, runs in records.items() for r in runs)
+    found = [
+        f"{number} of {name} on an {device}"
+        for (device, name), number in devices.items()
+        if device.startswith("NVIDIA")
+    ]
+    return ", ".join(found) or "none"
+
+
 def front_page(tables: Mapping[str, Table], baselines: int) -> str:
     """The block of README.md: the trivial baselines on QM9, which stand first in the main table,
     then the verdicts.
@@ -172,6 +184,8 @@ def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Pa
             tables=tables,
             main=main_table(tables, evidence.published),
             features=tables["qm9_features"].only(MAIN),
+            scratch=tables["qm9_scratch"].only(MAIN),
+            gpu_runs=on_gpus(evidence.records),
             counts={name: len(records) for name, records in evidence.records.items()},
             figures={path.stem for path in (results / "figures").glob("*.svg")},
             hours=hours_table(measured),

@@ -1,12 +1,13 @@
 """Records of the benchmark and of `make gpu` as tables."""
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 import pandas as pd
 
-from gigp.study.paper_scale import rows_of_cpu, rows_of_gpu
+from gigp.study.paper_scale import rate_text, rows_of_cpu, rows_of_gpu
 from gigp.study.tables.table import to_markdown
 
 
@@ -37,8 +38,8 @@ def gpu_rows(record: dict[str, Any]) -> list[dict[str, str]]:
                     "case": title,
                     "how": entry["precision"] + (", compiled" if entry["compiled"] else ""),
                     "step, ms": f"{entry['step_ms']:.3g}",
-                    "train/s": f"{entry['train']:.4g}",
-                    "eval/s": f"{entry['eval']:.4g}",
+                    "train/s": rate_text(entry["train"]),
+                    "eval/s": rate_text(entry["eval"]),
                     "launches": str(entry["launches"]),
                     "kernels": str(entry.get("kernels", "")),
                     "MB": f"{entry['peak_mb']:.4g}",
@@ -51,7 +52,7 @@ def gpu_rows(record: dict[str, Any]) -> list[dict[str, str]]:
 
 def gpu_notes(record: dict[str, Any]) -> list[str]:
     """Sentences about a record of `make gpu`: rates, loop, parity, reference, what is missing."""
-    rates = ", ".join(f"{name} {rate:.4g}" for name, rate in record["rates"].items())
+    rates = ", ".join(f"{name} {rate_text(rate)}" for name, rate in record["rates"].items())
     loop = record["loop"]
     notes = [
         f"Tests that need a GPU: {record['tests']}.",
@@ -67,9 +68,13 @@ def gpu_notes(record: dict[str, Any]) -> list[str]:
         if "reference" in result:
             train, evaluation = result["reference"]["train"], result["reference"]["eval"]
             notes.append(
-                f"{title}: the reference trains {train:.4g}/s, evaluates {evaluation:.4g}/s."
+                f"{title}: the reference trains {rate_text(train)}/s, evaluates "
+                f"{rate_text(evaluation)}/s."
             )
-    notes += [f"Left out for lack of time: {left}." for left in record["left_out"]]
+    left_out = Counter(left.partition(", ")[0] for left in record["left_out"])
+    if left_out:
+        names = ", ".join(f"{title} ({number})" for title, number in left_out.items())
+        notes.append(f"Measurements left out for lack of time: {names}.")
     return notes
 
 
