@@ -6,7 +6,7 @@ An experiment states its purpose under the key `study`:
     study:
       table: NAME          results/tables/NAME.csv; several experiments may share one
       title: TEXT          what it compares
-      headline: [TARGET]   targets whose differences are tested and drawn
+      headline: [TARGET]   targets whose differences are drawn and, but for r2, tested
       needs: EXPERIMENT    whose runs this one's start from, seed by seed
       tune: [KEY]          settings chosen by the validation loss, the same list for every pool
       also: [{KEY: V1,V2}] sweeps in addition to that of hydra.sweeper.params

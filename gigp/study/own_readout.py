@@ -203,7 +203,7 @@ def compare(
         )
     pairs = [(mine, partner) for partner in partners]
     numbers = differences([mine, *partners], samples, shown, pairs) if pairs else pd.DataFrame()
-    paired = differences_table(experiment.name, numbers) if len(numbers) else None
+    paired = differences_table(experiment.name, numbers, shown) if len(numbers) else None
     return Comparison(results, paired, mine.label, notes)
 
 

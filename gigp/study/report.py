@@ -84,9 +84,10 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
         samples: dict[Any, Any] = {}
         for source in {entry.experiment for entry in (*context, *rows[name])}:
             samples |= read_all_samples(samples_path(evidence.folder, source))
-        pairs[name] = differences([*context, *rows[name]], samples, members[-1].study.headline)
+        headline = members[-1].study.headline
+        pairs[name] = differences([*context, *rows[name]], samples, headline)
         if len(pairs[name]):
-            tables[f"{name}_differences"] = differences_table(name, pairs[name])
+            tables[f"{name}_differences"] = differences_table(name, pairs[name], headline)
     beaten = {name: beaten_targets(rows[name], evidence.baselines) for name in rows}
     tables["claims"] = claims_table(rows["orbits"], pairs, beaten)
     return tables
@@ -144,15 +145,14 @@ def learned_weights(entries: Iterable[Entry]) -> tuple[float, float] | None:
     return None
 
 
-def on_gpus(records: Mapping[str, Sequence[Record]]) -> str:
-    """How many runs of each experiment ran on which GPU, in words."""
-    devices = Counter((r.device, name) for name, runs in records.items() for r in runs)
-    found = [
-        f"{number} of {name} on an {device}"
-        for (device, name), number in devices.items()
-        if device.startswith("NVIDIA")
-    ]
-    return ", ".join(found) or "none"
+def on_gpus(records: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, int]]:
+    """Number of runs of each experiment by GPU."""
+    found: dict[str, dict[str, int]] = {}
+    for name, runs in records.items():
+        for device, number in Counter(run.device for run in runs).items():
+            if device.startswith("NVIDIA"):
+                found.setdefault(device, {})[name] = number
+    return found
 
 
 def front_page(tables: Mapping[str, Table], baselines: int) -> str:
@@ -185,7 +185,7 @@ def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Pa
             main=main_table(tables, evidence.published),
             features=tables["qm9_features"].only(MAIN),
             scratch=tables["qm9_scratch"].only(MAIN),
-            gpu_runs=on_gpus(evidence.records),
+            gpus=on_gpus(evidence.records),
             counts={name: len(records) for name, records in evidence.records.items()},
             figures={path.stem for path in (results / "figures").glob("*.svg")},
             hours=hours_table(measured),

@@ -6,7 +6,16 @@ import pytest
 from gigp.study.baselines import NAMES
 from gigp.study.experiments import read_experiments
 from gigp.study.records import read_all_samples, samples_path
-from gigp.study.tables.claims import CAVEAT, HOLDS, NOT_SEEN, OPEN, expresses, improves, is_same
+from gigp.study.tables.claims import (
+    CAVEAT,
+    HOLDS,
+    NOT_SEEN,
+    OPEN,
+    PRIMARY,
+    expresses,
+    improves,
+    is_same,
+)
 from gigp.study.tables.differences import differences, differences_table
 from gigp.study.tables.published import published_row, read_published
 from gigp.study.tables.results import entries_of, results_table
@@ -90,7 +99,7 @@ def test_orbits_have_a_target_a_run_and_a_limit(tmp_path):
 
 def test_differences_are_paired_over_seeds_and_samples(tmp_path):
     entries, samples = rows_of(tmp_path, SCRATCH, scratch_value)
-    numbers = differences(entries, samples, ["homo", "mu"])
+    numbers = differences(entries, samples, ["homo", "mu", "r2"])
     row = numbers.query("minus == 'mean' and target == 'homo'").iloc[0]
     assert row["difference"] == pytest.approx(-10, abs=0.2)
     assert row["percent"] == pytest.approx(-100 * 10 / 102, abs=0.2)
@@ -98,10 +107,10 @@ def test_differences_are_paired_over_seeds_and_samples(tmp_path):
     assert (row["seeds"], row["samples"], row["verdict"]) == (5, NUM, "lower")
     assert row["p corrected"] == pytest.approx(2 * row["p"])
     assert len(row["by seed"].split()) == 5
-    # not tested: shown, not corrected
+    # a control: shown, and not among the tested ones
     assert np.isnan(numbers.query("minus == 'mean' and target == 'r2'").iloc[0]["p corrected"])
-    shown = differences_table("it", numbers).shown
-    assert list(shown.columns) == ["pool", "minus", "mu, D", "homo, meV"]
+    shown = differences_table("it", numbers, ["homo", "mu", "r2"]).shown
+    assert list(shown.columns) == ["pool", "minus", "mu, D", "homo, meV", "r2, bohr^2"]
     assert "lower" in shown.iloc[0]["homo, meV"]
 
 
@@ -140,11 +149,24 @@ def test_verdicts_follow_the_differences(tmp_path):
     assert "lower error than mean pooling on all of mu, alpha, homo, U0" in evidence
     evidence, said = verdict(tmp_path, better | {"one_orbit": 90.0})
     assert said == CAVEAT
-    assert "than one_orbit on none" in evidence
+    assert evidence.endswith("; than one_orbit on none")
+    evidence, _ = verdict(tmp_path, better | {"one_orbit": 80.0})
+    assert evidence.endswith("; than one_orbit on none, higher on mu, alpha, homo, U0")
     assert verdict(tmp_path, better | {"gigp": 101.0})[1] == NOT_SEEN
     # targets on which GIGP does not beat the fit on atom counts tell nothing
     assert verdict(tmp_path, better, frozenset())[1] == OPEN
     assert improves(differences([], {}, []), {"homo"})[1] == OPEN
+
+
+@pytest.mark.parametrize("verdict", ["lower", "higher"])
+def test_what_the_correction_leaves_open_is_no_evidence(tmp_path, verdict):
+    """An interval without 0 whose corrected p value is above 5%, as of U0 here."""
+    entries, samples = rows_of(tmp_path, SCRATCH, scratch_value)
+    numbers = differences(entries, samples, PRIMARY).assign(verdict=verdict)
+    numbers["p corrected"] = np.where(numbers["target"] == "U0", 0.077, 0.009)
+    evidence, _ = improves(numbers, set(PRIMARY))
+    assert ("on mu, alpha, homo of" in evidence) == (verdict == "lower")
+    assert ("higher on mu, alpha, homo after" in evidence) == (verdict == "higher")
 
 
 def test_the_verdict_on_digits_is_about_sameness(tmp_path):

@@ -91,11 +91,10 @@ def improves(numbers: pd.DataFrame, beaten: set[str]) -> tuple[str, str]:
     telling = mean[mean["target"].isin(beaten)]
     if telling.empty:
         return "on no primary target does GIGP beat a fit on atom counts", OPEN
-    better, targets = _lower(telling), telling["target"].tolist()
+    better, targets = _significant(telling, "lower"), telling["target"].tolist()
     few = "all" if len(better) == len(targets) else _names(better)
     evidence = f"lower error than mean pooling on {few} of {_names(targets)}"
-    worse = telling.loc[telling["verdict"] == "higher", "target"].tolist()
-    if worse:
+    if worse := _significant(telling, "higher"):
         evidence += f", higher on {_names(worse)}"
     changes = [f"{t} {p:+.1f}%" for t, p in zip(targets, telling["percent"], strict=True)]
     seeds = int(telling["seeds"].min())
@@ -103,17 +102,21 @@ def improves(numbers: pd.DataFrame, beaten: set[str]) -> tuple[str, str]:
     if not better:
         return evidence, NOT_SEEN
     controls = ours[ours["minus"].isin(WITHOUT_ORBITS) & ours["target"].isin(better)]
-    most = {name: _lower(group) for name, group in controls.groupby("minus", sort=False)}
-    evidence += "".join(f"; than {name} on {_names(won)}" for name, won in most.items())
+    most: dict[str, list[str]] = {}
+    for name, group in controls.groupby("minus", sort=False):
+        most[name] = _significant(group, "lower")
+        evidence += f"; than {name} on {_names(most[name])}"
+        if lost := _significant(group, "higher"):
+            evidence += f", higher on {_names(lost)}"
     over_all = set(better).intersection(*most.values()) if most else set()
     majority = len(over_all) * 2 > len(telling)
     return evidence, HOLDS if majority else CAVEAT
 
 
-def _lower(numbers: pd.DataFrame) -> list[str]:
-    """Targets with a lower error after the correction for their number."""
-    significant = (numbers["verdict"] == "lower") & (numbers["p corrected"] < 0.05)
-    return numbers.loc[significant, "target"].tolist()
+def _significant(numbers: pd.DataFrame, verdict: str) -> list[str]:
+    """Targets with a lower, or higher, error after the correction for their number."""
+    found = (numbers["verdict"] == verdict) & (numbers["p corrected"] < 0.05)
+    return numbers.loc[found, "target"].tolist()
 
 
 def _names(targets: Sequence[str]) -> str:

@@ -12,11 +12,13 @@ from gigp.study.tables.results import Entry
 from gigp.study.tables.table import Table
 
 OURS = "gigp"
+CONTROL = "r2"  # a function of radii, declared as a positive control: not among the tested targets
 NOTE = (
     "Error of the first pool minus that of the second: mean, and 95% interval of the hierarchical "
     "bootstrap over seeds and test samples (10,000 resamples). p is corrected by Holm's method for "
-    "the tested targets of a pair. `lower`: the first pool is better. `unresolved`: the interval "
-    "holds 0; `detectable` is the smallest effect that would have been seen with a power of 80%."
+    "the tested targets of a pair; r2, a positive control, is none of them. `lower`: the first "
+    "pool is better. `unresolved`: the interval holds 0; `detectable` is the smallest effect that "
+    "would have been seen with a power of 80%."
 )
 COLUMNS = [
     *("pool", "minus", "target", "unit", "difference", "percent", "low", "high", "detectable"),
@@ -54,7 +56,7 @@ def losses_of(samples: Samples, targets: Sequence[str]) -> dict[str, np.ndarray]
 def differences(
     entries: Sequence[Entry],
     samples: Mapping[Key, Samples],
-    tested: Sequence[str],
+    headline: Sequence[str],
     pairs: Sequence[tuple[Entry, Entry]] | None = None,
 ) -> pd.DataFrame:
     """All pairs in numbers.
@@ -62,7 +64,7 @@ def differences(
     Args:
         entries: rows of a table.
         samples: results of the test samples by run.
-        tested: targets whose p values are corrected for their number.
+        headline: targets whose p values, but for that of `CONTROL`, are corrected for their number.
         pairs: rows to compare; None: see `pairs_of`.
     """
     losses = {
@@ -100,7 +102,8 @@ def differences(
     intervals = paired_intervals(paired)
     found = [row | _columns(intervals[str(i)], row["scale"]) for i, row in enumerate(rows)]
     frame = pd.DataFrame(found, columns=COLUMNS)
-    for _, group in frame[frame["target"].isin(tested)].groupby(["pool", "minus"]):
+    tested = frame["target"].isin(headline) & (frame["target"] != CONTROL)
+    for _, group in frame[tested].groupby(["pool", "minus"]):
         frame.loc[group.index, "p corrected"] = holm(group["p"].tolist())
     return frame
 
@@ -150,9 +153,9 @@ def _columns(interval: Interval, scale: float) -> dict:
     }
 
 
-def differences_table(name: str, numbers: pd.DataFrame) -> Table:
-    """The differences on the tested targets, to read."""
-    mine = numbers[numbers["p corrected"].notna()]
+def differences_table(name: str, numbers: pd.DataFrame, headline: Sequence[str]) -> Table:
+    """The differences on the headline's targets, to read."""
+    mine = numbers[numbers["target"].isin(headline)]
     rows = []
     for (pool, minus), group in mine.groupby(["pool", "minus"], sort=False):
         row = {"pool": f"`{pool}`", "minus": f"`{minus}`"}
