@@ -47,8 +47,8 @@ def main() -> None:
     drawn = {
         "idea": True,
         "forest": draw_forest(pairs, out / "forest.svg"),
-        "backbone_curves": draw_backbone_curves(
-            backbones, evidence.published, out / "backbone_curves.svg"
+        "qm9_backbone_curves": draw_backbone_curves(
+            backbones, evidence.published, out / "qm9_backbone_curves.svg"
         ),
         **{
             f"{name}_curves": draw_head_curves(

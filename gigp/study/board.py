@@ -13,7 +13,7 @@ from gigp.study.tables.table import Table
 from gigp.training.loggers import is_online
 
 FIGURES = {
-    "qm9_backbone": ["backbone_curves"],
+    "qm9_backbone": ["qm9_backbone_curves"],
     "qm9_outputs": ["forest"],
     "qm9_features": ["forest"],
     "qm9_ablation": ["orbits_number"],

@@ -27,6 +27,7 @@ from gigp.training.record import Record
 START, END = "<!-- results: make_tables.py -->", "<!-- end of results -->"
 REPORTS = {
     "results.md.j2": "results/README.md",
+    "tables.md.j2": "results/tables/README.md",
     "paper_scale.md.j2": "results/paper_scale.md",
 }
 MAIN = ("homo", "mu", "alpha", "U0", "r2")  # targets of the tables in the report
@@ -132,6 +133,17 @@ def main_table(tables: Mapping[str, Table], published: Published) -> Table:
     return replace(table, shown=pd.concat([table.shown, pd.DataFrame([row])], ignore_index=True))
 
 
+def shown_tables(evidence: Evidence, tables: Mapping[str, Table]) -> list[Table]:
+    """The tables that have records; of QM9 the primary targets and r2."""
+    members = table_members(read_experiments())
+    with_records = [
+        name
+        for name, experiments in members.items()
+        if any(evidence.records.get(experiment.name) for experiment in experiments)
+    ]
+    return [tables[n].only(MAIN) if n.startswith("qm9") else tables[n] for n in with_records]
+
+
 def learned_weights(entries: Iterable[Entry]) -> tuple[float, float] | None:
     """The smallest and the largest weight that GIGP learned for an orbit, means over
     seeds; None without such runs.
@@ -183,8 +195,7 @@ def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Pa
         files[root / report] = environment.get_template(template).render(
             tables=tables,
             main=main_table(tables, evidence.published),
-            features=tables["qm9_features"].only(MAIN),
-            scratch=tables["qm9_scratch"].only(MAIN),
+            shown=shown_tables(evidence, tables),
             gpus=on_gpus(evidence.records),
             counts={name: len(records) for name, records in evidence.records.items()},
             figures={path.stem for path in (results / "figures").glob("*.svg")},

@@ -56,8 +56,10 @@ def test_a_changed_record_changes_its_table(committed):
         metric["test"] *= 2
     path.write_text("\n".join([json.dumps(record), *lines[1:]]) + "\n")
     after = files_of(committed)
-    changed = {file.name for file in after if after[file] != before[file]}
-    assert changed == {"orbits_ablation.csv"}
+    changed = {file for file in after if after[file] != before[file]}
+    assert changed == {
+        committed / "results" / "tables" / n for n in ("orbits_ablation.csv", "README.md")
+    }
 
 
 def test_claims_stand_in_the_readme_and_the_report(blank):
