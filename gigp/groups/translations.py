@@ -55,11 +55,10 @@ class Translations(Group):
         alpha: see `Group`.
     """
 
-    # slices, as a list of axes would be copied to a GPU in every step, which waits for it
-
     def __init__(self, dim: int, axes: tuple[int, int], alpha: float = 0.2) -> None:
         super().__init__(alpha)
         self.dim, self.rep_dim = dim, dim + 1
+        # for slices: a list of axes would be copied to a GPU in every step, which waits for it
         self.first, self.last = axes
         self.lie_dim = self.last - self.first
         self.q_dim = dim - self.lie_dim
