@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gigp.errors import InputError
-from gigp.nn.mlp import identity_mlp
+from gigp.nn.mlp import identity_mlp, sum_mlp
 from gigp.pointcloud import PointCloud, masked
 from gigp.pools.base import Pool, masked_features
 from gigp.pools.coordinate import measure
@@ -80,8 +80,7 @@ class ReleasedGIGP(Pool):
         fed = (points * self.orbits.centers.to(feat.dtype)).expand(h.shape[:2])  # (B, K)
         inputs = torch.cat([h, fed.unsqueeze(-1)], -1)  # (B, K, c + 1)
         occupied = inputs.sum(-1) != 0  # (B, K)
-        z = masked(self.phi(inputs), occupied)  # (B, K, c)
+        total = sum_mlp(self.phi, inputs, occupied * self.weight, keep=occupied)  # (B, c)
         nonzero = (feat != 0).sum(-1).to(feat.dtype)  # (B, N), channels that are not 0
         count = (m.sum(-1) * nonzero).sum(1, keepdim=True) // self.channels  # (B, 1)
-        y = (self.weight @ z) / count.clamp(min=1)
-        return masked(y, mask.any(1))
+        return masked(total / count.clamp(min=1), mask.any(1))
