@@ -12,6 +12,7 @@ from gigp.study.tables.claims import (
     NOT_SEEN,
     OPEN,
     PRIMARY,
+    TOO_COARSE,
     expresses,
     improves,
     is_same,
@@ -181,6 +182,9 @@ def test_the_verdict_on_digits_is_about_sameness(tmp_path):
     assert said == HOLDS
     assert "no difference seen" in evidence
     assert "McNemar p by seed: 1 1 1" in evidence
+    # no difference seen, but only one of half of the error would have been
+    coarse = numbers(10.0).assign(**{"detectable percent": 50.0})
+    assert is_same(coarse)[1] == TOO_COARSE
     assert is_same(numbers(30.0))[1] == NOT_SEEN
 
 

@@ -7,12 +7,14 @@ import pandas as pd
 from gigp.study.tables.results import Entry
 from gigp.study.tables.table import Table
 
-HOLDS, CAVEAT, NOT_SEEN, OPEN = (
+HOLDS, CAVEAT, NOT_SEEN, TOO_COARSE, OPEN = (
     "holds",
     "holds with a caveat",
     "not seen",
+    "cannot be told",
     "not decided yet",
 )
+MARGIN = 10  # percent of an error: where no smaller difference would be seen, none says nothing
 PRIMARY = ("homo", "mu", "alpha", "U0")
 WITHOUT_ORBITS = ("one_orbit", "mean_mlp", "point_mlp")  # GIGP's MLP, but no orbits
 PROTOCOLS = {
@@ -133,9 +135,11 @@ def is_same(numbers: pd.DataFrame) -> tuple[str, str]:
     cell = mean.iloc[0]
     evidence = (
         f"error rate {cell['difference']:+.2g} points against mean pooling, interval "
-        f"[{cell['low']:+.2g}, {cell['high']:+.2g}]; a difference of {cell['detectable']:.2g} "
-        f"would have been seen. McNemar p by seed: {cell['McNemar p by seed']}."
+        f"[{cell['low']:+.2g}, {cell['high']:+.2g}]; a difference of {cell['detectable']:.2g}, "
+        f"{cell['detectable percent']:.0f}% of the error, would have been seen. McNemar p by seed: "
+        f"{cell['McNemar p by seed']}."
     )
     if cell["verdict"] == "unresolved":
-        return f"no difference seen: {evidence}", HOLDS
+        fine = cell["detectable percent"] <= MARGIN
+        return f"no difference seen: {evidence}", HOLDS if fine else TOO_COARSE
     return evidence, NOT_SEEN if cell["verdict"] == "higher" else CAVEAT

@@ -21,8 +21,9 @@ NOTE = (
     "would have been seen with a power of 80%."
 )
 COLUMNS = [
-    *("pool", "minus", "target", "unit", "difference", "percent", "low", "high", "detectable"),
-    *("p", "p corrected", "verdict", "seeds", "samples", "by seed", "McNemar p by seed"),
+    *("pool", "minus", "target", "unit", "difference", "percent", "low", "high"),
+    *("detectable", "detectable percent", "p", "p corrected", "verdict", "seeds", "samples"),
+    *("by seed", "McNemar p by seed"),
 ]
 
 
@@ -145,6 +146,7 @@ def _columns(interval: Interval, scale: float) -> dict:
         "low": interval.low,
         "high": interval.high,
         "detectable": interval.detectable,
+        "detectable percent": 100 * interval.detectable / scale if scale else np.nan,
         "p": interval.p,
         "p corrected": np.nan,
         "verdict": interval.verdict,
