@@ -123,12 +123,12 @@ def test_the_record_of_a_cell_fills_it(name):
 
 @pytest.mark.parametrize("name", [n for n, e in EXPERIMENTS.items() if e.study.needs])
 def test_what_an_experiment_starts_from_is_a_run_of_what_it_needs(name, models):
-    cfg = compose_config([f"experiment={name}", "seed=1"])
     needs = EXPERIMENTS[name].study.needs
-    (overrides,) = (o for c, o in EXPERIMENTS[needs].cells().items() if c.seed == 1)
+    *_, (cell, overrides) = EXPERIMENTS[needs].cells().items()
+    cfg = compose_config([f"experiment={name}", f"seed={cell.seed}"])
     needed = compose_config(overrides)
     config = {"name": needed.name, "choices": needed.choices, "target": needed.target}
-    assert start_of(cfg) == f"results/runs/{run_name(config, list(overrides))}/seed1"
+    assert start_of(cfg) == f"results/runs/{run_name(config, list(overrides))}/seed{cell.seed}"
 
 
 def test_a_run_with_other_settings_is_a_row_of_its_own():
