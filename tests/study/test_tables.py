@@ -137,6 +137,20 @@ def test_variants_are_compared_with_plain_gigp(tmp_path):
     assert ("gigp", "gigp") not in pairs
 
 
+def test_rows_are_compared_on_the_same_data(tmp_path):
+    """A network that saw fewer molecules says nothing about the pool of one that saw all."""
+    entries, samples = rows_of(tmp_path, EXPERIMENTS["qm9_ablation"], lambda c, t: 1.0 + c.seed)
+    numbers = differences(entries, samples, ["homo"])
+    pairs = set(zip(numbers["pool"], numbers["minus"], strict=True))
+    few = "dataset.train_size=3000"
+    assert {("gigp", "mean"), (f"gigp, {few}", f"mean, {few}"), ("gigp, delta=1.0", "gigp")} < pairs
+    assert not pairs & {
+        ("gigp", f"mean, {few}"),
+        (f"gigp, {few}", "mean"),
+        (f"gigp, {few}", "gigp"),
+    }
+
+
 def verdict(tmp_path, pools: dict[str, float], beaten=frozenset({"homo", "mu", "alpha", "U0"})):
     entries, samples = rows_of(tmp_path, SCRATCH, lambda c, t: pools[c.label] + c.seed)
     numbers = differences(entries, samples, ["homo", "mu", "alpha", "U0"])

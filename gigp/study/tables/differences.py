@@ -33,12 +33,24 @@ def is_ours(label: str) -> bool:
 
 
 def pairs_of(entries: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
-    """GIGP and its variants against every other pool, and the variants against plain GIGP."""
+    """GIGP and its variants against every other pool, and the variants against plain GIGP; each
+    against those on the same data.
+    """
     ours = [entry for entry in entries if is_ours(entry.label)]
     plain = [entry for entry in ours if entry.label == OURS]
     others = [entry for entry in entries if not is_ours(entry.label)]
     against_others = [(one, other) for one in ours for other in others]
-    return against_others + [(one, base) for base in plain for one in ours if one is not base]
+    variants = [(one, base) for base in plain for one in ours if one is not base]
+    return [
+        (one, other)
+        for one, other in against_others + variants
+        if data_settings(one.label) == data_settings(other.label)
+    ]
+
+
+def data_settings(label: str) -> set[str]:
+    """The settings of a row that change its data, such as `dataset.train_size=3000`."""
+    return {option for option in label.split(", ") if option.startswith("dataset.")}
 
 
 def losses_of(samples: Samples, targets: Sequence[str]) -> dict[str, np.ndarray]:
