@@ -18,6 +18,7 @@ from gigp.study.records import (
     write_all_samples,
     write_records,
 )
+from gigp.study.tables.results import entries_of
 from gigp.training.folder import RunFolder
 from gigp.training.record import Record, read_record
 from gigp.training.samples import read_samples
@@ -66,7 +67,9 @@ def check_evidence(record: Record, experiments: dict[str, Experiment]) -> None:
 def collect(
     folders: Iterable[Path], records: Path, experiments: dict[str, Experiment]
 ) -> Collected:
-    """Add finished runs to the evidence; a run that is there already is replaced.
+    """Add finished runs to the evidence; a run that is there already is replaced. The results of
+    its test samples are kept where tables use them: where validation chose other settings, the
+    record alone remains.
 
     Args:
         folders: folders of the runs.
@@ -91,7 +94,7 @@ def collect(
         mine[key_of(record)] = folder, record, samples
     added: list[Path] = []
     for experiment, runs in found.items():
-        added += _add(records, experiment, runs)
+        added += _add(records, experiments[experiment], runs)
     unchanged = sum(map(len, found.values())) - len(added)
     return Collected(added, unchanged, refused)
 
@@ -120,19 +123,28 @@ def _seed_of(folder: Path) -> int:
 
 
 def _add(
-    records: Path, experiment: str, runs: dict[Key, tuple[Path, Record, Samples]]
+    records: Path, experiment: Experiment, runs: dict[Key, tuple[Path, Record, Samples]]
 ) -> list[Path]:
     """Write the runs of one experiment into its files; folders of those that are new or changed."""
-    path, errors = records / f"{experiment}.jsonl", samples_path(records, experiment)
+    path, errors = records / f"{experiment.name}.jsonl", samples_path(records, experiment.name)
     held = {key_of(r): r for r in read_experiment_records(path)} if path.exists() else {}
+    samples = read_all_samples(errors)
     changed = [key for key, (_, record, _) in runs.items() if held.get(key) != record]
-    if changed:
-        samples = read_all_samples(errors)
-        for key in changed:
-            held[key], samples[key] = runs[key][1], runs[key][2]
-        write_all_samples(errors, samples)
+    held |= {key: runs[key][1] for key in changed}
+    known = samples | {key: mine for key, (_, _, mine) in runs.items()}
+    kept = {key: known[key] for key in compared_runs(experiment, held.values()) & known.keys()}
+    if changed or kept.keys() != samples.keys():
+        write_all_samples(errors, kept)
         write_records(path, held.values())
     return [runs[key][0] for key in changed]
+
+
+def compared_runs(experiment: Experiment, records: Iterable[Record]) -> set[Key]:
+    """The runs in the rows of an experiment, which are those with the settings that validation
+    chose.
+    """
+    rows = entries_of(experiment, records)
+    return {key_of(r) for row in rows for runs in row.runs.values() for r in runs.values()}
 
 
 def describe(collected: Collected, root: Path) -> Sequence[str]:

@@ -82,6 +82,22 @@ def test_a_run_that_was_done_again_replaces_its_record(tmp_path):
     assert [r.val_loss for r in read_records(records)] == [0.5, 0.1]
 
 
+def test_errors_are_kept_of_the_settings_that_validation_chose(tmp_path):
+    """The records of the others stay, and their errors return when the choice changes."""
+    runs, records = tmp_path / "runs", tmp_path / "records"
+    choices = CHOICES | {"experiment": "qm9_outputs"}
+    losses = {"lr=0.001": 0.3, "lr=0.003": 0.2}
+    for lr, val_loss in losses.items():
+        finish(runs, lr, overrides=[lr], val_loss=val_loss, choices=choices)
+    collect(finished_runs(runs), records, EXPERIMENTS)
+    path = samples_path(records, "qm9_outputs")
+    assert read_all_samples(path).keys() == {("lr=0.003", 0)}
+    assert {record.name for record in read_records(records)} == losses.keys()
+    finish(runs, "lr=0.001", 1, overrides=["lr=0.001"], choices=choices)
+    collect(finished_runs(runs), records, EXPERIMENTS)
+    assert read_all_samples(path).keys() == {("lr=0.001", 0), ("lr=0.001", 1)}
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
