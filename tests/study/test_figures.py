@@ -1,6 +1,7 @@
 """Figures are drawn from records, small, and with their text as text."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gigp.study.experiments import read_experiments
@@ -76,8 +77,12 @@ def test_number_of_orbits(tables, tmp_path):
     path = tmp_path / "orbits.svg"
     assert draw_orbits_number(tables["qm9_ablation"].numbers, path)
     text = drawn(path)
-    for said in ("error on r2", "constant", ">15<", ">50<"):
+    for said in ("error on r2, bohr^2", "divisor=constant", ">1<", ">15<", ">50<"):
         assert said in text
+    assert "least squares" not in text
+    fit = pd.DataFrame({"experiment": ["baseline"], "pool": ["fit"], "target": ["r2"], "mean": [1]})
+    assert draw_orbits_number(pd.concat([fit, tables["qm9_ablation"].numbers]), path)
+    assert "least squares" in drawn(path)
     assert not draw_orbits_number(tables["qm9_scratch"].numbers, path)
 
 

@@ -171,34 +171,42 @@ def draw_head_curves(entries: Sequence[Entry], path: Path, targets: Sequence[str
 
 
 def draw_orbits_number(numbers: pd.DataFrame, path: Path, target: str = "r2") -> bool:
-    """Error by the number of orbits for each divisor, mean and spread over the seeds.
+    """Error by the number of orbits for each divisor, mean and spread over the seeds; one_orbit is
+    GIGP with a single one. Dotted, the best fit by least squares.
 
     Args:
-        numbers: values of the table of ablations.
+        numbers: values of the table of ablations, baselines included.
         path: file of the figure.
         target: whose error.
 
     Returns:
         Whether there was anything to draw.
     """
-    mine = numbers[(numbers["target"] == target) & (numbers["seeds"] > 0)]
+    mine = numbers[numbers["target"] == target]
     points: dict[str, list[tuple[int, float, float]]] = {}
-    for row in mine.to_dict("records"):
+    for row in mine[mine["seeds"] > 0].to_dict("records"):
         pool, *options = row["pool"].split(", ")
-        settings = {"orbits": "50", "divisor": "count"}
+        settings = {"orbits": "1" if pool == "one_orbit" else "50", "divisor": "count"}
         settings |= dict(option.split("=", 1) for option in options)
-        if pool == "gigp" and settings.keys() == {"orbits", "divisor"}:
+        if pool in ("gigp", "one_orbit") and settings.keys() == {"orbits", "divisor"}:
             point = int(settings["orbits"]), row["mean"], row["std"]
             points.setdefault(settings["divisor"], []).append(point)
-    if not any(len(line) > 1 for line in points.values()):
+    if not any(len(line) > 2 for line in points.values()):
         return False
     fig, (ax,) = grid(1)
     for (divisor, line), style in zip(sorted(points.items()), ("--", "-"), strict=False):
         orbits, mean, std = zip(*sorted(line), strict=True)
-        ax.errorbar(orbits, mean, np.nan_to_num(std), linestyle=style, color="k", label=divisor)
-    ax.set(xlabel="number of orbits", ylabel=f"error on {target}", xscale="log")
-    ax.set_xticks(orbits, [str(n) for n in orbits])
+        look = {"linestyle": style, "marker": ".", "color": "k"}
+        ax.errorbar(orbits, mean, np.nan_to_num(std), label=f"GIGP, divisor={divisor}", **look)
+    baseline = mine.loc[mine["experiment"] == "baseline", "mean"].min()
+    if not np.isnan(baseline):
+        ax.axhline(baseline, color="0.5", linestyle=":", label="least squares")
+    ticks = sorted({point[0] for line in points.values() for point in line})
+    unit = mine["unit"].dropna().iloc[0]
+    ax.set(xlabel="number of orbits", ylabel=f"error on {target}, {unit}", xscale="log")
+    ax.set_xticks(ticks, [str(n) for n in ticks])
+    ax.set_ylim(bottom=0)
     ax.minorticks_off()
-    ax.legend(title="divisor")
+    ax.legend()
     save(fig, path)
     return True
