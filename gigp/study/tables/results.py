@@ -173,7 +173,7 @@ def results_table(
         notes.append(f"Not run yet: {'; '.join(missing)}.")
     if baselines and columns:
         notes.append(
-            f"{NO_SAY.strip()} does not beat the best of the fits above, so pools cannot be "
+            f"{NO_SAY.strip()} does not beat the best least-squares fit, so pools cannot be "
             "compared on this target."
         )
         numbers = pd.concat([baseline_numbers(baselines, numbers), numbers], ignore_index=True)
