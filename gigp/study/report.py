@@ -18,7 +18,7 @@ from gigp.study.experiments import Experiment, read_experiments, table_members
 from gigp.study.records import read_all_samples, read_experiment_records, samples_path
 from gigp.study.speed import hours_table, speed_report
 from gigp.study.tables.claims import claims_table
-from gigp.study.tables.differences import differences, differences_table
+from gigp.study.tables.differences import changes_table, differences, differences_table
 from gigp.study.tables.published import Published, published_row, read_published
 from gigp.study.tables.results import Baselines, Entry, entries_of, results_table
 from gigp.study.tables.table import Table, fill, to_markdown
@@ -144,6 +144,17 @@ def shown_tables(evidence: Evidence, tables: Mapping[str, Table]) -> list[Table]
     return [tables[n].only(MAIN) if n.startswith("qm9") else tables[n] for n in with_records]
 
 
+def variants_of_gigp(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """How its settings change GIGP, for the tables that have several: the ablations."""
+    numbers = {
+        name.removesuffix("_differences"): table.numbers
+        for name, table in tables.items()
+        if name.endswith("_differences") and table.numbers is not None
+    }
+    found = {name: changes_table(name, mine, MAIN) for name, mine in numbers.items()}
+    return {name: table for name, table in found.items() if len(table.shown) > 1}
+
+
 def learned_weights(entries: Iterable[Entry]) -> tuple[float, float] | None:
     """The smallest and the largest weight that GIGP learned for an orbit, means over
     seeds; None without such runs.
@@ -199,6 +210,7 @@ def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Pa
             tables=tables,
             main=main_table(tables, evidence.published),
             shown=shown_tables(evidence, tables),
+            changes=variants_of_gigp(tables),
             gpus=on_gpus(evidence.records),
             counts={name: len(records) for name, records in evidence.records.items()},
             figures={path.stem for path in (results / "figures").glob("*.svg")},

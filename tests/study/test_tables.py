@@ -17,7 +17,7 @@ from gigp.study.tables.claims import (
     improves,
     is_same,
 )
-from gigp.study.tables.differences import differences, differences_table
+from gigp.study.tables.differences import changes_table, differences, differences_table
 from gigp.study.tables.published import published_row, read_published
 from gigp.study.tables.results import entries_of, results_table
 from gigp.study.tables.table import Table
@@ -149,6 +149,20 @@ def test_rows_are_compared_on_the_same_data(tmp_path):
         (f"gigp, {few}", "mean"),
         (f"gigp, {few}", "gigp"),
     }
+
+
+def test_variants_stand_in_percent_of_gigp(tmp_path):
+    def value(cell, target):
+        return 110.0 if "delta=1.0" in cell.label else 100.0
+
+    only = lambda c: c.label in ("gigp", "mean", "gigp, delta=0.15", "gigp, delta=1.0")  # noqa: E731
+    entries, samples = rows_of(tmp_path, EXPERIMENTS["qm9_ablation"], value, only=only)
+    table = changes_table("it", differences(entries, samples, ["homo"]), ["homo", "mu"])
+    assert table.shown.to_numpy().tolist() == [
+        ["`gigp, delta=0.15`", "+0.0", "+0.0"],
+        ["`gigp, delta=1.0`", "+10.0 *", "+10.0 *"],
+    ]
+    assert list(table.shown.columns) == ["pool", "mu, %", "homo, %"]
 
 
 def verdict(tmp_path, pools: dict[str, float], beaten=frozenset({"homo", "mu", "alpha", "U0"})):

@@ -20,6 +20,10 @@ NOTE = (
     "pool is better. `unresolved`: the interval holds 0; `detectable` is the smallest effect that "
     "would have been seen with a power of 80%."
 )
+CHANGES_NOTE = (
+    "Error minus that of `gigp` in percent of it, paired over seeds and test samples; * where the "
+    "95% interval does not hold 0."
+)
 COLUMNS = [
     *("pool", "minus", "target", "unit", "difference", "percent", "low", "high"),
     *("detectable", "detectable percent", "p", "p corrected", "verdict", "seeds", "samples"),
@@ -178,6 +182,17 @@ def differences_table(name: str, numbers: pd.DataFrame, headline: Sequence[str])
         rows.append(row)
     shown = pd.DataFrame(rows).fillna("—")
     return Table(f"{name}_differences", [NOTE], shown, numbers)
+
+
+def changes_table(name: str, numbers: pd.DataFrame, headline: Sequence[str]) -> Table:
+    """The variants of GIGP against plain GIGP, in percent of its error, to read."""
+    mine = numbers[(numbers["minus"] == OURS) & numbers["target"].isin(headline)]
+    rows: dict[str, dict[str, str]] = {}
+    for cell in mine.to_dict("records"):
+        mark = "" if cell["verdict"] == "unresolved" else " *"
+        row = rows.setdefault(cell["pool"], {"pool": f"`{cell['pool']}`"})
+        row[f"{cell['target']}, %"] = f"{cell['percent']:+.1f}{mark}"
+    return Table(f"{name}_changes", [CHANGES_NOTE], pd.DataFrame(rows.values()), mine)
 
 
 def text_of(cell: Mapping) -> str:
