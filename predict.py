@@ -18,7 +18,6 @@ the column `error`; 2, nothing, or the table could not be written, and the messa
 the file that holds it instead. docs/using_models.md has the formats and units.
 """
 
-import os
 import re
 import sys
 from contextlib import suppress
@@ -57,12 +56,6 @@ def parse(arguments: list[str]) -> dict[str, str]:
     return options
 
 
-def to_path(text: str) -> Path:
-    """A path as it is given, or below the home folder where ~ begins it, which shells leave alone
-    after a `=`."""
-    return Path(text if Path(text).exists() else os.path.expanduser(text))
-
-
 def tell(message: str) -> None:
     """Print on standard error, if it can be printed on; control characters are escaped."""
     shown = "".join(
@@ -80,6 +73,7 @@ def predict_and_write(arguments: list[str]) -> list["Entry"]:
         InputError: nothing could be predicted, or the table not be written.
     """
     from gigp.errors import InputError
+    from gigp.files import to_path
     from gigp.prediction import predict
     from gigp.prediction.models import default_model
     from gigp.prediction.output import check_output, print_output, write_output

@@ -1,4 +1,4 @@
-"""Atomic writing of files, and locks on them."""
+"""Paths that users give, atomic writing of files, and locks on them."""
 
 import errno
 import fcntl
@@ -16,6 +16,13 @@ from gigp.errors import InputError
 STALE_SECONDS = 24 * 3600  # age of abandoned files where the file system has no locks
 # errors of file systems (NFS, Lustre, FUSE) that do not support a kind of lock
 UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+def to_path(text: str | Path) -> Path:
+    """A path as it is given, or below the home folder where ~ begins it: many shells leave ~ alone
+    after a `=`, and nobody wants a folder of that name.
+    """
+    return Path(text if os.path.exists(text) else os.path.expanduser(text))
 
 
 @contextmanager

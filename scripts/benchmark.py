@@ -8,13 +8,13 @@ goes to outputs/benchmarks/, which git ignores, or to the file given by --out.
 
 import argparse
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from gigp.backbones.lieconv.native import native_status
 from gigp.errors import InputError
+from gigp.files import to_path
 from gigp.nn.linear import cpu_supports_bf16
 from gigp.study.benchmark import reference
 from gigp.study.benchmark.cases import (
@@ -48,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
         default="wall",
         help="cpu: processor time, for --threads 1 on a machine that also does other work",
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "benchmarks" / "cpu.json")
+    parser.add_argument("--out", type=to_path, default=ROOT / "outputs" / "benchmarks" / "cpu.json")
     arguments = parser.parse_args()
     arguments.titles = [title for title in TITLES if arguments.cases in title]
     if arguments.clock == "cpu" and arguments.threads != 1:

@@ -9,24 +9,23 @@ invariance.csv, and errors of digits by angle to rotation_angle.csv.
 
 import argparse
 import sys
-from pathlib import Path
 
 import pandas as pd
 
 from gigp.errors import InputError
-from gigp.files import write_atomically
+from gigp.files import to_path, write_atomically
 from gigp.study.symmetry import measure
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders that hold a checkpoint")
+    parser.add_argument("runs", nargs="+", type=to_path, help="run folders that hold a checkpoint")
     parser.add_argument("--turns", type=int, default=4, help="random motions of every test cloud")
     parser.add_argument("--clouds", type=int, default=1000, help="test clouds")
     parser.add_argument(
         "--step", type=int, default=15, help="degrees between the angles that digits are turned by"
     )
-    parser.add_argument("--out", type=Path, help="folder of the CSV files")
+    parser.add_argument("--out", type=to_path, help="folder of the CSV files")
     arguments = parser.parse_args()
     found: dict[str, list[dict]] = {"invariance": [], "rotation_angle": []}
     for run in arguments.runs:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from gigp.errors import InputError
+from gigp.files import to_path
 from gigp.study.collect import collect, describe, finished_runs
 from gigp.study.experiments import read_experiments
 
@@ -20,10 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "run", nargs="*", type=Path, help="folder of a run, .../NAME/seedK, or of runs"
+        "run", nargs="*", type=to_path, help="folder of a run, .../NAME/seedK, or of runs"
     )
-    parser.add_argument("--runs", type=Path, default=ROOT / "results" / "runs")
-    parser.add_argument("--records", type=Path, default=ROOT / "results" / "records")
+    parser.add_argument("--runs", type=to_path, default=ROOT / "results" / "runs")
+    parser.add_argument("--records", type=to_path, default=ROOT / "results" / "records")
     arguments = parser.parse_args()
     given = [run.resolve() for run in arguments.run]
     folders = [folder for run in given for folder in finished_runs(run) or [run]]

@@ -10,15 +10,16 @@ import sys
 from pathlib import Path
 
 from gigp.errors import InputError
+from gigp.files import to_path
 from gigp.training.compare import find_runs, print_comparison, read_runs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", nargs="*", type=Path, help="folder of a run, .../NAME/seedK")
+    parser.add_argument("run", nargs="*", type=to_path, help="folder of a run, .../NAME/seedK")
     parser.add_argument(
         "--results-dir",
-        type=Path,
+        type=to_path,
         default=Path("results/runs"),
         help="where runs are, if none is given",
     )

@@ -20,6 +20,7 @@ from gigp.datasets.image_clouds import ImageClouds
 from gigp.datasets.loader import PointCloudDataModule
 from gigp.datasets.molecule_clouds import MoleculeClouds
 from gigp.errors import InputError
+from gigp.files import to_path
 from gigp.prediction.card import make_card
 from gigp.prediction.models import MODELS
 from gigp.prediction.release import Errors, release_model
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=to_path)
     parser.add_argument("name")
     parser.add_argument("--half", action="store_true")
     options = parser.parse_args(arguments)

@@ -8,12 +8,12 @@ import argparse
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from gigp.errors import InputError
+from gigp.files import to_path
 from gigp.study.benchmark import reference
 from gigp.study.benchmark.cases import ROOT
 from gigp.study.benchmark.gpu import measure_all
@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--minutes", type=float, default=5, help="no measurement begins later")
     parser.add_argument("--lieconv", metavar="PATH", help="checkout of github.com/mfinzi/LieConv")
-    parser.add_argument("--out", type=Path, help="default: results/benchmarks/<device>.json")
+    parser.add_argument("--out", type=to_path, help="default: results/benchmarks/<device>.json")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA device; --device cpu runs everything in small")

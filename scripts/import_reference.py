@@ -21,9 +21,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gigp.config.compose import compose_config
+from gigp.config.paths import quote_paths
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
-from gigp.files import open_atomically
+from gigp.files import open_atomically, to_path
 from gigp.prediction.lieconv_checkpoint import Layout, copy_weights, find_layout, read_checkpoint
 from gigp.training.build import RunParts, build
 from gigp.training.console import quiet
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=to_path)
     parser.add_argument("--target", choices=list(TARGETS), default="homo")
     parser.add_argument("--name")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
@@ -103,7 +104,8 @@ def compose(layout: Layout, target: str, name: str, overrides: list[str]) -> Dic
         "backbone.blocks": layout.blocks,
         "backbone.fill": FILL,
     }
-    return compose_config([*(f"{key}={value}" for key, value in settings.items()), *overrides])
+    given = quote_paths(overrides)
+    return compose_config([*(f"{key}={value}" for key, value in settings.items()), *given])
 
 
 def save_best(parts: RunParts, folder: RunFolder) -> None:

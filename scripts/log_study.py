@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from gigp.errors import InputError
+from gigp.files import to_path
 from gigp.study.board import log_table
 from gigp.study.experiments import read_experiments
 from gigp.study.report import make_tables, read_evidence
@@ -21,11 +22,13 @@ def main() -> None:
     parser.add_argument(
         "--table", nargs="+", help="names of tables; all that have records by default"
     )
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder that holds results/")
-    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of QM9's caches")
+    parser.add_argument("--root", type=to_path, default=ROOT, help="folder that holds results/")
+    parser.add_argument(
+        "--data", type=to_path, default=ROOT / "data", help="folder of QM9's caches"
+    )
     parser.add_argument("--project", default="gigp")
     parser.add_argument("--entity")
-    parser.add_argument("--dir", type=Path, default=ROOT, help="folder of wandb's own files")
+    parser.add_argument("--dir", type=to_path, default=ROOT, help="folder of wandb's own files")
     arguments = parser.parse_args()
     try:
         evidence = read_evidence(arguments.root, arguments.data)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from gigp.datasets import QM9
+from gigp.files import to_path
 from gigp.pointcloud import center_points
 from gigp.study.experiments import read_experiments
 from gigp.study.figures.evidence import (
@@ -22,12 +23,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of QM9's caches")
+    parser.add_argument(
+        "--data", type=to_path, default=ROOT / "data", help="folder of QM9's caches"
+    )
     parser.add_argument(
         "--molecule", type=int, default=100_000, help="index of the molecule in QM9"
     )
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder that holds results/")
-    parser.add_argument("--out", type=Path, help="results/figures of that folder by default")
+    parser.add_argument("--root", type=to_path, default=ROOT, help="folder that holds results/")
+    parser.add_argument("--out", type=to_path, help="results/figures of that folder by default")
     arguments = parser.parse_args()
     out = arguments.out or arguments.root / "results" / "figures"
     qm9 = QM9(root=str(arguments.data), cache=str(arguments.data))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from gigp.errors import InputError
-from gigp.files import write_atomically
+from gigp.files import to_path, write_atomically
 from gigp.study.report import make, make_tables, read_evidence, stale_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,16 +19,16 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--root", type=Path, default=ROOT, help="folder that holds README.md, docs/ and results/"
+        "--root", type=to_path, default=ROOT, help="folder that holds README.md, docs/ and results/"
     )
     parser.add_argument(
-        "--data", type=Path, default=ROOT / "data", help="folder of the caches of QM9"
+        "--data", type=to_path, default=ROOT / "data", help="folder of the caches of QM9"
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail if anything differs"
     )
     parser.add_argument("--format", choices=["csv", "latex"], default="csv")
-    parser.add_argument("--out", type=Path, help="folder for --format latex")
+    parser.add_argument("--out", type=to_path, help="folder for --format latex")
     arguments = parser.parse_args()
     if (arguments.format == "latex") != (arguments.out is not None):
         parser.error("--format latex and --out DIR go together")

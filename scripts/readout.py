@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from gigp.errors import InputError
+from gigp.files import to_path
 from gigp.study.experiments import read_experiments
 from gigp.study.figures.evidence import draw_errors, draw_forest
 from gigp.study.own_readout import PROTOCOLS, Own, compare, train
@@ -69,13 +70,15 @@ def main() -> None:
     parser.add_argument("--protocol", choices=PROTOCOLS, help="one alone; both if not given")
     parser.add_argument("--seeds", type=parse_seeds, default=[0, 1, 2], help="as 0,1,2")
     parser.add_argument(
-        "--backbone", type=Path, help="finished run or model folder, in place of the study's"
+        "--backbone", type=to_path, help="finished run or model folder, in place of the study's"
     )
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE for train.py")
-    parser.add_argument("--results-dir", type=Path, default=Path("results/runs"))
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder with results/records")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of QM9")
-    parser.add_argument("--out", type=Path, default=Path("outputs"), help="folder of the pictures")
+    parser.add_argument("--results-dir", type=to_path, default=Path("results/runs"))
+    parser.add_argument("--root", type=to_path, default=ROOT, help="folder with results/records")
+    parser.add_argument("--data", type=to_path, default=Path("data"), help="folder of QM9")
+    parser.add_argument(
+        "--out", type=to_path, default=Path("outputs"), help="folder of the pictures"
+    )
     arguments = parser.parse_intermixed_args()
     sys.path.insert(0, os.getcwd())  # where the user's module most likely is
     failed = False

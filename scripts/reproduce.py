@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
+from gigp.config.paths import below_home
 from gigp.errors import InputError
 from gigp.study.collect import collect, describe, finished_runs
 from gigp.study.experiments import Cell, Experiment, read_experiments, table_members
@@ -133,7 +134,7 @@ def parse_arguments(tables: Collection[str]) -> argparse.Namespace:
     found.further += found.overrides
     key = "results_dir="
     places = [o.removeprefix(key) for o in found.further if o.startswith(key)]
-    found.runs = ROOT / (places[-1] if places else "results/runs")
+    found.runs = ROOT / below_home(places[-1] if places else "results/runs")
     # runs with settings other than those of the study are not evidence
     found.own = any(not o.startswith((key, "logger")) for o in found.further)
     found.is_study = not found.own and not places

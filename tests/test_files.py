@@ -7,11 +7,20 @@ import stat
 import pytest
 
 from gigp.errors import InputError
-from gigp.files import delete_abandoned, open_atomically, write_atomically
+from gigp.files import delete_abandoned, open_atomically, to_path, write_atomically
 
 
 def names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_home_folder_unless_a_file_has_the_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(to_path("~/a b")) == "/home/me/a b"
+    assert str(to_path("a/~")) == "a/~"
+    (tmp_path / "~notes.xyz").touch()
+    assert str(to_path("~notes.xyz")) == "~notes.xyz"
 
 
 @pytest.mark.parametrize("content", ["µ\n", b"\x00\xff", memoryview(b"abc")])

@@ -1,8 +1,12 @@
-"""Paths on the command line, taken as they are, and folders of trained networks."""
+"""Paths among the settings, taken as they are but for ~, and folders of trained networks."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from gigp.files import to_path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # models that come with the project: in a wheel within the package, in a checkout in results
@@ -24,7 +28,8 @@ GRAMMAR = re.compile(r"""'.*'|".*"|.*\$\{.*\}.*|[a-z]+\(.*\)|null|\?\?\?|""", re
 
 
 def quote_paths(arguments: Sequence[str], multirun: bool = False) -> list[str]:
-    """A command line on which paths are quoted where Hydra's grammar would not read them.
+    """A command line on which paths are quoted where Hydra's grammar would not read them, and ~ is
+    the home folder.
 
     Older run folders have `=` in their names; other folders may have spaces, `#`, `~` or brackets.
 
@@ -40,7 +45,20 @@ def _quoted(argument: str, multirun: bool) -> str:
     if not equals or key.lstrip("+") not in PATH_KEYS:
         return argument
     values = value.split(",") if multirun and not GRAMMAR.fullmatch(value) else [value]
-    return f"{key}=" + ",".join(map(_quoted_value, values))
+    return f"{key}=" + ",".join(_quoted_value(below_home(value)) for value in values)
+
+
+def below_home(text: str) -> str:
+    """A path with the home folder in place of ~ at its start; see `gigp.files.to_path`."""
+    return str(to_path(text)) if text.startswith("~") else text
+
+
+def expand_home(cfg: DictConfig) -> None:
+    """Put the home folder in place of ~ in the paths of a configuration that lacks none."""
+    for key in sorted(PATH_KEYS):
+        value = OmegaConf.select(cfg, key)
+        if isinstance(value, str) and below_home(value) != value:
+            OmegaConf.update(cfg, key, below_home(value))
 
 
 def _quoted_value(value: str) -> str:

@@ -7,6 +7,7 @@ from gigp.config.paths import MODELS
 from gigp.datasets.readers import IMAGE_READERS, MOLECULE_READERS
 from gigp.datasets.readers.entries import find_files
 from gigp.errors import InputError
+from gigp.files import to_path
 from gigp.prediction.predictor import Predictor
 
 DEFAULT, DEFAULT_OF_IMAGES = "qm9", "rotmnist"
@@ -44,7 +45,7 @@ def find_model(name: str | Path) -> Path:
     Raises:
         InputError: it is neither.
     """
-    path, shipped = Path(name), MODELS / name
+    path, shipped = to_path(name), MODELS / name
     if (shipped / "config.yaml").exists() and not (path / "config.yaml").exists():
         return shipped
     if path.exists() or len(path.parts) > 1:

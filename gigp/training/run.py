@@ -8,6 +8,7 @@ import yaml
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from gigp.config.paths import expand_home
 from gigp.config.validate import check_settings
 from gigp.errors import InputError
 from gigp.training.build import build
@@ -45,6 +46,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
         InputError: a mistake of the user.
     """
     check_settings(cfg, overrides)
+    expand_home(cfg)
     set_rank(cfg.trainer.devices, cfg.trainer.get("num_nodes", 1))
     quiet()
     config: Any = OmegaConf.to_container(cfg, resolve=True)

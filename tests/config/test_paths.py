@@ -1,9 +1,11 @@
 """Paths on the command line are taken as they are."""
 
+from pathlib import Path
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from gigp.config.paths import PATH_KEYS, quote_paths
+from gigp.config.paths import PATH_KEYS, below_home, expand_home, quote_paths
 
 
 def read(argument: str, multirun: bool = False) -> object:
@@ -18,7 +20,6 @@ def read(argument: str, multirun: bool = False) -> object:
         "results/runs/qm9_homo_T3_gigp_small_lr=0.1_experiment=qm9_pools/seed0",
         "my runs/a b",
         " leading and trailing ",
-        "~/runs",
         "run~1",
         "a#b",
         "a(1)/[x]/{y}",
@@ -39,6 +40,38 @@ def read(argument: str, multirun: bool = False) -> object:
 @pytest.mark.parametrize("key", ["init_from", "+dataset.run"])
 def test_any_path(key, path):
     assert read(f"{key}={path}") == path
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """A home folder and another folder to work in."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "my home"))
+    monkeypatch.chdir(tmp_path / "work")
+    return str(tmp_path / "my home")
+
+
+def test_home_folder(home):
+    """bash replaces ~ after a =, zsh, fish and the shell of make do not."""
+    assert read("results_dir=~/runs") == f"{home}/runs"
+    assert read("+dataset.run=~") == home
+    (one,) = quote_paths(["dataset.root=~/a,~/b"], multirun=True)
+    assert one == f"dataset.root='{home}/a','{home}/b'"
+    assert below_home("a/~/b") == "a/~/b"
+    Path("~").mkdir()  # somebody has such a folder: as it is given
+    assert read("results_dir=~") == "~"
+    assert read("results_dir=~/runs") == f"{home}/runs"
+
+
+def test_home_folder_in_a_configuration(home, configure):
+    cfg = configure("dataset=features", "dataset.run=x")
+    cfg.results_dir, cfg.dataset.root, cfg.dataset.run = "~/runs", "~/data", "~/runs/x/seed0"
+    cfg.dataset.cache = "data"
+    expand_home(cfg)
+    assert cfg.results_dir == f"{home}/runs"
+    assert cfg.dataset.root == f"{home}/data"
+    assert cfg.init_from == cfg.dataset.run == f"{home}/runs/x/seed0"
+    assert cfg.dataset.cache == "data"
 
 
 def test_what_is_already_grammar_stays():

@@ -49,6 +49,17 @@ def folder_of(tmp_path, *parts) -> RunFolder:
     )
 
 
+def test_a_folder_below_home(configure, tmp_path, monkeypatch):
+    """A configuration file cannot say it otherwise; no folder is called ~."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    cfg = configure("dataset=orbits", "pool=mean", "scale=debug")
+    cfg.results_dir = "~/runs"
+    record = run(cfg)
+    assert (tmp_path / "home" / "runs" / record.name / "seed0" / "summary.json").exists()
+    assert not (tmp_path / "~").exists()
+
+
 @pytest.mark.parametrize("dataset", ["qm9", "rotmnist"])
 def test_record(configure, tmp_path, dataset, capsys):
     cfg = configure(f"dataset={dataset}", *TINY)
