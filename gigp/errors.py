@@ -49,8 +49,8 @@ def needs_extra(extra: str) -> Iterator[None]:
         ) from error
 
 
-def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """` Did you mean ...?` with the most similar of the known names, or nothing.
+def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The most similar of the known names.
 
     Args:
         name: name that the user wrote.
@@ -58,4 +58,10 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
         cutoff: least similarity, from 0 (anything) to 1 (equal).
     """
     close = get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f" Did you mean {close[0]}?" if close else ""
+    return close[0] if close else None
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """` Did you mean ...?` with what `closest` finds, or nothing."""
+    similar = closest(name, known, cutoff)
+    return f" Did you mean {similar}?" if similar else ""

@@ -1,6 +1,8 @@
 """The command line of `train.py`: options in any order, and messages about mistakes."""
 
+import re
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 from hydra._internal.utils import get_args_parser
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
@@ -8,11 +10,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gigp.config.compose import CONFIGS
+from gigp.config.instantiate import PARTS
 from gigp.config.validate import RESERVED_KEYS, settings_of
-from gigp.errors import InputError, did_you_mean
+from gigp.errors import InputError, closest, did_you_mean
 
 # options of Hydra that exclude each other; `info` needs no value
 ACTIONS = ("run", "multirun", "cfg", "info")
+SEVERAL_VALUES = re.compile(r"Ambiguous value for argument '([^=]+)=(.*)'$", re.MULTILINE)
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -78,14 +82,33 @@ def format_hydra_error(error: ConfigCompositionException | OverrideParseExceptio
         return f"{group}={name} is unknown.{meant} Choose from {', '.join(error.options)}."
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
         return _unknown_setting(str(cause.full_key), cause.parent_node)
+    if several := SEVERAL_VALUES.search(str(error)):
+        key, value = several.groups()
+        return (
+            f"{key}={value} has several values: add -m to run each of them; a list for one run is "
+            f"written {key}=[{value}]."
+        )
     return " ".join(str(error).split())
 
 
 def _unknown_setting(key: str, parent: DictConfig) -> str:
     section, _, name = key.rpartition(".")
-    if not section:
-        known = settings_of(parent)
-        return f"{key} is not a setting.{did_you_mean(name, known)} There are: {', '.join(known)}."
-    known = sorted({*map(str, parent)} - RESERVED_KEYS)
+    known = sorted({*map(str, parent)} - RESERVED_KEYS) if section else settings_of(parent)
     has = f"{section} has: {', '.join(known)}" if known else f"This {section} has no settings"
-    return f"{key} is not a setting.{did_you_mean(name, known)} {has}."
+    if not section:
+        has = f"There are: {', '.join(known)}"
+    places = _places_of_settings(cast(DictConfig, parent._get_root()))
+    meant = "" if name in places else did_you_mean(name, known)
+    if not meant and (similar := closest(name, places)):
+        meant = f" Did you mean {places[similar]}?"
+    return f"{key} is not a setting.{meant} {has}."
+
+
+def _places_of_settings(cfg: DictConfig) -> dict[str, str]:
+    """The full names of all settings by their last part, as `trainer.max_epochs` of `max_epochs`;
+    the shortest, where there are several.
+    """
+    sections = [name for name in (*PARTS, "trainer") if isinstance(cfg.get(name), DictConfig)]
+    names = [f"{name}.{key}" for name in sections for key in {*map(str, cfg[name])} - RESERVED_KEYS]
+    names += settings_of(cfg)
+    return {name.rpartition(".")[2]: name for name in sorted(names, key=len, reverse=True)}

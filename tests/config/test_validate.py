@@ -22,6 +22,19 @@ ORBITS = ("dataset=orbits", *tiny(epochs=1, train=60, val=20, test=20))
             "poool is not a setting. Did you mean pool? There are: backbone, compile, dataset, "
             "experiment, ",
         ),
+        ("epochs=3", "epochs is not a setting. Did you mean trainer.max_epochs? There are: "),
+        ("width=8", "width is not a setting. Did you mean backbone.width? There are: backbone, "),
+        (
+            "trainer.batch_size=8",
+            "trainer.batch_size is not a setting. Did you mean dataset.batch_size? trainer has: ",
+        ),
+        ("pool.lr=1", "pool.lr is not a setting. Did you mean lr? pool has: "),
+        ("zzz=1", "zzz is not a setting. There are: backbone, "),
+        (
+            "target=homo,lumo",
+            "target=homo,lumo has several values: add -m to run each of them; a list for one run "
+            "is written target=[homo,lumo].",
+        ),
         ("datset.train_size=3", "datset is not a setting. Did you mean dataset?"),
         (
             "pool.orbitz=3",
