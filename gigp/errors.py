@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from numbers import Integral
 from typing import Any, get_args
 
 
@@ -20,6 +21,12 @@ def check_choice(name: str, value: object, choice: Any) -> None:
         raise InputError(
             f"{name}={value!r} is unknown; choose one of {', '.join(map(str, get_args(choice)))}."
         )
+
+
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Refuse what is not a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise InputError(f"{name}={value}: it must be a whole number, {least} or larger.")
 
 
 class MissingExtraError(InputError, ImportError):

@@ -87,8 +87,37 @@ def masked(x: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
     return torch.where(mask.unsqueeze(-1), x, fill)
 
 
+def check_cloud(cloud: Any) -> None:
+    """Refuse what is not a batch of point clouds of the shapes and types that `PointCloud` has."""
+    if not isinstance(cloud, PointCloud):
+        raise InputError(
+            f"{type(cloud).__name__} is not a gigp.PointCloud; pass PointCloud(pos, feat, mask)."
+        )
+    check_tensors(pos=cloud.pos, feat=cloud.feat)
+    check_mask(cloud.mask)
+    pos, feat, mask = cloud.pos.shape, cloud.feat.shape, cloud.mask.shape
+    fits = len(pos) == len(feat) == 3 and pos[1] == feat[1] and pos[0] in (1, feat[0])
+    if not fits or mask != pos[:2]:
+        raise InputError(
+            f"a cloud of pos {tuple(pos)}, feat {tuple(feat)}, mask {tuple(mask)}; expected "
+            "(B, N, d), (B, N, c) and (B, N), with B = 1 in pos and mask where clouds share them."
+        )
+
+
+def check_tensors(**values: Any) -> None:
+    """Refuse arrays, lists and None in place of tensors, by their names."""
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            if value is None:
+                raise InputError(f"{name} is None; it must be a tensor.")
+            raise InputError(
+                f"{name} is a {type(value).__name__}; pass a tensor, as torch.as_tensor({name})."
+            )
+
+
 def check_mask(mask: Tensor) -> None:
     """Refuse masks that are not boolean."""
+    check_tensors(mask=mask)
     if mask.dtype != torch.bool:
         raise InputError(
             f"mask is of {mask.dtype}; it is True for real points, so pass mask.bool()."

@@ -11,7 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gigp.errors import InputError
 from gigp.groups import Group
+from gigp.groups.base import check_group
+from gigp.pointcloud import check_tensors
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
@@ -73,9 +76,14 @@ def assert_equivariant(
 
     Raises:
         AssertionError: with the element, and the absolute and the relative error.
+        InputError: something else than a group, or positions of another type.
     """
+    check_group(group)
+    check_tensors(pos=pos)
     act_out = act_out or group.act
     if tolerance is None:
+        if pos.dtype not in TOLERANCE:
+            raise InputError(f"pos is of {pos.dtype}; pass pos.double(), or give tolerance=.")
         tolerance = TOLERANCE[pos.dtype]
     expected = fn(pos).detach()
     if not expected.isfinite().all():

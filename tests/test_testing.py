@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gigp.errors import InputError
 from gigp.groups import SO2, SO3, T
 from gigp.testing import assert_equivariant, assert_invariant, random_element
 
@@ -46,6 +47,17 @@ def test_a_sum_of_vector_components_is_not_invariant():
 def test_rejects_nan(pos):
     with pytest.raises(AssertionError, match="not finite"):
         assert_invariant(lambda x: x / 0, SO3(), pos)
+
+
+def test_refuses_what_cannot_be_checked(pos):
+    for given, group, message in (
+        (pos, SO3, r"group is the class SO3; pass an object of it"),
+        (pos.half(), SO3(), r"pos is of torch\.float16; pass pos\.double\(\), or give tolerance="),
+        (pos.numpy(), SO3(), "pos is a ndarray; pass a tensor"),
+    ):
+        with pytest.raises(InputError, match=message):
+            assert_invariant(lambda x: x.norm(dim=-1), group, given)
+    assert_invariant(lambda x: x.norm(dim=-1), SO3(), pos.half(), tolerance=1e-2)
 
 
 def test_elements_repeat_by_seed():

@@ -16,8 +16,9 @@ from gigp.backbones.base import Atoms, Backbone
 from gigp.backbones.lieconv.padded import Padded
 from gigp.errors import InputError, needs_extra
 from gigp.groups import SE3, Group
+from gigp.groups.base import check_group
 from gigp.groups.series import norm
-from gigp.pointcloud import PointCloud, Sizes
+from gigp.pointcloud import PointCloud, Sizes, check_cloud
 
 with needs_extra("pyg"):
     from torch_geometric.nn.models import SchNet as PyGSchNet
@@ -87,6 +88,7 @@ class InvariantNet(Backbone):
         **unused: object,
     ) -> None:
         super().__init__()
+        check_group(group)
         self.group = SE3()
         fits = atoms is not None and in_channels % len(atoms.charges) == 0
         if atoms is None or not fits or group.dim != 3 or grid is not None:
@@ -116,6 +118,7 @@ class InvariantNet(Backbone):
 
     def forward(self, cloud: PointCloud) -> PointCloud:
         """(B, N, in_channels) features -> (B, N, out_channels)."""
+        check_cloud(cloud)
         known = cloud.sizes is not None and cloud.sizes.exact
         sizes = cloud.sizes if known else Sizes.of(cloud.mask)
         layout = Padded.of(cloud.mask, sizes, cloud.pos.dtype)

@@ -191,3 +191,13 @@ class Group(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, alpha={self.alpha})"
+
+
+def check_group(group: object) -> None:
+    """Refuse the class or the name of a group in place of a group."""
+    if isinstance(group, Group):
+        return
+    if isinstance(group, type):
+        name = group.__name__
+        raise InputError(f"group is the class {name}; pass an object of it, as {name}().")
+    raise InputError(f"group={group!r} is not a group; pass an object of gigp.groups, as SO3().")

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gigp.errors import InputError, check_choice
+from gigp.errors import InputError, check_choice, check_count
 from gigp.nn.linear import Linear, use_cpu_kernels
 
 Activation = Literal["relu", "silu"]
@@ -19,6 +19,8 @@ def mlp(
     in_channels: int, out_channels: int, layers: int, width: int, activation: Activation = "relu"
 ) -> nn.Sequential:
     """MLP with `layers` hidden layers of `width` units."""
+    check_count("hidden_layers", layers, 0)
+    check_count("hidden_channels", width)
     check_choice("activation", activation, Activation)
     sizes = [in_channels, *[width] * layers]
     modules: list[nn.Module] = []

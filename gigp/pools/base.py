@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gigp.errors import InputError, check_choice
+from gigp.errors import InputError, check_choice, check_count
 from gigp.groups import Group
 from gigp.nn.linear import use_cpu_kernels
-from gigp.pointcloud import PointCloud, check_mask, masked
+from gigp.pointcloud import PointCloud, check_mask, check_tensors, masked
 from gigp.pools.coordinate import measure
 from gigp.pools.divisor import Divisor
 
@@ -29,6 +29,7 @@ class Pool(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        check_count("channels", channels)
         self.channels = self.out_channels = channels
 
     def fit(self, clouds: Iterable[PointCloud]) -> None:
@@ -59,6 +60,7 @@ class Pool(nn.Module):
         Raises:
             InputError: a tensor of the wrong shape or type.
         """
+        check_tensors(feat=feat, **({} if self.group is None else {"pos": pos}))
         check_mask(mask)
         if not feat.is_floating_point():
             raise InputError(

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gigp.errors import InputError, check_choice
 from gigp.groups import Group
-from gigp.pointcloud import PointCloud, center_points, masked
+from gigp.groups.base import check_group
+from gigp.pointcloud import PointCloud, center_points, check_tensors, masked
 
 PoolCenter = Literal["centroid", "origin", "mass"]
 
@@ -29,6 +30,7 @@ class OrbitCoordinate:
 
     def __init__(self, group: Group, center: PoolCenter) -> None:
         check_choice("center", center, PoolCenter)
+        check_group(group)
         check_orbit_space(group)
         self.group, self.center = group, center
 
@@ -53,6 +55,7 @@ class OrbitCoordinate:
                     "center=mass needs the masses of the points: pass mass=(B, N), or a PointCloud "
                     "with mass; of the data sets qm9 has them. Otherwise use center=centroid."
                 )
+            check_tensors(mass=mass)
             pos = center_points(pos, mask, mass.to(pos.dtype))
         elif self.center == "centroid":
             pos = center_points(pos, mask)

@@ -373,8 +373,10 @@ def test_kernel_rows_are_real_pairs():
     [
         (T(3), {"liftsamples": 2}, "acts freely"),
         (SE3(), {"liftsamples": 0}, "liftsamples=0"),
-        (T(3), {"width": 2}, "width of 4"),
-        (T(3), {"blocks": 0}, "one block"),
+        (T(3), {"width": 2}, "width=2: it must be a whole number, 4 or larger"),
+        (T(3), {"width": 16.0}, r"width=16\.0: it must be a whole number"),
+        (T(3), {"blocks": 0}, "blocks=0: it must be a whole number, 1 or larger"),
+        (SO3, {}, r"group is the class SO3; pass an object of it, as SO3\(\)"),
         (T(3), {"fill": 0.0}, "positive"),
         (T(3), {"nbhd": 0}, "at least 1"),
         (T(3), {"kernel_norm": "layer"}, "batch, none"),
@@ -393,6 +395,17 @@ def test_bad_clouds():
     with pytest.raises(InputError, match="grid"):
         grid_net(SO2())(cloud(2))
     pos, feat, mask, *_ = cloud(3)
+    for given, message in (
+        ((pos, feat, mask), "tuple is not a gigp.PointCloud"),
+        (PointCloud(pos.numpy(), feat, mask), "pos is a ndarray; pass a tensor"),
+        (PointCloud(pos, feat, mask.float()), r"pass mask\.bool\(\)"),
+        (PointCloud(pos[0], feat, mask), r"pos \(\d+, 3\), feat .* expected \(B, N, d\)"),
+        (PointCloud(pos, feat[:, 1:], mask), r"expected \(B, N, d\), \(B, N, c\) and \(B, N\)"),
+        (PointCloud(pos, feat, mask[:1]), r"expected \(B, N, d\)"),
+    ):
+        for call in (backbone(T(3)), backbone(T(3)).calibrate):
+            with pytest.raises(InputError, match=message):
+                call(given)
     reversed_mask = torch.stack([mask[0], mask[1], mask[2].flip(0)])
     with pytest.raises(InputError, match="cloud 2 of the batch has padding before a real point"):
         backbone(T(3))(PointCloud(pos, feat, reversed_mask))

@@ -3,13 +3,15 @@
 A new pool is found by its config.
 """
 
+import numpy as np
 import pytest
 import torch
 
+from gigp import GIGP, GIGPAggregation
 from gigp.errors import InputError
-from gigp.groups import SE3
+from gigp.groups import SE3, SO3
 from gigp.pointcloud import PointCloud
-from gigp.pools import MeanPool, Pool, SumPool
+from gigp.pools import DeepSets, MeanPool, Moments, Pool, ShuffledGIGP, SumPool
 from gigp.testing import assert_invariant
 from tests.pools.common import NAMES, cloud, config_of, gigp, make, trained
 
@@ -180,6 +182,9 @@ def test_nan_gradients_where_positions_are_nan():
     [
         ({"mask": torch.ones(2, 5)}, r"mask is of torch\.float32; .* pass mask\.bool\(\)"),
         ({"mask": torch.ones(2, 5).long()}, r"mask is of torch\.int64"),
+        ({"mask": None}, r"mask is None; it must be a tensor"),
+        ({"mask": [[True] * 5] * 2}, r"mask is a list; pass a tensor, as torch\.as_tensor\(mask\)"),
+        ({"feat": np.ones((2, 5, 4))}, r"feat is a ndarray; pass a tensor"),
         ({"mask": torch.ones(3, 5) > 0}, r"mask \(3, 5\) does not fit feat \(2, 5, 4\)"),
         ({"mask": torch.ones(5) > 0}, r"mask \(5,\) does not fit .* or \(1, 5\) where"),
         ({"feat": torch.ones(2, 5, 3)}, r"feat has shape \(2, 5, 3\); this pool takes \(B, N, 4\)"),
@@ -201,6 +206,29 @@ def test_wrong_positions(name):
         make(name)(feat, torch.ones(2, 6, 3), mask)
     with pytest.raises(InputError, match="3-dimensional positions, not 2"):
         make(name)(feat, torch.ones(2, 5, 2), mask)
+    with pytest.raises(InputError, match=r"pos is a ndarray; pass a tensor"):
+        make(name)(feat, np.ones((2, 5, 3)), mask)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((4, SO3), r"group is the class SO3; pass an object of it, as SO3\(\)"),
+        ((4, "SO3"), r"group='SO3' is not a group; pass an object of gigp\.groups, as SO3\(\)"),
+        ((0, SO3()), "channels=0: it must be a whole number, 1 or larger"),
+        ((4.0, SO3()), r"channels=4\.0: it must be a whole number"),
+    ],
+)
+@pytest.mark.parametrize("pool", [GIGP, GIGPAggregation, Moments, DeepSets, ShuffledGIGP])
+def test_wrong_arguments(pool, arguments, message):
+    with pytest.raises(InputError, match=message):
+        pool(*arguments)
+
+
+@pytest.mark.parametrize("key", ["hidden_layers", "hidden_channels"])
+def test_wrong_sizes_of_the_mlp(key):
+    with pytest.raises(InputError, match=f"{key}=-1: it must be a whole number, [01] or larger"):
+        gigp(**{key: -1})
 
 
 def test_reload_equals_stored(pool):

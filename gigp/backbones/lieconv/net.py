@@ -17,11 +17,12 @@ from gigp.backbones.lieconv.grid import GridGeometry
 from gigp.backbones.lieconv.kernel import KernelMLP, norm_swish
 from gigp.backbones.lieconv.layer import KernelNorm, LieConv
 from gigp.backbones.lieconv.neighborhood import Neighborhood
-from gigp.errors import InputError
+from gigp.errors import InputError, check_count
 from gigp.groups import Group
+from gigp.groups.base import check_group
 from gigp.nn.linear import Linear
 from gigp.nn.norm import NormSequential
-from gigp.pointcloud import PointCloud, masked
+from gigp.pointcloud import PointCloud, check_cloud, masked
 
 
 class Bottleneck(nn.Module):
@@ -94,8 +95,8 @@ class LieResNet(Backbone):
         atoms: not needed; part of the signature of all backbones.
 
     Raises:
-        InputError: several lifts for a group that acts freely, a width below 4, a grid of another
-            dimension or with a layout.
+        InputError: something else than a group, several lifts for a group that acts freely, a width
+            below 4, a grid of another dimension or with a layout.
     """
 
     def __init__(
@@ -115,11 +116,10 @@ class LieResNet(Backbone):
         atoms: Atoms | None = None,
     ) -> None:
         super().__init__()
-        if width < 4 or blocks < 1:
-            raise InputError(
-                f"width={width}, blocks={blocks}: the net needs a width of 4 and one block at "
-                "least."
-            )
+        check_group(group)
+        check_count("in_channels", in_channels, 0)
+        check_count("width", width, 4)
+        check_count("blocks", blocks)
         if grid is not None and layout != "auto":
             raise InputError(
                 f"layout={layout}: clouds that share their positions, as images do, have one "
@@ -211,6 +211,7 @@ class LieResNet(Backbone):
 
     def _check(self, cloud: PointCloud) -> None:
         """Refuse clouds that the net was not made for."""
+        check_cloud(cloud)
         if cloud.pos.shape[-1] != self.group.dim:
             raise InputError(
                 f"{self.group} acts on {self.group.dim}-dimensional positions, not "
