@@ -10,7 +10,7 @@ from gigp.datasets.image_clouds import ImageClouds
 from gigp.datasets.molecule_clouds import MoleculeClouds
 from gigp.datasets.readers import MOLECULE_READERS, image_readers
 from gigp.datasets.readers.entries import Reader
-from gigp.datasets.readers.images import WHITE
+from gigp.datasets.readers.images import WHITE, check_image
 from gigp.datasets.readers.molecule import Molecule, check_elements
 from gigp.datasets.readers.text import parse_number
 from gigp.errors import InputError
@@ -72,7 +72,10 @@ class MoleculeInputs:
     def check(self, content: object) -> None:
         """Refuse elements, and ions, that the data set of the run does not have."""
         if not isinstance(content, Molecule):
-            return
+            raise InputError(
+                f"{type(content).__name__} is not a molecule; make one of symbols and positions "
+                "with gigp.datasets.readers.molecule.make_molecule."
+            )
         assert self.data.atoms is not None
         check_elements(content, self.data.atoms.charges, self.data.name)
         for name in CHARGE_FIELDS if self.data.neutral else ():
@@ -130,7 +133,8 @@ class ImageInputs:
         self.readers = image_readers(data.rules)
 
     def check(self, content: object) -> None:
-        """Any image that a reader has made is fine."""
+        """Refuse what is no image of the model's size and range."""
+        check_image(content, self.data.rules)
 
     def warning(self, inputs: Sequence[Tensor]) -> str:
         """Nothing is known about ranges of images."""

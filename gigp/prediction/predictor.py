@@ -1,7 +1,8 @@
 """A trained model, ready for inputs from files: from a folder to numbers with units."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,7 +62,8 @@ class Predictor:
         """Refuse an input that the model cannot take.
 
         Raises:
-            InputError: a molecule has elements that are unknown to the model.
+            InputError: it is no molecule, or no image of gray values from 0 to 255; a molecule has
+                elements that are unknown to the model, an image another size.
         """
         self.inputs.check(content)
 
@@ -72,7 +74,7 @@ class Predictor:
         return self.inputs.warning(inputs)
 
     @torch.no_grad()
-    def __call__(self, inputs: Sequence[Molecule] | Sequence[Tensor]) -> Tensor:
+    def __call__(self, inputs: Iterable[Molecule] | Iterable[Tensor]) -> Tensor:
         """Predict.
 
         Args:
@@ -83,12 +85,15 @@ class Predictor:
             references of their atoms added.
 
         Raises:
-            InputError: see `check`.
+            InputError: see `check`; or one input in place of several.
         """
-        for content in inputs:
+        if isinstance(inputs, Molecule | str) or (isinstance(inputs, Tensor) and inputs.dim() < 3):
+            raise InputError(f"one {type(inputs).__name__} in place of several; pass a list of it.")
+        contents: list[Any] = list(inputs)
+        for content in contents:
             self.check(content)
         rows = [torch.zeros(0, len(self.columns), dtype=torch.float64)]
-        for batch in self.inputs.batches(inputs, self.batch_size):
+        for batch in self.inputs.batches(contents, self.batch_size):
             cloud = self.inputs.cloud(batch, self.device)
             for frozen in self.frozen:
                 cloud = frozen.points(cloud)

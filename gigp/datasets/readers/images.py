@@ -54,6 +54,29 @@ def make_image(pixels: np.ndarray, rules: ImageRules = DIGITS) -> Tensor:
     return torch.from_numpy(values)
 
 
+def check_image(image: object, rules: ImageRules) -> None:
+    """Refuse what `make_image` would not have made.
+
+    Raises:
+        InputError: something else than a tensor (side, side) of gray values from 0 to 255.
+    """
+    if not isinstance(image, Tensor):
+        raise InputError(
+            f"{type(image).__name__} is not an image; pass a tensor (side, side) of gray values "
+            f"from 0 to {WHITE}."
+        )
+    check_shape(tuple(image.shape), rules)
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0 and high <= WHITE):  # or NaN
+        raise InputError(f"values from {low:g} to {high:g}; gray values go from 0 to {WHITE}.")
+    if 0 < high <= 1:
+        raise InputError(
+            f"no pixel is above {high:g}, where white is {WHITE}; multiply by {WHITE}."
+        )
+    if rules.digits:
+        _check_digit(image.cpu().numpy())
+
+
 def check_shape(shape: tuple[int, ...], rules: ImageRules) -> None:
     """Refuse images of other sizes.
 

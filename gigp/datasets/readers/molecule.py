@@ -1,9 +1,10 @@
 """A molecule, and the checks that all molecules go through, from any kind of file."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,27 +38,36 @@ class Molecule(NamedTuple):
 
 
 def make_molecule(
-    elements: Sequence[str],
-    positions: Sequence[Sequence[float]],
+    elements: Iterable[str | int],
+    positions: Sequence[Sequence[float]] | np.ndarray | Tensor,
     fields: Mapping[str, str] | None = None,
 ) -> Molecule:
     """A molecule of any elements.
 
     Args:
-        elements: symbols, labels such as O1, or nuclear charges; D and T are hydrogen.
-        positions: positions in Angstrom.
+        elements: symbols, labels such as O1, or nuclear charges, (n,); D and T are hydrogen.
+        positions: positions in Angstrom, (n, 3).
         fields: see `Molecule`.
 
     Raises:
-        InputError: no atoms or too many, an unknown element, or positions that are not finite,
-            coincide, or lie farther apart than those of any molecule.
+        InputError: no atoms or too many, an unknown element, or positions that are not (n, 3)
+            finite numbers, coincide, or lie farther apart than those of any molecule.
     """
+    elements = elements.tolist() if isinstance(elements, np.ndarray | Tensor) else list(elements)
     if not 1 <= len(elements) <= MOST_ATOMS:
         raise InputError(
             f"{len(elements)} atoms; a molecule has 1 to {MOST_ATOMS} (QM9's have up to 29)."
         )
-    charges = torch.tensor([charge_of(element) for element in elements])
-    pos = torch.tensor(positions, dtype=torch.float64)  # (n, 3)
+    charges = torch.tensor([charge_of(str(element)) for element in elements])
+    try:
+        pos = torch.as_tensor(positions, dtype=torch.float64).detach().cpu()  # (n, 3)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the positions are not rows of three numbers: {error}.") from error
+    if pos.shape != (len(charges), 3):
+        raise InputError(
+            f"positions of shape {tuple(pos.shape)} for {len(charges)} atoms; expected "
+            f"({len(charges)}, 3)."
+        )
     _check_positions(pos)
     return Molecule(charges, pos, fields or {})
 
