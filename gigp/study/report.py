@@ -76,21 +76,20 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
     pairs: dict[str, pd.DataFrame] = {}
     rows: dict[str, list[Entry]] = {}
     for name, members in table_members(experiments).items():
-        rows[name] = [entry for member in members for entry in evidence.entries(member)]
-        on_qm9 = name.startswith("qm9")
-        context = context_rows(rows[name], members, evidence, experiments)
-        title = members[-1].study.title
-        fits = evidence.baselines if on_qm9 else {}
-        tables[name] = results_table(name, title, rows[name], fits, context)
+        own = [entry for member in members for entry in evidence.entries(member)]
+        context = context_rows(own, members, evidence, experiments)
+        rows[name] = [*context, *own]
+        title, headline = members[-1].study.title, members[-1].study.headline
+        fits = evidence.baselines if name.startswith("qm9") else {}
+        tables[name] = results_table(name, title, own, fits, context)
         samples: dict[Any, Any] = {}
-        for source in {entry.experiment for entry in (*context, *rows[name])}:
+        for source in {entry.experiment for entry in rows[name]}:
             samples |= read_all_samples(samples_path(evidence.folder, source))
-        headline = members[-1].study.headline
-        pairs[name] = differences([*context, *rows[name]], samples, headline)
+        pairs[name] = differences(rows[name], samples, headline)
         if len(pairs[name]):
             tables[f"{name}_differences"] = differences_table(name, pairs[name], headline)
     beaten = {name: beaten_targets(rows[name], evidence.baselines) for name in rows}
-    tables["claims"] = claims_table(rows["orbits"], pairs, beaten)
+    tables["claims"] = claims_table(rows, pairs, beaten)
     return tables
 
 

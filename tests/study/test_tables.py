@@ -201,19 +201,23 @@ def test_what_the_correction_leaves_open_is_no_evidence(tmp_path, verdict):
 def test_the_verdict_on_digits_is_about_sameness(tmp_path):
     experiment = EXPERIMENTS["rotmnist_features"]
 
-    def numbers(ours: float):
-        value = lambda c, t: ours if c.label == "gigp" else 10.0  # noqa: E731
-        entries, samples = rows_of(tmp_path, experiment, value)
-        return differences(entries, samples, ["error"])
+    def found(ours: float, scaled: float = 10.0, **changes: float):
+        values = {"gigp": ours, "scaled_sum": scaled}
+        entries, samples = rows_of(tmp_path, experiment, lambda c, t: values.get(c.label, 10.0))
+        return is_same(differences(entries, samples, ["error"]).assign(**changes), entries)
 
-    evidence, said = is_same(numbers(10.0))
+    evidence, said = found(10.0)
     assert said == HOLDS
     assert "no difference seen" in evidence
     assert "McNemar p by seed: 1 1 1" in evidence
     # no difference seen, but only one of half of the error would have been
-    coarse = numbers(10.0).assign(**{"detectable percent": 50.0})
-    assert is_same(coarse)[1] == TOO_COARSE
-    assert is_same(numbers(30.0))[1] == NOT_SEEN
+    assert found(10.0, **{"detectable percent": 50.0})[1] == TOO_COARSE
+    assert found(30.0)[1] == NOT_SEEN
+    # on images the scaled sum is the mean: the same training, repeated, gives another error
+    assert found(10.0, scaled=10.5)[1] == HOLDS
+    evidence, said = found(10.0, scaled=12.5)
+    assert said == TOO_COARSE
+    assert "are 2.5 points apart for the same seed, 22% of the error" in evidence
 
 
 def test_the_verdict_on_orbits(tmp_path):
