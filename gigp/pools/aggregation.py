@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gigp.errors import InputError, needs_extra
 from gigp.groups import Group
-from gigp.pointcloud import PointCloud
+from gigp.pointcloud import PointCloud, check_tensors
 from gigp.pools.gigp import GIGP
 
 with needs_extra("pyg"):
@@ -137,6 +137,8 @@ class GIGPAggregation(Aggregation):
         mass: Tensor | None,
     ) -> Tensor:
         """Orbit coordinates, (N,): those given, or of positions (N, d) with masses (N,)."""
+        given = {"pos": pos, "q": q, "mass": mass}
+        check_tensors(**{name: value for name, value in given.items() if value is not None})
         coordinate = self.pool.orbit_coordinate
         dim = coordinate.group.dim
         if q is not None and pos is None:

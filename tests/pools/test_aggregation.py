@@ -244,6 +244,7 @@ def test_fit_on_something_else(batches, message):
     ("change", "message"),
     [
         ({"pos": None}, r"neither of pos= and q= given; .* \(N, 3\)"),
+        ({"pos": [[0.0] * 3] * 5}, r"pos is a list; pass a tensor, as torch\.as_tensor\(pos\)"),
         ({"q": torch.ones(5)}, "both of pos= and q="),
         ({"pos": torch.ones(5, 2)}, r"pos has shape \(5, 2\); expected \(5, 3\)"),
         ({"pos": torch.ones(4, 3)}, r"pos has shape \(4, 3\)"),
