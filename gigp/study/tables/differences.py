@@ -21,8 +21,8 @@ NOTE = (
     "would have been seen with a power of 80%."
 )
 CHANGES_NOTE = (
-    "Error minus that of `gigp` in percent of it, paired over seeds and test samples; * where the "
-    "95% interval does not hold 0."
+    "Error minus that of `gigp` in percent of it, paired over seeds and test samples, or over test "
+    "samples alone where one seed has run; * where the 95% interval does not hold 0."
 )
 COLUMNS = [
     *("pool", "minus", "target", "unit", "difference", "percent", "low", "high"),
