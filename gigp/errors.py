@@ -1,5 +1,6 @@
 """The exception for wrong input, whose message tells the fix, and helpers for such messages."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -45,7 +46,10 @@ def needs_extra(extra: str) -> Iterator[None]:
             the command that installs it.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            # of PyTorch Geometric about itself, as it is imported
+            warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
+            yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package == "gigp":

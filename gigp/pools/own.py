@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gigp.errors import InputError, needs_extra
+from gigp.errors import InputError, did_you_mean, needs_extra
 from gigp.pointcloud import PointCloud
 from gigp.pools.base import Pool
 from gigp.pools.readouts import Readout
@@ -54,6 +54,9 @@ def register(name: str) -> Registered:
     path, _, attribute = name.partition(":")
     if not (path and attribute):
         raise InputError(f"{name!r} names no readout; write it as package.module:Class.")
+    if path.endswith(".py"):
+        module = path.removeprefix("./").removesuffix(".py").replace("/", ".")
+        raise InputError(f"{name!r} names a file; name its module, {module}:{attribute}.")
     try:
         found = importlib.import_module(path)
     except Exception as error:  # whatever the user's module ends in
@@ -63,7 +66,8 @@ def register(name: str) -> Registered:
         ) from error
     make = getattr(found, attribute, None)
     if not callable(make):
-        raise InputError(f"{path} has no class or function {attribute}.")
+        meant = did_you_mean(attribute, (n for n in vars(found) if not n.startswith("_")))
+        raise InputError(f"{path} has no class or function {attribute}.{meant}")
     file = getsourcefile(make) if isinstance(make, type) or hasattr(make, "__code__") else None
     source = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8] if file else ""
     _REGISTERED[name] = Registered(make, source)

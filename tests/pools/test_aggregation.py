@@ -16,6 +16,7 @@ from gigp.groups import SE3, SO2, SO3
 from gigp.pools.aggregation import sum_of_products
 from gigp.pools.base import MeanPool
 from gigp.testing import assert_invariant
+from tests.conftest import ROOT
 
 SIZES = {
     "ragged": (3, 1, 40, 0, 7, 0),
@@ -302,3 +303,14 @@ def test_importing_the_package_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(ImportError):
         from gigp import Nonsense  # noqa: F401
+
+
+def test_importing_it_is_silent():
+    """PyTorch Geometric warns of itself when it is imported, of what a user of ours cannot mend."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import gigp; gigp.GIGPAggregation"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -57,6 +57,8 @@ def test_an_aggregation_pools_the_real_points_alone():
         ("Weighted", "names no readout; write it as package.module:Class"),
         ("nowhere.at_all:Pool", r"nowhere.at_all cannot be imported \(ModuleNotFoundError"),
         (f"{TOYS}:Missing", "toy_readouts has no class or function Missing"),
+        (f"{TOYS}:Weihgted", r"no class or function Weihgted\. Did you mean Weighted\?"),
+        ("./my/pools.py:Mine", r"names a file; name its module, my\.pools:Mine"),
         (f"{TOYS}:Plain", "made a Plain, not a torch.nn.Module"),
         (f"{TOYS}:Flat", r"returned shape \(2,\) for 2 clouds of 3 points with 4 channels"),
         ("torch.nn:LayerNorm", r"fails on feat \(2, 3, 4\), pos .*TypeError"),
