@@ -3,9 +3,11 @@ scripts/make_figures.py`.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from gigp.datasets import QM9
+from gigp.errors import InputError
 from gigp.files import to_path
 from gigp.pointcloud import center_points
 from gigp.study.experiments import read_experiments
@@ -70,4 +72,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"Error: {error}")

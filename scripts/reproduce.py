@@ -24,7 +24,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
 from gigp.config.paths import below_home
-from gigp.errors import InputError
+from gigp.errors import InputError, did_you_mean
 from gigp.study.collect import collect, describe, finished_runs
 from gigp.study.experiments import Cell, Experiment, read_experiments, table_members
 from gigp.study.plan import Clock, Job, choose_settings, plan, recorded, run_jobs
@@ -72,12 +72,33 @@ def wait_for(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, output or ""
 
 
-def is_chosen(cell: Cell, overrides: tuple[str, ...], only: list[str]) -> bool:
-    """Whether a cell has one of the values wanted of every key, as KEY=V1,V2."""
+def choose(cells: Mapping[Cell, tuple[str, ...]], only: list[str]) -> dict[Cell, tuple[str, ...]]:
+    """The cells that have one of the values wanted of every key, as KEY=V1,V2.
+
+    Raises:
+        InputError: none has.
+    """
+    settings = {cell: settings_of(cell, overrides) for cell, overrides in cells.items()}
+    chosen = set(cells)
+    for entry in only:
+        key, _, values = entry.partition("=")
+        there_are = sorted({given[key] for given in settings.values() if key in given})
+        if not there_are:
+            keys = sorted({key for given in settings.values() for key in given})
+            raise InputError(
+                f"--only {entry}: no run has {key}.{did_you_mean(key, keys)} Write KEY=V1,V2 with "
+                f"one of {', '.join(keys)}."
+            )
+        chosen &= {cell for cell in cells if settings[cell].get(key) in values.split(",")}
+        if not chosen:
+            raise InputError(f"--only {entry}: no run is left; {key} is {', '.join(there_are)}.")
+    return {cell: overrides for cell, overrides in cells.items() if cell in chosen}
+
+
+def settings_of(cell: Cell, overrides: tuple[str, ...]) -> dict[str, str]:
+    """The settings of a run, those that are not written out included."""
     given = {"seed": str(cell.seed), "pool": cell.label.partition(",")[0]}
-    given |= dict(override.split("=", 1) for override in overrides)
-    wanted = (entry.partition("=") for entry in only)
-    return all(given.get(key) in values.split(",") for key, _, values in wanted)
+    return given | dict(override.split("=", 1) for override in overrides)
 
 
 def records_of_runs(runs: Path) -> list[Record]:
@@ -182,9 +203,9 @@ def main() -> None:
         for name in (tables if arguments.table == "all" else [arguments.table])
         for experiment in tables[name]
         for cell, overrides in experiment.cells().items()
-        if is_chosen(cell, overrides, arguments.only)
     }
     try:
+        cells = choose(cells, arguments.only)
         failed, more = run_missing(cells, experiments, arguments)
         if more:  # the first seeds have chosen
             failed, _ = run_missing(cells, experiments, arguments)

@@ -86,6 +86,23 @@ def test_a_sweep_is_no_override(override, advice):
     assert advice in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("only", "message"),
+    [
+        (
+            "sed=0",
+            "no run has sed. Did you mean seed? Write KEY=V1,V2 with one of experiment, lr, ",
+        ),
+        ("seed", "--only seed: no run is left; seed is 0, 1, 2."),
+        ("pool=gigpp,sum", "--only pool=gigpp,sum: no run is left; pool is gigp, gigp_released, "),
+    ],
+)
+def test_only_what_there_is(only, message):
+    done = reproduce("--table", "qm9_outputs", "--dry-run", "--only", only)
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
 def test_sigterm_interrupts_the_runs(tmp_path):
     """A scheduler's signal ends the run, too, and the same command goes on."""
     command = [sys.executable, "-u", "scripts/reproduce.py", "--table", "orbits"]

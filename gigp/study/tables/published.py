@@ -8,13 +8,22 @@ from typing import Any
 
 import yaml
 
+from gigp.errors import InputError
 from gigp.study.tables.results import NOT_ASKED
 
 Published = dict[str, Any]
 
 
 def read_published(path: Path) -> Published:
-    """The file results/published.yaml."""
+    """The file results/published.yaml.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"there is no {path}; --root names a folder with results/, as a checkout has."
+        )
     return yaml.safe_load(path.read_text())
 
 
