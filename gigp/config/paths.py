@@ -54,7 +54,7 @@ def below_home(text: str) -> str:
 
 
 def expand_home(cfg: DictConfig) -> None:
-    """Put the home folder in place of ~ in the paths of a configuration that lacks none."""
+    """Put the home folder in place of ~ in the paths of a configuration without gaps."""
     for key in sorted(PATH_KEYS):
         value = OmegaConf.select(cfg, key)
         if isinstance(value, str) and below_home(value) != value:
