@@ -13,8 +13,10 @@ from subprocess import PIPE, CompletedProcess, Popen
 import pytest
 
 from gigp.config.compose import compose_config
+from gigp.config.instantiate import instantiate
 from gigp.config.paths import trained_network
 from gigp.errors import InputError
+from gigp.pools import Pool
 from gigp.study.experiments import (
     Cell,
     label_of,
@@ -136,6 +138,17 @@ def test_the_record_of_a_cell_fills_it(name):
     assert cfg.choices.experiment == name
     assert cfg.choices.pool == cell.label.partition(",")[0]
     assert cfg.seed == cell.seed
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_pool_of_an_experiment_can_be_made(name):
+    """Or a sweep would find out after hours that one of its settings is refused."""
+    cells = EXPERIMENTS[name].cells().items()
+    for overrides in {cell.label: overrides for cell, overrides in cells if not cell.seed}.values():
+        cfg = compose_config(overrides)
+        width = 64 if name.startswith("rotmnist") else 256  # of the features, at scale=medium
+        pool = instantiate(cfg.pool, channels=12 if cfg.pool_on == "outputs" else width)
+        assert isinstance(pool, Pool)
 
 
 @pytest.mark.parametrize("name", [n for n, e in EXPERIMENTS.items() if e.study.needs])
