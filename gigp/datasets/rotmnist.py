@@ -14,7 +14,7 @@ from gigp.datasets.rotmnist_sources import POOLS, Source, find_source, read_rotm
 from gigp.errors import check_choice
 
 VALIDATION = {"larochelle": 2_000, "mnist": 2_000, "embedded": 500}
-FORMAT = 2  # of the cache; a higher number makes every cache be built again
+FORMAT = 3  # of the cache; a higher number makes every cache be built again
 
 
 class RotMNIST(ImageClouds):

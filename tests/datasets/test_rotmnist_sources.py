@@ -20,6 +20,7 @@ import torch
 
 from gigp.datasets import RotMNIST, rotmnist
 from gigp.datasets import rotmnist_sources as sources
+from gigp.datasets.cache import digest_of
 from gigp.datasets.image_clouds import pixel_grid, rotate
 from gigp.errors import InputError
 from gigp.groups import SO2
@@ -28,11 +29,40 @@ RAW = Path(__file__).resolve().parents[3] / "shared" / "data" / "MNIST" / "raw"
 needs_raw = pytest.mark.skipif(not RAW.is_dir(), reason="the MNIST files are not there")
 
 
-def test_regeneration_repeats(digits):
+def test_regenerated_digits_are_the_same_on_every_machine(digits):
     again = sources.read_rotmnist("embedded", None)
     assert np.array_equal(again["images"], digits.images.numpy())
+    assert digits.description["sha256"] == digest_of(again) == sources.TURNED["embedded"]
     assert hashlib.sha256(again["labels"].tobytes()).hexdigest()[:12] == "9954edd9fbec"
     assert again["images"].mean(dtype=float) == pytest.approx(33.4797, abs=1e-3)
+
+
+def test_other_digits_than_those_of_every_machine_are_refused(monkeypatch):
+    turn = sources.turn_exactly
+    monkeypatch.setattr(sources, "turn_exactly", lambda images, angles: turn(images, angles + 1e-3))
+    with pytest.raises(
+        InputError, match=r"turned digits have the SHA-256 .*not d2ec4040d8c6\.\.\. as"
+    ):
+        sources.read_rotmnist("embedded", None)
+
+
+def test_digits_turned_in_integers_are_those_of_floating_point():
+    images, _ = sources._embedded()
+    images = torch.cat([images[::250], torch.full((1, 28, 28), 255, dtype=torch.uint8)])
+    angles = torch.linspace(0, 2 * math.pi, len(images), dtype=torch.float64)
+    exact = torch.from_numpy(sources.turn_exactly(images.numpy(), angles.numpy()))
+    assert (exact - rotate(images.double(), angles)).abs().max() < 0.5 + 1e-4
+
+
+@pytest.mark.parametrize("source", sources.TURNED)
+def test_no_sine_lies_where_rounding_could_go_either_way(source):
+    """Sines of other libraries and processors differ by 1e-8 of this unit at most."""
+    total, num = {"mnist": 70_000, "embedded": 5_000}[source], sum(sources.POOLS[source])
+    generator = torch.Generator().manual_seed(0)
+    torch.randperm(total, generator=generator)
+    angles = 2 * math.pi * torch.rand(num, generator=generator).double().numpy()
+    values = np.concatenate([np.cos(angles), np.sin(angles)]) * sources.ONE
+    assert np.abs(values - np.floor(values) - 0.5).min() > 1e-6
 
 
 def test_regeneration_draws_each_image_once_and_turns_it_by_its_own_angle():
