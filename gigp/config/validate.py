@@ -79,7 +79,7 @@ def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
 
 def settings_of(cfg: Mapping[str, Any]) -> list[str]:
     """Names that a user may write before the first dot of an override."""
-    internal = {"choices", "recenter", "hydra", "study"}
+    internal = {"augment", "choices", "recenter", "hydra", "study"}
     names = {str(key) for key in cfg} | {"experiment", "launcher", *cfg.get("choices", ())}
     return sorted(names - internal)
 

@@ -39,6 +39,8 @@ class Group(ABC):
         rep_dim: number of rows of the matrices.
         free: True where only the identity fixes a point, so that every point has a single lift.
         commutative: True where elements commute; then the network is exactly equivariant.
+        isotropic: True where a kernel sees a pair by invariants of it alone, so that one lift of a
+            point stands for all of them, and the network is exactly invariant.
         period: period of `orbit_coordinate` where that is an angle, else None.
     """
 
@@ -49,6 +51,7 @@ class Group(ABC):
     rep_dim: int
     free: ClassVar[bool] = True
     commutative: ClassVar[bool] = True
+    isotropic: ClassVar[bool] = False
     period: ClassVar[float | None] = None
 
     def __init__(self, alpha: float = 0.2) -> None:
@@ -59,6 +62,16 @@ class Group(ABC):
     @property
     def q_embed_dim(self) -> int:
         return self.q_dim
+
+    @property
+    def one_lift(self) -> bool:
+        """Whether a network needs a single lift of each point."""
+        return self.free or self.isotropic
+
+    @property
+    def pair_channels(self) -> int:
+        """Number of kernel inputs of a pair, see `pair_inputs`."""
+        return self.lie_dim + 2 * self.q_embed_dim
 
     @abstractmethod
     def generators(self) -> Tensor:
@@ -185,6 +198,23 @@ class Group(ABC):
             (...,).
         """
         return self.alpha * norm(a) + (1 - self.alpha) * norm(qu - qv)
+
+    def pair_inputs(self, u: Tensor, v: Tensor, qu: Tensor, qv: Tensor) -> tuple[Tensor, Tensor]:
+        """What a kernel sees of pairs, [log(v^-1 u), q_u, q_v], and their distances.
+
+        Args:
+            u, v: elements that broadcast, (..., rep_dim, rep_dim).
+            qu, qv: orbit coordinates of their points, (..., q_embed_dim).
+
+        Returns:
+            (..., pair_channels) and (...,).
+        """
+        a = self.relative(u, v)  # (..., lie_dim)
+        distance = self.distance(a, qu, qv)
+        if not self.q_dim:
+            return a, distance
+        shape = (*a.shape[:-1], self.q_embed_dim)
+        return torch.cat([a, qu.expand(shape), qv.expand(shape)], -1), distance
 
     def __str__(self) -> str:
         return self.name

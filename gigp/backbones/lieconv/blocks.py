@@ -15,7 +15,7 @@ class Pairs(NamedTuple):
     """All pairs (neighbor j, query i) of a table of g clouds.
 
     Attributes:
-        inputs: kernel inputs [log(v_j^-1 u_i), q_i, q_j], (g, n, m, a).
+        inputs: kernel inputs, as [log(v_j^-1 u_i), q_i, q_j], (g, n, m, a).
         distance: (g, n, m).
     """
 
@@ -65,12 +65,8 @@ def all_pairs(group: Group, elements: Tensor, orbit: Tensor) -> Pairs:
     """
     if type(group) is SE3 and not elements.requires_grad and use_native(elements):
         return native_motion_pairs(elements, group.alpha)
-    u, v = elements.unsqueeze(1), elements.unsqueeze(2)
-    a = group.relative(u, v)  # (g, n, n, lie_dim)
-    shape = (*a.shape[:-1], orbit.shape[-1])
-    qu, qv = orbit.unsqueeze(1).expand(shape), orbit.unsqueeze(2).expand(shape)  # (g, n, n, q)
-    inputs = torch.cat([a, qu, qv], -1) if group.q_dim else a
-    return Pairs(inputs, group.distance(a, qu, qv))
+    u, v, qu, qv = (x.unsqueeze(dim) for x in (elements, orbit) for dim in (1, 2))
+    return Pairs(*group.pair_inputs(u, v, qu, qv))
 
 
 def native_motion_pairs(elements: Tensor, alpha: float) -> Pairs:

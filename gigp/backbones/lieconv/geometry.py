@@ -35,7 +35,7 @@ class Geometry(nn.Module):
         table: points that have lifts of their own in evaluation.
 
     Raises:
-        InputError: a number out of its range, or several lifts for a group that acts freely.
+        InputError: a number out of its range, or several lifts for a group that needs one.
     """
 
     radius: Tensor
@@ -60,17 +60,17 @@ class Geometry(nn.Module):
                 f"fill={fill}, nbhd={nbhd}, keep={keep}: fill must be positive, nbhd at least 1, "
                 "keep in (0, 1]."
             )
-        if liftsamples < 1 or (group.free and liftsamples > 1):
+        if liftsamples < 1 or (group.one_lift and liftsamples > 1):
             raise InputError(
-                f"liftsamples={liftsamples} with {group}: a group that acts freely has one lift "
-                "for each point, others one or more."
+                f"liftsamples={liftsamples} with {group}: a group that acts freely or isotropically has "
+                "one lift for each point, others one or more."
             )
         self.group, self.nbhd, self.keep, self.liftsamples = group, nbhd, keep, liftsamples
         self.layout = layout
         self.fill = [min(fill / keep**i, 1.0) for i in range(blocks)]
         radius = [math.inf if f == 1 else math.nan for f in self.fill]
         self.register_buffer("radius", torch.tensor(radius))
-        lifts = None if group.free else draw_lifts(group, table, liftsamples)
+        lifts = None if group.one_lift else draw_lifts(group, table, liftsamples)
         self.register_buffer("lift_table", lifts)
         self.calibrated = all(f == 1 for f in self.fill)
         self.register_load_state_dict_post_hook(lambda module, _: module.after_loading())

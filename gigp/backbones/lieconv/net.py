@@ -127,7 +127,6 @@ class LieResNet(Backbone):
             )
         keep = total_ds ** (1 / blocks)
         widths = [int(width / keep ** (i / 2)) for i in range(blocks + 1)]
-        pair_channels = group.lie_dim + 2 * group.q_embed_dim
         self.group, self.liftsamples, self.out_channels = group, liftsamples, widths[-1]
         options = {"keep": keep, "liftsamples": liftsamples}
         self.geometry = (
@@ -137,7 +136,7 @@ class LieResNet(Backbone):
         )
         self.embed = Linear(in_channels, width)
         self.blocks = nn.ModuleList(
-            Bottleneck(i, o, pair_channels, kernel_norm, same_pairs=grid is not None)
+            Bottleneck(i, o, group.pair_channels, kernel_norm, same_pairs=grid is not None)
             for i, o in pairwise(widths)
         )
         self.final = NormSequential(*norm_swish(widths[-1]))
