@@ -25,6 +25,7 @@ from gigp.study.benchmark.cases import (
     READOUTS,
     ROOT,
     TITLES,
+    WITHOUT_REFERENCE,
     load_inputs,
 )
 from gigp.study.benchmark.growth import mixed_sizes, pool_growth, training_overhead
@@ -71,7 +72,8 @@ def sides_of(title: str, lieconv: str | None, gigp: str | None) -> dict[str, Mak
         inputs = load_inputs(["dataset=qm9"])
         return {pool: partial(make_readout, inputs, pool) for pool in READOUT_POOLS}
     bf16 = title in BF16_CASES and cpu_supports_bf16()
-    names = ["gigp", *(["gigp bf16"] if bf16 else []), *(["reference"] if lieconv else [])]
+    reference_too = lieconv and title not in WITHOUT_REFERENCE
+    names = ["gigp", *(["gigp bf16"] if bf16 else []), *(["reference"] if reference_too else [])]
     inputs = load_inputs(CASES[title])
     return {side: partial(make_model, inputs, side, lieconv) for side in names}
 

@@ -101,7 +101,7 @@ class InvariantNet(Backbone):
             raise InputError(
                 f"backbone={self.name} takes positions in Angstrom; "
                 "dataset.scale_positions=true rescales them, as group=SO3 and group=SE3 ask for. "
-                f"Use group=T3: {self.name} is invariant under SE(3) by itself."
+                f"Use group=E3: {self.name} is invariant by itself."
             )
         self.register_buffer("charges", torch.tensor(atoms.charges), persistent=False)
 

@@ -212,10 +212,10 @@ class E3(SE3):
     """Rotations, reflections and translations of space, for networks whose kernel sees a pair of
     points by its distance alone: the isotropic case.
 
-    Space is E(3)/O(3). A kernel on it that commutes with E(3) is a function of |x_i - x_j| (Finzi
-    et al. 2020, section 4.2: functions on G/H in place of lifts), so points are not lifted to
-    random rotations, and the network is exactly invariant, as SchNet (arXiv 1706.08566) is. It
-    cannot tell a molecule from its mirror image, nor clouds of equal distances at equal features.
+    A function of pairs of points that no motion changes is a function of |x_i - x_j|. With kernels
+    of it, points need no random rotations as lifts, and the network is exactly invariant, as SchNet
+    (arXiv 1706.08566) is; in return its layers do not see directions, and a molecule is its mirror
+    image.
 
     Kernel inputs are the distance and Gaussians of it, evenly spaced from 0 to `cutoff` with the
     spacing for width.
@@ -223,8 +223,8 @@ class E3(SE3):
     Args:
         alpha: see `Group`.
         gaussians: number of Gaussians; 0: the distance alone.
-        cutoff: center of the last Gaussian, in the unit of the positions. Beyond it, the kernel has
-            the distance itself.
+        cutoff: center of the last Gaussian, in the unit of the positions. Beyond it, the distance
+            itself remains.
 
     Raises:
         InputError: fewer than 0 Gaussians or exactly 1, or a cutoff that is not positive.
@@ -268,7 +268,9 @@ class E3(SE3):
     def stabilizer(
         self, *shape: int, liftsamples: int = 1, **options: Unpack[RandomOptions]
     ) -> Tensor:
-        return self._reflected(super().stabilizer(*shape, liftsamples=liftsamples, **options), options)
+        return self._reflected(
+            super().stabilizer(*shape, liftsamples=liftsamples, **options), options
+        )
 
     def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
         return self._reflected(super().random(*shape, **options), options)

@@ -201,7 +201,7 @@ def test_by_configuration_alone(configure, backbone, qm9):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"atoms": ATOMS._replace(angstrom=False)}, "Use group=T3"),
+        ({"atoms": ATOMS._replace(angstrom=False)}, "Use group=E3"),
         ({"group": SO2()}, "for molecules"),
         ({"in_channels": 1}, "for molecules"),
         ({"atoms": None}, "for molecules"),

@@ -7,13 +7,14 @@ import torch
 
 from gigp.backbones.lieconv import LieResNet
 from gigp.errors import InputError
-from gigp.groups import SE2, SE3, SO2, SO3, Rx, RxSO2, T, Trivial, Tx, Ty
+from gigp.groups import E3, SE2, SE3, SO2, SO3, Rx, RxSO2, T, Trivial, Tx, Ty
 from gigp.pointcloud import PointCloud
 from gigp.testing import assert_invariant, random_element
 
 COMMUTING = [T(2), T(3), Tx(), Ty(), SO2(), RxSO2(), Rx(), Trivial(2), Trivial(3)]
 LIFTED = [SE2(), SO3(), SE3()]
-GROUPS = COMMUTING + LIFTED
+EXACT = [*COMMUTING, E3()]
+GROUPS = EXACT + LIFTED
 ids = [str(g) for g in GROUPS]
 
 
@@ -35,7 +36,7 @@ def backbone(group, fitted=True, **options) -> LieResNet:
         "blocks": 2,
         "fill": 0.6,
         "nbhd": 5,
-        "liftsamples": 1 if group.free else 2,
+        "liftsamples": 1 if group.one_lift else 2,
         **options,
     }
     net = LieResNet(5, group, **options).double()
@@ -53,8 +54,8 @@ def group(request):
 @pytest.mark.parametrize(
     "options", [{}, {"fill": 1.0, "nbhd": 99}, {"total_ds": 0.3}], ids=["ball", "full", "kept"]
 )
-@pytest.mark.parametrize("group", COMMUTING, ids=str)
-def test_commuting_groups_are_equivariant(group, options):
+@pytest.mark.parametrize("group", EXACT, ids=str)
+def test_groups_with_one_lift_are_equivariant(group, options):
     net, (pos, feat, mask, *_) = backbone(group, **options), cloud(group.dim)
     assert_invariant(lambda p: net(PointCloud(p, feat, mask)).feat, group, pos)
 
@@ -97,17 +98,41 @@ def test_wrong_symmetry_is_rejected():
         assert_invariant(lambda p: net(PointCloud(p, feat, mask)).feat, SO3(), pos)
 
 
+def test_kernels_of_distances_see_distances_and_nothing_else():
+    """Negative controls of E(3): a deformed cloud is another one, a mirrored one is not, and a
+    kernel that sees the offset is refused.
+    """
+    net, (pos, feat, mask, *_) = backbone(E3(), fill=1.0, nbhd=99), cloud(3)
+
+    def features(p: torch.Tensor) -> torch.Tensor:
+        return net(PointCloud(p, feat, mask)).feat
+
+    out = features(pos)
+    torch.testing.assert_close(features(pos * torch.tensor([-1.0, 1, 1])), out)
+    assert not torch.allclose(features(pos * torch.tensor([1.1, 1, 1])), out, rtol=1e-3)
+    offsets = backbone(T(3), fill=1.0, nbhd=99)
+    with pytest.raises(AssertionError, match=r"not equivariant under E\(3\)"):
+        assert_invariant(lambda p: offsets(PointCloud(p, feat, mask)).feat, E3(), pos)
+
+
+def test_single_precision_is_invariant_to_rounding():
+    net, (pos, feat, mask, *_) = backbone(E3(), fill=1.0, nbhd=99).float(), cloud(3)
+    assert_invariant(
+        lambda p: net(PointCloud(p, feat.float(), mask)).feat, E3(), pos.float(), tolerance=1e-4
+    )
+
+
 def test_order_of_points(group):
     net, (pos, feat, mask, *_) = backbone(group), cloud(group.dim, (9, 9))
     p = torch.randperm(9)
     lifts = (
         None
-        if group.free
+        if group.one_lift
         else group.lift(pos, group.stabilizer(2, 9, liftsamples=2, dtype=pos.dtype))
     )
     out = net(PointCloud(pos, feat, mask), lifts)
     moved = net(PointCloud(pos[:, p], feat[:, p], mask), None if lifts is None else lifts[:, p])
-    order = p if group.free else (2 * p[:, None] + torch.arange(2)).flatten()
+    order = p if group.one_lift else (2 * p[:, None] + torch.arange(2)).flatten()
     torch.testing.assert_close(moved.feat, out.feat[:, order])
     torch.testing.assert_close(moved.pos, out.pos[:, order])
 
@@ -130,7 +155,7 @@ def test_batch_statistics_ignore_padding(group):
     longer = PointCloud(*(torch.cat([x, torch.ones_like(x[:, :4])], 1) for x in short[:3]))
     longer.mask[:, short.mask.shape[1] :] = False
     lifts = None
-    if not group.free:
+    if not group.one_lift:
         lifts = group.stabilizer(*longer.mask.shape, liftsamples=2, dtype=torch.float64)
         lifts = group.lift(longer.pos, lifts)
     nets = [backbone(group, fill=1.0, nbhd=99).train() for _ in range(3)]
@@ -328,6 +353,7 @@ def test_a_step_in_the_padded_layout_never_asks_the_device(monkeypatch, qm9, dig
     )
     cases = [
         (LieResNet(15, T(3), **options), data),
+        (LieResNet(15, E3(), **options), data),
         (LieResNet(15, T(3), **options), data._replace(sizes=None)),
         (LieResNet(15, SO3(), **lifted), data),
         (LieResNet(15, SE3(), total_ds=0.5, **lifted), data),
@@ -372,6 +398,7 @@ def test_kernel_rows_are_real_pairs():
     ("group", "options", "message"),
     [
         (T(3), {"liftsamples": 2}, "acts freely"),
+        (E3(), {"liftsamples": 2}, "isotropically has one lift"),
         (SE3(), {"liftsamples": 0}, "liftsamples=0"),
         (T(3), {"width": 2}, "width=2: it must be a whole number, 4 or larger"),
         (T(3), {"width": 16.0}, r"width=16\.0: it must be a whole number"),

@@ -50,7 +50,7 @@ def outcome(net, clouds, lifts):
 def test_same_as_packed(group, options, known):
     clouds = cloud(group.dim, SIZES)
     lifts = None
-    if not group.free:
+    if not group.one_lift:
         lifts = group.stabilizer(*clouds.mask.shape, liftsamples=2, dtype=torch.float64)
         lifts = group.lift(clouds.pos, lifts)
     packed = backbone(group, **OPTIONS[options])

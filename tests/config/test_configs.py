@@ -100,7 +100,7 @@ def test_several_targets(configure):
 def test_defaults_follow_the_data_set_and_the_command_line_wins(configure):
     assert configure("dataset=rotmnist").choices.group == "SO2"
     assert configure("dataset=rotmnist", "group=SE2").group.alpha == 0.05
-    assert configure().choices.group == "T3"
+    assert configure().choices.group == "E3"
     cfg = configure("group=SE3")
     assert (cfg.backbone.fill, cfg.backbone.nbhd, cfg.backbone.liftsamples) == (0.5, 25, 4)
     assert cfg.dataset.recenter is cfg.dataset.scale_positions is True

@@ -9,11 +9,11 @@ import torch
 from scipy.linalg import expm, logm
 
 from gigp.errors import InputError
-from gigp.groups import SO2, SO3, Rx, RxSO2, T, Trivial
+from gigp.groups import E3, SO2, SO3, Rx, RxSO2, T, Trivial
 from gigp.groups.series import norm
 from gigp.groups.translations import Translations
 from gigp.testing import random_element
-from tests.groups.common import GROUPS, leaves_out_the_origin, rotations
+from tests.groups.common import GROUPS, connected_element, leaves_out_the_origin, rotations
 
 MAGNITUDES = [10.0**e for e in range(-9, 1)] + [3.0, math.pi - 1e-3, math.pi - 1e-6]
 
@@ -65,12 +65,13 @@ def test_axioms(group):
     torch.testing.assert_close(group.inverse(g) @ g, eye)
     torch.testing.assert_close(group.act(g, group.act(h, x)), group.act(g @ h, x))
     torch.testing.assert_close(group.act(eye, x), x)
-    torch.testing.assert_close(group.exp(group.log(g)), g)
+    connected = connected_element(group, 10)
+    torch.testing.assert_close(group.exp(group.log(connected)), connected)
     torch.testing.assert_close(group.commutative, bool(torch.allclose(g @ h, h @ g)))
 
 
 def test_relative(group):
-    u, v = random_element(group, 6)[:, None], random_element(group, 5, seed=1)
+    u, v = connected_element(group, 6)[:, None], connected_element(group, 5, seed=1)
     expected = group.log(group.inverse(v) @ u)
     torch.testing.assert_close(group.relative(u, v), expected)
     assert group.relative(u, v).shape == (6, 5, group.lie_dim)
@@ -169,7 +170,7 @@ def test_gradients_are_finite_where_formulas_divide_by_zero(group):
 @pytest.mark.parametrize("magnitude", [1e-3, 0.3, 0.5, 1.0, 2.5])
 def test_gradients_are_right(group, magnitude):
     a = algebra(group, magnitude, num=2).requires_grad_()
-    b = random_element(group, 2)
+    b = connected_element(group, 2)
     if group.lie_dim:
         assert torch.autograd.gradcheck(lambda a: group.relative(group.exp(a), b), a)
         assert torch.autograd.gradcheck(lambda a: group.log(group.exp(a)), a)
@@ -204,6 +205,58 @@ def test_nan_stays_nan(group):
         assert gradient[1].isnan().any()
     if group.q_dim == 1 and not isinstance(group, Translations):
         assert group.orbit_coordinate(x)[1].isnan()
+
+
+def test_pair_inputs(group):
+    """As many as the group says, the same for pairs that move together, and those of other pairs
+    differ.
+    """
+    g, x = random_element(group, 1)[0], points(group, 6)
+
+    def inputs(u: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        q = group.orbit(x)
+        return group.pair_inputs(u[:, None], u, q[:, None], q)
+
+    u = group.lift(x)[:, 0]
+    a, distance = inputs(u, x)
+    assert a.shape == (6, 6, group.pair_channels)
+    assert distance.shape == (6, 6)
+    for found, expected in zip(inputs(g @ u, group.act(g, x)), (a, distance), strict=True):
+        torch.testing.assert_close(found, expected)
+    sheared = x + 0.5 * x.roll(1, -1)
+    other, _ = inputs(group.lift(sheared)[:, 0], sheared)
+    assert not torch.allclose(other, a)
+
+
+def test_distances_and_gaussians():
+    """exp(-(d / s - k)^2 / 2) for the spacing s of the Gaussians; finite gradients where two points
+    meet.
+    """
+    x = torch.tensor([[0.0, 0, 0], [0, 0, 3], [0, 0, 0]]).requires_grad_()
+    u = E3().section(x)
+    inputs, distance = E3(gaussians=3, cutoff=6.0).pair_inputs(u[:, None], u, x, x)
+    assert distance[:, 0].tolist() == [0, 3, 0]
+    half, two = math.exp(-0.5), math.exp(-2)
+    expected = torch.tensor([[0, 1, half, two], [3, half, 1, half], [0, 1, half, two]])
+    torch.testing.assert_close(inputs[:, 0], expected)
+    (gradient,) = torch.autograd.grad(inputs.sum(), x)
+    assert gradient.isfinite().all()
+    assert E3(gaussians=0).pair_channels == 1
+
+
+def test_reflections_have_no_logarithm():
+    group, g = E3(), random_element(E3(), 40)
+    reflects = torch.linalg.det(g[:, :3, :3]) < 0
+    assert 5 < int(reflects.sum()) < 35
+    assert torch.equal(group.log(g).isnan().any(-1), reflects)
+
+
+@pytest.mark.parametrize(
+    "options", [{"gaussians": 1}, {"gaussians": -1}, {"cutoff": 0.0}, {"cutoff": math.inf}]
+)
+def test_bad_gaussians(options):
+    with pytest.raises(InputError, match="use no Gaussians or at least 2, and a positive length"):
+        E3(**options)
 
 
 def test_norm_of_nan():

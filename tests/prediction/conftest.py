@@ -7,7 +7,8 @@ from tests.conftest import tiny
 
 SMALL = tiny(epochs=1, train=150, val=40, test=60)
 RUNS = {
-    "T3": ("target=all", *SMALL),
+    "E3": ("target=all", *SMALL),
+    "T3": ("target=all", "group=T3", *SMALL),
     "SE3": ("target=[homo,U0]", "group=SE3", *SMALL),
     "mass": (
         "target=U0",

@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 from tests.prediction.conftest import RUNS, head_on
 from tests.programs import run_program
 
-MOLECULES = ["T3", "SE3", "mass", "schnet", "visnet", "dimenet"]
+MOLECULES = ["E3", "T3", "SE3", "mass", "schnet", "visnet", "dimenet"]
 METHANE = "5\nmethane\nC 0 0 0\nH .63 .63 .63\nH -.63 -.63 .63\nH -.63 .63 -.63\nH .63 -.63 -.63\n"
 
 

@@ -67,14 +67,14 @@ def test_record(configure, tmp_path, dataset, capsys):
     folder = folder_of(tmp_path)
     assert (
         folder.name
-        == {"qm9": "qm9_homo_T3_gigp_debug", "rotmnist": "rotmnist_SO2_gigp_debug"}[dataset]
+        == {"qm9": "qm9_homo_E3_gigp_debug", "rotmnist": "rotmnist_SO2_gigp_debug"}[dataset]
     )
     assert read_record(folder.record) == summary
     name, unit = ("homo", "meV") if dataset == "qm9" else ("error", "%")
     assert summary.metrics[name].unit == unit
     assert summary.metrics[name].test > 0
     assert summary.data["sizes"] == {"train": 150, "val": 60, "test": 70}
-    groups = ("T(3)", "SO(3)") if dataset == "qm9" else ("SO(2)", "SO(2)")
+    groups = ("E(3)", "SO(3)") if dataset == "qm9" else ("SO(2)", "SO(2)")
     assert (summary.backbone_group, summary.pool_group) == groups
     for key in (
         "parameters",

@@ -62,8 +62,8 @@ class Geometry(nn.Module):
             )
         if liftsamples < 1 or (group.one_lift and liftsamples > 1):
             raise InputError(
-                f"liftsamples={liftsamples} with {group}: a group that acts freely or isotropically has "
-                "one lift for each point, others one or more."
+                f"liftsamples={liftsamples} with {group}: a group that acts freely or "
+                "isotropically has one lift for each point, others one or more."
             )
         self.group, self.nbhd, self.keep, self.liftsamples = group, nbhd, keep, liftsamples
         self.layout = layout

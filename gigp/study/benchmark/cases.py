@@ -20,12 +20,14 @@ EMBEDDED_DIGITS = [
 ]
 # title: overrides of the published settings
 CASES: dict[str, list[str]] = {
-    "QM9 T(3), k 256": ["dataset=qm9", "backbone.width=256"],
-    "QM9 T(3), k 1536": ["dataset=qm9"],
+    "QM9 T(3), k 256": ["dataset=qm9", "group=T3", "backbone.width=256"],
+    "QM9 E(3), k 256": ["dataset=qm9", "backbone.width=256"],
+    "QM9 T(3), k 1536": ["dataset=qm9", "group=T3"],
     "QM9 SE(3), 4 lifts, nbhd 25, k 256": ["dataset=qm9", "group=SE3", "backbone.width=256"],
     "rotated MNIST SO(2), k 128": ["dataset=rotmnist", *EMBEDDED_DIGITS],
     "rotated MNIST SE(2), 2 lifts, k 128": ["dataset=rotmnist", *EMBEDDED_DIGITS, "group=SE2"],
 }
+WITHOUT_REFERENCE = ("QM9 E(3), k 256",)  # LieConv has no such group
 BF16_CASES = ("QM9 T(3), k 1536",)  # also measured in bf16; the others would take minutes
 POOL = "GIGP layer, 64 clouds x 128 points x 64 channels, K 50"
 READOUTS = "Readouts of 75 molecules of QM9, 64 channels, K 50"
