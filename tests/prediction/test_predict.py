@@ -17,6 +17,7 @@ from gigp.datasets.atoms import ELEMENTS
 from gigp.datasets.readers.molecule import Molecule, make_molecule
 from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
+from gigp.groups import E3
 from gigp.prediction import Predictor, predict
 from gigp.training.load import load_trained
 from gigp.training.run import run
@@ -287,6 +288,25 @@ def test_molecules_far_from_the_origin(trained, name):
         for by in (0.0, 1e7)
     )
     torch.testing.assert_close(far, near, rtol=2e-7, atol=1e-4)
+
+
+def test_orientation_changes_predictions_of_offsets_alone(trained, qm9):
+    """With E(3) by at most 1e-4 of the standard deviation of any target; with T(3) by far more."""
+    where = qm9.indices["test"][:40].tolist()
+    clouds = [(qm9.charges[i][qm9.mask[i]], qm9.positions[i][qm9.mask[i]].double()) for i in where]
+    turns = E3().random(len(clouds), dtype=torch.float64)[:, :3, :3]
+    molecules = [Molecule(charges.long(), pos) for charges, pos in clouds]
+    turned = [
+        Molecule(charges.long(), pos @ turn.mT)
+        for (charges, pos), turn in zip(clouds, turns, strict=True)
+    ]
+    change = {}
+    for group in ("E3", "T3"):
+        predict_all = Predictor(trained(group)[0])
+        still = predict_all(molecules)
+        change[group] = (predict_all(turned) - still).abs().max(0).values / still.std(0)
+    assert change["E3"].max() < 1e-4
+    assert change["T3"].max() > 0.1
 
 
 def test_numbers_that_are_not_finite_are_an_error(trained, tmp_path, monkeypatch):
