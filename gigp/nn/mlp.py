@@ -1,5 +1,6 @@
 """Multilayer perceptrons, and their start as the identity."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -8,16 +9,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gigp.errors import InputError, check_choice, check_count
-from gigp.nn.linear import Linear, use_cpu_kernels
+from gigp.nn.linear import call_linear, use_cpu_kernels
+from gigp.nn.untouched import are_untouched
 
 Activation = Literal["relu", "silu"]
 MANY_ROWS = 0.8  # of all; with more, leaving rows out costs more than it saves
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
+class MLP(nn.Sequential):
+    """`nn.Sequential` whose linear layers run by oneDNN where that is faster."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., i) -> (..., o)."""
+        return run(self, x)
+
+
+def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Call layers one after the other."""
+    for layer in layers:
+        x = call_linear(layer, x) if isinstance(layer, nn.Linear) else layer(x)
+    return x
+
+
 def mlp(
     in_channels: int, out_channels: int, layers: int, width: int, activation: Activation = "relu"
-) -> nn.Sequential:
+) -> MLP:
     """MLP with `layers` hidden layers of `width` units."""
     check_count("hidden_layers", layers, 0)
     check_count("hidden_channels", width)
@@ -25,8 +42,8 @@ def mlp(
     sizes = [in_channels, *[width] * layers]
     modules: list[nn.Module] = []
     for size, next_size in pairwise(sizes):
-        modules += [Linear(size, next_size), ACTIVATIONS[activation]()]
-    return nn.Sequential(*modules, Linear(sizes[-1], out_channels))
+        modules += [nn.Linear(size, next_size), ACTIVATIONS[activation]()]
+    return MLP(*modules, nn.Linear(sizes[-1], out_channels))
 
 
 def identity_mlp(
@@ -36,7 +53,7 @@ def identity_mlp(
     hidden_layers: int = 2,
     hidden_channels: int | None = None,
     activation: Activation = "relu",
-) -> nn.Sequential:
+) -> MLP:
     """MLP of all pools: `channels` + `extra_inputs` -> `channels`, starts as the identity.
 
     Args:
@@ -89,9 +106,10 @@ def start_as_identity(phi: nn.Sequential, channels: int) -> None:
 def sum_mlp(phi: nn.Sequential, x: Tensor, weight: Tensor, keep: Tensor) -> Tensor:
     """sum_k weight_k phi(x_k), without work that adds nothing.
 
-    The last layer is linear, so it follows the sum. On a CPU the others run on those rows alone
-    that `keep` names: most orbits of a small cloud are empty. On other devices, in compiled graphs
-    and under functorch they run on all rows, so that no shape depends on the data.
+    The last layer is linear, so it follows the sum; where anything acts on its call, as a hook or
+    an adapter, it is called on every row. On a CPU the others run on those rows alone that `keep`
+    names: most orbits of a small cloud are empty. On other devices, in compiled graphs and under
+    functorch they run on all rows, so that no shape depends on the data.
 
     Args:
         phi: MLP that ends with a linear layer.
@@ -102,15 +120,17 @@ def sum_mlp(phi: nn.Sequential, x: Tensor, weight: Tensor, keep: Tensor) -> Tens
     Returns:
         (B, o).
     """
-    hidden_layers, last = phi[:-1], cast(nn.Linear, phi[-1])
+    hidden_layers, last = list(phi)[:-1], cast(nn.Linear, phi[-1])
+    if not are_untouched(phi, last, kinds=(MLP, nn.Linear)):
+        return (weight.unsqueeze(1) @ phi(x)).squeeze(1)
     rows = None  # all
     if use_cpu_kernels(x):
         rows = keep.expand(x.shape[:2]).flatten().nonzero().squeeze(1)  # (R,)
     if rows is None or len(rows) > MANY_ROWS * x.shape[:2].numel():
-        total = (weight.unsqueeze(1) @ hidden_layers(x)).squeeze(1)  # (B, hidden)
+        total = (weight.unsqueeze(1) @ run(hidden_layers, x)).squeeze(1)  # (B, hidden)
     else:
         scale = weight.expand(x.shape[:2]).flatten()[rows].unsqueeze(-1)
-        values = scale * hidden_layers(TakeRows.apply(x.flatten(0, 1), rows))
+        values = scale * run(hidden_layers, TakeRows.apply(x.flatten(0, 1), rows))
         total = values.new_zeros(len(x), values.shape[1])
         total = total.index_add(0, rows // x.shape[1], values)
     return F.linear(total, last.weight) + weight.sum(-1, keepdim=True) * last.bias

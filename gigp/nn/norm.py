@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gigp.distributed import sum_over_processes, world_size
+from gigp.nn.linear import call_linear
 
 
 class RowWeights(NamedTuple):
@@ -178,5 +179,8 @@ class NormSequential(nn.Sequential):
     def forward(self, x: Tensor, weights: RowWeights | None = None) -> Tensor:
         """(rows, channels) -> (rows, channels of the last layer)."""
         for module in self:
-            x = module(x, weights) if isinstance(module, BatchNorm) else module(x)
+            if isinstance(module, BatchNorm):
+                x = module(x, weights)
+            else:
+                x = call_linear(module, x) if isinstance(module, nn.Linear) else module(x)
         return x

@@ -106,7 +106,7 @@ class GIGPAggregation(Aggregation):
         m = m.to(accurate(x.dtype))
         n = m.new_zeros(num, m.shape[1]).index_add(0, index, m)  # (B, K)
         h = sum_of_products(m, x.to(m.dtype), index, num)  # (B, K, c)
-        return self.pool.combine(h.to(x.dtype), n.to(x.dtype))
+        return self.pool(h.to(x.dtype), counts=n.to(x.dtype))
 
     def _check_points(self, x: Tensor, index: Tensor) -> None:
         """Refuse features or an index of the wrong shape or type."""

@@ -1,7 +1,7 @@
 """Base class of all pools, and mean, sum and max pooling."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,14 +54,18 @@ class Pool(nn.Module):
         """
         raise NotImplementedError
 
-    def check(self, feat: Tensor, pos: Tensor, mask: Tensor) -> None:
+    def check(self, feat: Tensor, pos: Tensor | None, mask: Tensor | None) -> Tensor:
         """Refuse inputs that `forward` cannot pool.
+
+        Returns:
+            The mask, (B, N) or (1, N); True everywhere where none is given.
 
         Raises:
             InputError: a tensor of the wrong shape or type.
         """
         check_tensors(feat=feat, **({} if self.group is None else {"pos": pos}))
-        check_mask(mask)
+        if mask is not None:
+            check_mask(mask)
         if not feat.is_floating_point():
             raise InputError(
                 f"feat is of {feat.dtype}, which cannot hold fractions of points; pass "
@@ -72,16 +76,23 @@ class Pool(nn.Module):
                 f"feat has shape {tuple(feat.shape)}; this pool takes (B, N, {self.channels})."
             )
         b, n = feat.shape[:2]
+        if mask is None:
+            shared = self.group is not None and len(cast(Tensor, pos)) == 1
+            mask = torch.ones(1 if shared else b, n, dtype=torch.bool, device=feat.device)
         if mask.dim() != 2 or mask.shape[1] != n or mask.shape[0] not in (1, b):
             raise InputError(
                 f"mask {tuple(mask.shape)} does not fit feat {tuple(feat.shape)}; expected "
                 f"({b}, {n}), or (1, {n}) where the batch shares its positions."
             )
-        if self.group is not None and (pos.dim() != 3 or pos.shape[:2] != mask.shape):
+        if self.group is None:
+            return mask
+        pos = cast(Tensor, pos)
+        if pos.dim() != 3 or pos.shape[:2] != mask.shape:
             raise InputError(
                 f"pos {tuple(pos.shape)} does not fit mask {tuple(mask.shape)}; expected "
                 f"({mask.shape[0]}, {n}, {self.group.dim})."
             )
+        return mask
 
 
 def masked_features(feat: Tensor, mask: Tensor) -> Tensor:
@@ -94,8 +105,8 @@ def masked_features(feat: Tensor, mask: Tensor) -> Tensor:
 class MeanPool(Pool):
     """Mean over the points."""
 
-    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
-        self.check(feat, pos, mask)
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
+        mask = self.check(feat, pos, mask)
         return masked_features(feat, mask).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
@@ -117,8 +128,8 @@ class SumPool(Pool):
         if self.divisor is not None:
             self.divisor.fit(measure(clouds).points)
 
-    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
-        self.check(feat, pos, mask)
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
+        mask = self.check(feat, pos, mask)
         total = masked_features(feat, mask).sum(1)
         return total if self.divisor is None else self.divisor(total, mask.sum(1))
 
@@ -126,8 +137,8 @@ class SumPool(Pool):
 class MaxPool(Pool):
     """Largest value over the points, channel by channel."""
 
-    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
-        self.check(feat, pos, mask)
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
+        mask = self.check(feat, pos, mask)
         if not mask.shape[1]:  # all clouds are empty: no largest value
             return feat.new_zeros(len(feat), self.channels)
         return masked(masked(feat, mask, -torch.inf).amax(1), mask.any(1))

@@ -48,8 +48,8 @@ class MeanMLP(Pool):
     def fit(self, clouds: Iterable[PointCloud]) -> None:
         self.divisor.fit(measure(clouds).points)
 
-    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
-        self.check(feat, pos, mask)
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
+        mask = self.check(feat, pos, mask)
         mean = self.divisor(masked_features(feat, mask).sum(1), mask.sum(1))
         return masked(self.phi(mean), mask.any(1))
 
@@ -99,9 +99,9 @@ class DeepSets(Pool):
         self.divisor.fit(measure(clouds, self.coordinate).points)
 
     def forward(
-        self, feat: Tensor, pos: Tensor, mask: Tensor, mass: Tensor | None = None
+        self, feat: Tensor, pos: Tensor, mask: Tensor | None = None, mass: Tensor | None = None
     ) -> Tensor:
-        self.check(feat, pos, mask)
+        mask = self.check(feat, pos, mask)
         inputs = masked_features(feat, mask)  # (B, N, c)
         if self.coordinate is not None:
             q = self.coordinate(pos, mask, mass).to(feat.dtype)  # (B, N) or (1, N)

@@ -12,7 +12,7 @@ forces need it, if phi is (`activation=silu`).
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -133,15 +133,23 @@ class GIGP(Pool):
         self.divisor.fit(found.points)
 
     def forward(
-        self, feat: Tensor, pos: Tensor, mask: Tensor, mass: Tensor | None = None
+        self,
+        feat: Tensor,
+        pos: Tensor | None = None,
+        mask: Tensor | None = None,
+        mass: Tensor | None = None,
+        *,
+        counts: Tensor | None = None,
     ) -> Tensor:
         """Pool.
 
         Args:
             feat: features, (B, N, c).
             pos: positions, (B, N, d) or (1, N, d) where the batch shares them.
-            mask: True for real points, (B, N) or (1, N).
+            mask: True for real points, (B, N) or (1, N); None: all are.
             mass: masses of the points, (B, N), where `center` is `mass`.
+            counts: numbers of points in every orbit, (B, K), where `feat` holds sums over orbits
+                already, (B, K, c), and is the only other argument.
 
         Returns:
             (B, c); 0 for a cloud without points.
@@ -149,12 +157,15 @@ class GIGP(Pool):
         Raises:
             InputError: tensors of the wrong shape or type; orbit centers that are not set.
         """
-        self.check(feat, pos, mask)
-        m = self.orbits(self.coordinate(pos, mask, mass), mask).to(feat.dtype)  # (B, N, K)
+        if counts is not None:
+            return self._combine(feat, counts)
+        mask = self.check(feat, pos, mask)
+        q = self.coordinate(cast(Tensor, pos), mask, mass)
+        m = self.orbits(q, mask).to(feat.dtype)  # (B, N, K)
         h = m.transpose(-1, -2) @ masked_features(feat, mask)  # (B, K, c)
-        return self.combine(h, m.sum(-2))
+        return self._combine(h, m.sum(-2))
 
-    def combine(self, h: Tensor, n: Tensor) -> Tensor:
+    def _combine(self, h: Tensor, n: Tensor) -> Tensor:
         """Second half of the equations.
 
         Args:

@@ -62,9 +62,9 @@ class Moments(Pool, FittedModule):
         self._fitted = True
 
     def forward(
-        self, feat: Tensor, pos: Tensor, mask: Tensor, mass: Tensor | None = None
+        self, feat: Tensor, pos: Tensor, mask: Tensor | None = None, mass: Tensor | None = None
     ) -> Tensor:
-        self.check(feat, pos, mask)
+        mask = self.check(feat, pos, mask)
         self.check_fitted()
         r = (self.coordinate(pos, mask, mass) / self.scale).to(feat.dtype)  # (B, N) or (1, N)
         powers = torch.stack([torch.ones_like(r), r, r.square()], -2)  # (B, 3, N)

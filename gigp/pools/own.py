@@ -122,8 +122,10 @@ class OwnReadout(Pool):
         if isinstance(self.module, Pool):
             self.module.fit(clouds)
 
-    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor, **masses: Tensor) -> Tensor:
-        self.check(feat, pos, mask)
+    def forward(
+        self, feat: Tensor, pos: Tensor, mask: Tensor | None = None, **masses: Tensor
+    ) -> Tensor:
+        mask = self.check(feat, pos, mask)
         shape = feat.shape[:2]
         return self.module(feat, pos.expand(*shape, -1), mask.expand(shape), **masses)
 

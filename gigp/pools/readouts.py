@@ -62,8 +62,8 @@ class Readout(Pool):
         if isinstance(self.aggregation, DeepSets):
             self.aggregation.start(measure(clouds).points)
 
-    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
-        self.check(feat, pos, mask)
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
+        mask = self.check(feat, pos, mask)
         mask = mask.expand(feat.shape[:2])  # (B, N)
         pool = self._pool_rows if feat.device.type == "cpu" else self._pool_all
         return masked(pool(feat, mask).to(feat.dtype), mask.any(1))

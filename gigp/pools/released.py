@@ -71,8 +71,8 @@ class ReleasedGIGP(Pool):
         found = measure(clouds, self.coordinate)
         self.orbits.fit(found.low, found.high)
 
-    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
-        self.check(feat, pos, mask)
+    def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
+        mask = self.check(feat, pos, mask)
         feat = masked_features(feat, mask)
         m = self.orbits(self.coordinate(pos, mask), mask).to(feat.dtype)  # (B, N, K)
         h = m.mT @ feat  # (B, K, c)

@@ -182,7 +182,6 @@ def test_nan_gradients_where_positions_are_nan():
     [
         ({"mask": torch.ones(2, 5)}, r"mask is of torch\.float32; .* pass mask\.bool\(\)"),
         ({"mask": torch.ones(2, 5).long()}, r"mask is of torch\.int64"),
-        ({"mask": None}, r"mask is None; it must be a tensor"),
         ({"mask": [[True] * 5] * 2}, r"mask is a list; pass a tensor, as torch\.as_tensor\(mask\)"),
         ({"feat": np.ones((2, 5, 4))}, r"feat is a ndarray; pass a tensor"),
         ({"mask": torch.ones(3, 5) > 0}, r"mask \(3, 5\) does not fit feat \(2, 5, 4\)"),
@@ -197,6 +196,14 @@ def test_wrong_tensors(name, change, message):
     given = {"feat": torch.ones(2, 5, 4), "pos": torch.ones(2, 5, 3), "mask": torch.ones(2, 5) > 0}
     with pytest.raises(InputError, match=message):
         make(name)(**(given | change))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_mask_all_points_are_real(name, shared):
+    pool = make(name)
+    feat, pos = torch.randn(2, 5, 4).double(), torch.randn(1 if shared else 2, 5, 3).double()
+    torch.testing.assert_close(pool(feat, pos), pool(feat, pos, torch.ones(pos.shape[:2]) > 0))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "group" in config_of(name).pool])

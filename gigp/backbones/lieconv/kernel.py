@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from gigp.backbones.lieconv.native import call, use_native
 from gigp.distributed import world_size
-from gigp.nn.linear import Linear
 from gigp.nn.norm import BatchNorm, NormSequential, RowWeights
+from gigp.nn.untouched import are_untouched
 
 NATIVE_WIDTHS = [32, 32, 16]  # of the layers that native.c computes
 MAX_NATIVE_INPUTS = 15
@@ -29,8 +29,8 @@ class KernelMLP(NormSequential):
     """MLP with a norm and a swish after every layer, the last included.
 
     The modules, one after the other, are the definition. On a CPU, native.c computes the same for
-    the published widths, up to rounding; not where gradients of the inputs are needed, or where
-    several processes share the statistics.
+    the published widths, up to rounding; not where gradients of the inputs are needed, where
+    several processes share the statistics, or where anything acts on the call of a module.
 
     Args:
         sizes: channels of the input and of every layer.
@@ -41,7 +41,7 @@ class KernelMLP(NormSequential):
     def __init__(self, sizes: list[int], norm: bool = True, same_rows: bool = False) -> None:
         layers: list[nn.Module] = []
         for i, o in pairwise(sizes):
-            layers += [Linear(i, o), *norm_swish(o, norm, same_rows)]
+            layers += [nn.Linear(i, o), *norm_swish(o, norm, same_rows)]
         super().__init__(*layers)
         self.same_rows = same_rows
         self.native_sizes = (
@@ -68,8 +68,11 @@ class KernelMLP(NormSequential):
         return out
 
     def can_join(self) -> bool:
-        """Whether `join` may evaluate this MLP: see `BatchNorm.can_join`."""
-        return all(m.can_join() for m in self if isinstance(m, BatchNorm))
+        """Whether `join` may evaluate this MLP: nothing acts on the call of a module, and see
+        `BatchNorm.can_join`.
+        """
+        joins = all(m.can_join() for m in self if isinstance(m, BatchNorm))
+        return joins and self._is_untouched()
 
     @staticmethod
     def join(mlps: "Sequence[KernelMLP]", x: Tensor, weights: RowWeights) -> tuple[Tensor, ...]:
@@ -78,7 +81,7 @@ class KernelMLP(NormSequential):
         """
         h = x.expand(len(mlps), -1, -1)  # (MLPs, E, a)
         for modules in zip(*mlps, strict=True):
-            if isinstance(modules[0], Linear):
+            if isinstance(modules[0], nn.Linear):
                 weight = torch.stack([linear.weight for linear in modules])  # (MLPs, c, a)
                 bias = torch.stack([linear.bias for linear in modules])
                 h = torch.baddbmm(bias.unsqueeze(1), h, weight.mT)  # (MLPs, E, c)
@@ -95,7 +98,10 @@ class KernelMLP(NormSequential):
         several_processes = world_size() > 1 and not self.same_rows
         if several_processes if self.training else learns:
             return False
-        return use_native(x, *self.parameters())
+        return self._is_untouched() and use_native(x, *self.parameters())
+
+    def _is_untouched(self) -> bool:
+        return are_untouched(self, *self, kinds=(KernelMLP, nn.Linear, BatchNorm, nn.SiLU))
 
 
 def evaluate(x: Tensor, eps: Tensor, parameters: list[Tensor], moments: list[Tensor]) -> Tensor:

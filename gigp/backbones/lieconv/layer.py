@@ -8,7 +8,7 @@ from gigp.backbones.lieconv.convolution import convolution
 from gigp.backbones.lieconv.kernel import KernelMLP
 from gigp.backbones.lieconv.neighborhood import Neighborhood
 from gigp.errors import check_choice
-from gigp.nn.linear import Linear
+from gigp.nn.untouched import are_untouched
 
 KernelNorm = Literal["batch", "none"]
 
@@ -48,7 +48,7 @@ class LieConv(nn.Module):
         check_choice("kernel_norm", kernel_norm, KernelNorm)
         sizes = [pair_channels, kernel_width, kernel_width, kernel_channels]
         self.kernel = KernelMLP(sizes, norm=kernel_norm == "batch", same_rows=same_pairs)
-        self.linear = Linear(kernel_channels * in_channels, out_channels)
+        self.linear = nn.Linear(kernel_channels * in_channels, out_channels)
 
     def forward(
         self, feat: Tensor, neighborhood: Neighborhood, kernel: Tensor | None = None
@@ -65,6 +65,9 @@ class LieConv(nn.Module):
         """
         if kernel is None:
             kernel = self.kernel(neighborhood.pairs, neighborhood.weights)  # (E, k)
-        weight, bias = self.linear.weight, self.linear.bias
-        out = convolution(kernel, feat, weight, bias, neighborhood)
+        if are_untouched(self.linear, kinds=(nn.Linear,)):
+            weight, bias = self.linear.weight, self.linear.bias
+            out = convolution(kernel, feat, weight, bias, neighborhood)
+        else:
+            out = self.linear(neighborhood.sum(kernel, feat))
         return out / neighborhood.count

@@ -20,7 +20,7 @@ from gigp.backbones.lieconv.neighborhood import Neighborhood
 from gigp.errors import InputError, check_count
 from gigp.groups import Group
 from gigp.groups.base import check_group
-from gigp.nn.linear import Linear
+from gigp.nn.linear import call_linear
 from gigp.nn.norm import NormSequential
 from gigp.pointcloud import PointCloud, check_cloud, masked
 
@@ -45,10 +45,10 @@ class Bottleneck(nn.Module):
         super().__init__()
         i, o = in_channels // 4, out_channels // 4
         self.reduce = NormSequential(
-            *norm_swish(in_channels), Linear(in_channels, i), *norm_swish(i)
+            *norm_swish(in_channels), nn.Linear(in_channels, i), *norm_swish(i)
         )
         self.conv = LieConv(i, o, pair_channels, kernel_norm=kernel_norm, same_pairs=same_pairs)
-        self.expand = NormSequential(*norm_swish(o), Linear(o, out_channels))
+        self.expand = NormSequential(*norm_swish(o), nn.Linear(o, out_channels))
         self.grow = out_channels - in_channels
 
     def forward(
@@ -134,7 +134,8 @@ class LieResNet(Backbone):
             if grid is None
             else GridGeometry(group, blocks, fill, nbhd, grid=grid, **options)
         )
-        self.embed = Linear(in_channels, width)
+        self.in_channels = in_channels
+        self.embed = nn.Linear(in_channels, width)
         self.blocks = nn.ModuleList(
             Bottleneck(i, o, group.pair_channels, kernel_norm, same_pairs=grid is not None)
             for i, o in pairwise(widths)
@@ -156,7 +157,7 @@ class LieResNet(Backbone):
         self._check(cloud)
         layout = self.geometry.layout_of(cloud)
         blocks = self.geometry(layout, cloud.pos, elements)
-        feat = self.embed(layout.rows(self._marked(cloud)))  # (R, S, width)
+        feat = call_linear(self.embed, layout.rows(self._marked(cloud)))  # (R, S, width)
         if self.liftsamples > 1:
             feat = feat.repeat_interleave(self.liftsamples, 0)  # (R * L, S, width)
         neighborhoods = self.geometry.neighborhoods(blocks)
@@ -216,8 +217,7 @@ class LieResNet(Backbone):
                 f"{self.group} acts on {self.group.dim}-dimensional positions, not "
                 f"{cloud.pos.shape[-1]}; choose a group of that dimension."
             )
-        if cloud.feat.shape[-1] != self.embed.in_features:
+        if cloud.feat.shape[-1] != self.in_channels:
             raise InputError(
-                f"the net takes {self.embed.in_features} input channels, not "
-                f"{cloud.feat.shape[-1]}."
+                f"the net takes {self.in_channels} input channels, not {cloud.feat.shape[-1]}."
             )
