@@ -24,10 +24,10 @@ lint: .venv/ready  ## ruff and mypy: style, formatting and types
 	@$(BIN)/python -m mypy --no-error-summary
 
 benchmark: .venv/ready  ## speed and memory; ARGS="--lieconv PATH --gigp PATH" measures the reference, too
-	@$(BIN)/python scripts/benchmark.py $(ARGS)
+	@$(BIN)/python -m scripts.benchmark $(ARGS)
 
 gpu: .venv/ready  ## what one GPU does: tests, rates, parity, hours of paper-scale runs; DEVICE=cpu tries it in small
-	@$(BIN)/python scripts/gpu.py $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
+	@$(BIN)/python -m scripts.benchmark.gpu $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
 reproduce: .venv/ready  ## run what TABLE lacks (all, or a name from results/tables), JOBS at a time; collect; make the tables
 	@$(BIN)/python scripts/reproduce.py --table $(or $(TABLE),all) $(if $(SCALE),--scale $(SCALE)) --jobs $(or $(JOBS),1) $(ARGS)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gigp.datasets.readers.entries import Entry
+    from gigp.lab.data.entries import Entry
 
 OPTIONS = ("input", "run", "output", "batch_size")
 USAGE = "write python predict.py input=FILE [run=FOLDER] [output=FILE]."
@@ -73,10 +73,10 @@ def predict_and_write(arguments: list[str]) -> list["Entry"]:
         InputError: nothing could be predicted, or the table not be written.
     """
     from gigp.errors import InputError
-    from gigp.files import to_path
-    from gigp.prediction import predict
-    from gigp.prediction.models import default_model
-    from gigp.prediction.output import check_output, print_output, write_output
+    from gigp.lab.files import to_path
+    from gigp.lab.prediction import predict
+    from gigp.lab.prediction.models import default_model
+    from gigp.lab.prediction.output import check_output, print_output, write_output
 
     options = parse(arguments)
     source = to_path(options["input"])

@@ -26,9 +26,9 @@ def main(cfg: DictConfig) -> dict[str, str]:
     Returns:
         For sweeps: `outcome` of the run, which may be a failure, and its `folder` if it is done.
     """
-    from gigp.training.folder import RunFolder
-    from gigp.training.lock import BusyError
-    from gigp.training.run import run
+    from gigp.lab.runs.folder import RunFolder
+    from gigp.lab.runs.lock import BusyError
+    from gigp.lab.training.run import run
 
     overrides = list(HydraConfig.get().overrides.task)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -57,11 +57,11 @@ def main(cfg: DictConfig) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    from gigp.config.command_line import format_hydra_error, options_first
-    from gigp.config.help import help_text
-    from gigp.config.paths import quote_paths
-    from gigp.training.sweep import report
-    from gigp.training.sweeper import use_sweeper
+    from gigp.lab.config.command_line import format_hydra_error, options_first
+    from gigp.lab.config.help import help_text
+    from gigp.lab.config.paths import quote_paths
+    from gigp.lab.training.sweep import report
+    from gigp.lab.training.sweeper import use_sweeper
 
     # or Hydra would print its errors in its own words, and cut tracebacks short
     os.environ["HYDRA_FULL_ERROR"] = "1"

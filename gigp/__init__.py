@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gigp.backbones.lieconv import LieConv, LieResNet
+    from gigp.lab.prediction.models import load
     from gigp.pointcloud import PointCloud
     from gigp.pools import GIGP
     from gigp.pools.aggregation import GIGPAggregation
-    from gigp.prediction.models import load
 
 __all__ = ["GIGP", "GIGPAggregation", "LieConv", "LieResNet", "PointCloud", "load"]
 HOMES = {
@@ -19,7 +19,7 @@ HOMES = {
     "LieConv": "gigp.backbones.lieconv",
     "LieResNet": "gigp.backbones.lieconv",
     "PointCloud": "gigp.pointcloud",
-    "load": "gigp.prediction.models",
+    "load": "gigp.lab.prediction.models",
 }
 
 

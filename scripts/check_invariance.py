@@ -13,8 +13,8 @@ import sys
 import pandas as pd
 
 from gigp.errors import InputError
-from gigp.files import to_path, write_atomically
-from gigp.study.symmetry import measure
+from gigp.lab.files import to_path, write_atomically
+from gigp.lab.study.symmetry import measure
 
 
 def main() -> None:

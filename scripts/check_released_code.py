@@ -1,7 +1,7 @@
 """What the paper's released code takes for the orbit of an atom, checked on a checkout of it.
 
     git clone https://github.com/YonatanGideoni/gigp released; pip install h5py torchdiffeq
-    python scripts/check_released_code.py released
+    python -m scripts.check_released_code released
 
 The pool of the checkout gets random clouds lifted by the checkout's own groups. What follows is in
 docs/released_code.md.
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gigp.errors import InputError
 from gigp.pools import ReleasedGIGP
-from gigp.study.benchmark.reference import check, load
+from scripts.benchmark.reference import check, load
 
 ATOMS, CHANNELS = 18, 12
 

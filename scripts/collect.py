@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from gigp.errors import InputError
-from gigp.files import to_path
-from gigp.study.collect import collect, describe, finished_runs
-from gigp.study.experiments import read_experiments
+from gigp.lab.files import to_path
+from gigp.lab.study.collect import collect, describe, finished_runs
+from gigp.lab.study.experiments import read_experiments
 
 ROOT = Path(__file__).resolve().parents[1]
 

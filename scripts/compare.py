@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from gigp.errors import InputError
-from gigp.files import to_path
-from gigp.training.compare import find_runs, print_comparison, read_runs
+from gigp.lab.files import to_path
+from gigp.lab.runs.compare import find_runs, print_comparison, read_runs
 
 
 def main() -> None:

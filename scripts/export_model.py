@@ -16,17 +16,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from gigp.datasets.image_clouds import ImageClouds
-from gigp.datasets.loader import PointCloudDataModule
-from gigp.datasets.molecule_clouds import MoleculeClouds
 from gigp.errors import InputError
-from gigp.files import to_path
-from gigp.prediction.card import make_card
-from gigp.prediction.models import MODELS
-from gigp.prediction.release import Errors, release_model
-from gigp.study.baselines import NAMES, Baselines, image_errors, molecule_errors
-from gigp.training.module import LitModule
-from gigp.training.record import read_record
+from gigp.lab.data.loader import PointCloudDataModule
+from gigp.lab.files import to_path
+from gigp.lab.images.clouds import ImageClouds
+from gigp.lab.molecules.clouds import MoleculeClouds
+from gigp.lab.prediction.card import make_card
+from gigp.lab.prediction.models import MODELS
+from gigp.lab.prediction.release import Errors, release_model
+from gigp.lab.runs.record import read_record
+from gigp.lab.study.baselines import NAMES, Baselines, image_errors, molecule_errors
+from gigp.lab.training.module import LitModule
 
 
 def main(arguments: list[str]) -> int:

@@ -20,20 +20,25 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from gigp.config.compose import compose_config
-from gigp.config.paths import quote_paths
-from gigp.datasets.targets import TARGETS
 from gigp.errors import InputError
-from gigp.files import open_atomically, to_path
-from gigp.prediction.lieconv_checkpoint import Layout, copy_weights, find_layout, read_checkpoint
-from gigp.training.build import RunParts, build
-from gigp.training.console import quiet
-from gigp.training.environment import environment
-from gigp.training.folder import RunFolder
-from gigp.training.memory import peak_memory_mb
-from gigp.training.record import Record
-from gigp.training.samples import write_samples
-from gigp.training.summary import make_record
+from gigp.lab.config.compose import compose_config
+from gigp.lab.config.paths import quote_paths
+from gigp.lab.data.targets import TARGETS
+from gigp.lab.files import open_atomically, to_path
+from gigp.lab.prediction.lieconv_checkpoint import (
+    Layout,
+    copy_weights,
+    find_layout,
+    read_checkpoint,
+)
+from gigp.lab.runs.console import quiet
+from gigp.lab.runs.environment import environment
+from gigp.lab.runs.folder import RunFolder
+from gigp.lab.runs.memory import peak_memory_mb
+from gigp.lab.runs.record import Record
+from gigp.lab.runs.samples import write_samples
+from gigp.lab.training.build import RunParts, build
+from gigp.lab.training.summary import make_record
 
 FILL = 0.25  # of the reference's nets; the radii of the balls come with the weights
 

@@ -6,19 +6,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from gigp.datasets import QM9
 from gigp.errors import InputError
-from gigp.files import to_path
-from gigp.pointcloud import center_points
-from gigp.study.experiments import read_experiments
-from gigp.study.figures.evidence import (
+from gigp.lab.files import to_path
+from gigp.lab.molecules.qm9 import QM9
+from gigp.lab.study.experiments import read_experiments
+from gigp.lab.study.figures.evidence import (
     draw_backbone_curves,
     draw_forest,
     draw_head_curves,
     draw_orbits_number,
 )
-from gigp.study.figures.molecule import draw_idea
-from gigp.study.report import make_tables, read_evidence
+from gigp.lab.study.figures.molecule import draw_idea
+from gigp.lab.study.report import make_tables, read_evidence
+from gigp.pointcloud import center_points
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from gigp.errors import InputError
-from gigp.files import to_path, write_atomically
-from gigp.study.report import make, make_tables, read_evidence, stale_files
+from gigp.lab.files import to_path, write_atomically
+from gigp.lab.study.report import make, make_tables, read_evidence, stale_files
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import yaml
 
 from gigp.errors import InputError
-from gigp.files import to_path
-from gigp.study.experiments import read_experiments
-from gigp.study.figures.evidence import draw_errors, draw_forest
-from gigp.study.own_readout import PROTOCOLS, Own, compare, train
-from gigp.study.readout_checks import warnings_of
+from gigp.lab.files import to_path
+from gigp.lab.study.experiments import read_experiments
+from gigp.lab.study.figures.evidence import draw_errors, draw_forest
+from gigp.lab.study.own_readout import PROTOCOLS, Own, compare, train
+from gigp.lab.study.readout_checks import warnings_of
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -23,13 +23,13 @@ from typing import Any, NoReturn
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
-from gigp.config.paths import below_home
 from gigp.errors import InputError, did_you_mean
-from gigp.study.collect import collect, describe, finished_runs
-from gigp.study.experiments import Cell, Experiment, read_experiments, table_members
-from gigp.study.plan import Clock, Job, choose_settings, plan, recorded, run_jobs
-from gigp.study.records import read_records
-from gigp.training.record import Record, read_record
+from gigp.lab.config.paths import below_home
+from gigp.lab.runs.record import Record, read_record
+from gigp.lab.study.collect import collect, describe, finished_runs
+from gigp.lab.study.experiments import Cell, Experiment, read_experiments, table_members
+from gigp.lab.study.plan import Clock, Job, choose_settings, plan, recorded, run_jobs
+from gigp.lab.study.records import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 TAIL = 15  # lines of a failed run to show

@@ -7,8 +7,9 @@ import torch
 from filelock import FileLock
 from omegaconf import DictConfig
 
-from gigp.config.compose import compose_config
-from gigp.datasets import QM9, RotMNIST
+from gigp.lab.config.compose import compose_config
+from gigp.lab.images.rotmnist import RotMNIST
+from gigp.lab.molecules.qm9 import QM9
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = str(ROOT / "data")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from gigp.training.record import SCHEMA_VERSION, Metric, Record
+from gigp.lab.runs.record import SCHEMA_VERSION, Metric, Record
 
 
 def example_record(**fields) -> Record:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from gigp.config.instantiate import instantiate
 from gigp.groups import SE3, SO3
+from gigp.lab.config.instantiate import instantiate
 from gigp.pools import MeanPool
 from gigp.testing import assert_invariant, random_element
 from tests.conftest import ROOT

@@ -8,9 +8,9 @@ from lightning.fabric.utilities import move_data_to_device
 
 from gigp.backbones.lieconv import LieResNet
 from gigp.groups import SE3, SO2, SO3, T
-from gigp.model import PointCloudModel
+from gigp.lab.model import PointCloudModel
+from gigp.lab.training.run import run
 from gigp.pools.gigp import GIGP
-from gigp.training.run import run
 
 pytestmark = [
     pytest.mark.gpu,

@@ -102,7 +102,7 @@ import sys, torch, gigp.testing
 from gigp import GIGP, PointCloud
 from gigp.groups import SO3, T
 from gigp.backbones.lieconv.net import LieResNet
-from gigp.model import PointCloudModel
+from gigp.lab.model import PointCloudModel
 
 pos, mask = torch.randn(2, 9, 3), torch.ones(2, 9, dtype=torch.bool)
 pool = GIGP(channels=4, group=SO3(), orbits=5)
@@ -130,11 +130,11 @@ def test_the_layer_works_with_torch_and_numpy(bare, tmp_path):
         ("import gigp.pools.readouts", "torch_geometric", "pyg"),
         ("import gigp.backbones.invariant", "torch_geometric", "pyg"),
         ("import gigp.backbones.dimenet", "torch_geometric", "pyg"),
-        ("from gigp.datasets import QM9", "lightning", "train"),
-        ("import gigp.config.compose", "hydra", "train"),
-        ("import gigp.training.run", "hydra", "train"),
-        ("import gigp.prediction", "lightning", "train"),
-        ("import gigp.study.tables", "pandas", "study"),
+        ("import gigp.lab.molecules.qm9", "lightning", "train"),
+        ("import gigp.lab.config.compose", "hydra", "train"),
+        ("import gigp.lab.training.run", "hydra", "train"),
+        ("import gigp.lab.prediction", "lightning", "train"),
+        ("import gigp.lab.study.tables", "pandas", "study"),
     ],
 )
 def test_a_missing_extra_is_named(bare, tmp_path, line, package, extra):
@@ -152,17 +152,17 @@ def test_a_missing_extra_ends_the_programs_in_one_sentence(bare, script):
 
 TRAIN = """
 import gigp
-from gigp.config.compose import compose_config
-from gigp.study.experiments import read_experiments
-from gigp.study.figures import style
-from gigp.training.run import run
+from gigp.lab.config.compose import compose_config
+from gigp.lab.study.experiments import read_experiments
+from gigp.lab.study.figures import style
+from gigp.lab.training.run import run
 
 assert "site-packages" in gigp.__file__
 assert "orbits_pools" in read_experiments()
 try:
     gigp.load("no such model")
 except ValueError as error:
-    assert "site-packages/gigp/models" in str(error) or "Models here: " in str(error), error
+    assert "site-packages/gigp/lab/models" in str(error) or "Models here: " in str(error), error
 summary = run(compose_config(["dataset=orbits", "scale=debug", "logger=csv"]))
 assert summary.metrics["orbit_sums"].test > 0
 """

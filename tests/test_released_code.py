@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 
 def check_released_code(path: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "scripts/check_released_code.py", str(path)]
+    command = [sys.executable, "-m", "scripts.check_released_code", str(path)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from gigp.config.help import help_text
+from gigp.lab.config.help import help_text
 from tests.conftest import DATA, ROOT, tiny
 from tests.programs import run_program
 

@@ -14,11 +14,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gigp.backbones.identity import Identity
 from gigp.backbones.lieconv import LieResNet
 from gigp.groups import SO2, SO3
-from gigp.model import PointCloudModel
+from gigp.lab.model import PointCloudModel
+from gigp.lab.training.module import Classification, Regression
 from gigp.pointcloud import PointCloud
 from gigp.pools.base import MeanPool
-from gigp.study.benchmark.operations import OperationCounter
-from gigp.training.module import Classification, Regression
+from scripts.benchmark.operations import OperationCounter
 from tests.backbones.test_lieconv_net import GROUPS
 
 

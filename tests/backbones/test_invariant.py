@@ -10,13 +10,13 @@ from torch_geometric.nn.models import dimenet as library_of_dimenet
 from gigp.backbones.base import Atoms
 from gigp.backbones.dimenet import DimeNetPlusPlus, angle, triplets
 from gigp.backbones.invariant import RadiusGraph, SchNet, ViSNet
-from gigp.datasets.atoms import ELEMENTS, atom_features
 from gigp.errors import InputError
 from gigp.groups import SE3, SO2, SO3, Group, T
+from gigp.lab.molecules.atoms import ELEMENTS, atom_features
+from gigp.lab.training.run import run
 from gigp.pointcloud import PointCloud
 from gigp.pools.base import SumPool
 from gigp.testing import assert_invariant
-from gigp.training.run import run
 from tests.conftest import tiny
 
 SMALL = {"channels": 16, "layers": 2}

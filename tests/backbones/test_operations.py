@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from gigp.backbones.lieconv import LieResNet
 from gigp.groups import SE2, SE3, SO2, SO3, T
-from gigp.model import PointCloudModel
+from gigp.lab.model import PointCloudModel
 from gigp.pools.gigp import GIGP
-from gigp.study.benchmark.operations import OperationCounter
+from scripts.benchmark.operations import OperationCounter
 
 LIFTED = {"fill": 0.5, "nbhd": 25, "liftsamples": 4}
 PIXELS = {"fill": 0.1, "nbhd": 25, "total_ds": 0.1}

@@ -8,7 +8,7 @@ import torch
 from gigp.backbones.dimenet import DimeNetPlusPlus
 from gigp.backbones.invariant import RadiusGraph, SchNet, ViSNet
 from gigp.groups import T
-from gigp.study.benchmark.operations import OperationCounter
+from scripts.benchmark.operations import OperationCounter
 
 NETS = {
     "schnet": (SchNet, {"channels": 16, "layers": 2, "gaussians": 8}),

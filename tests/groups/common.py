@@ -3,8 +3,8 @@
 import torch
 from omegaconf import OmegaConf
 
-from gigp.config.instantiate import instantiate
 from gigp.groups import E3, SE3, Group
+from gigp.lab.config.instantiate import instantiate
 from gigp.testing import random_element
 from tests.conftest import ROOT
 

@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from gigp.config.instantiate import instantiate
 from gigp.groups import SO3
+from gigp.lab.config.instantiate import instantiate
 from gigp.pointcloud import PointCloud
 from gigp.pools import GIGP, Pool
 from tests.conftest import ROOT

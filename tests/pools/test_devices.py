@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gigp.study.benchmark.operations import OperationCounter
+from scripts.benchmark.operations import OperationCounter
 from tests.pools.common import NAMES, make
 
 # PyG asks the device for the largest size of a graph

@@ -4,12 +4,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from gigp.config.instantiate import instantiate
 from gigp.errors import InputError
+from gigp.lab.config.instantiate import instantiate
 from gigp.pools import own
 from gigp.pools.own import OwnReadout, register
 
-TOYS = "tests.study.toy_readouts"
+TOYS = "tests.lab.study.toy_readouts"
 PYG = "torch_geometric.nn.aggr"
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gigp import GIGP, GIGPAggregation
-from gigp.datasets.batches import check_finite
 from gigp.errors import InputError
 from gigp.groups import SO3
+from gigp.lab.data.batches import check_finite
 from gigp.pointcloud import PointCloud
 from gigp.pools import DeepSets, MeanMLP
 from gigp.pools.base import MaxPool, MeanPool, SumPool

@@ -1,0 +1,61 @@
+"""Compose the configuration of `python train.py` from overrides."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from gigp.lab.config.paths import trained_network
+
+OmegaConf.register_new_resolver("trained", trained_network, replace=True)
+
+LAB = Path(__file__).resolve().parents[1]
+# in a wheel configs lies in this folder, in a checkout next to the package
+CONFIGS = next(
+    folder
+    for folder in (LAB / "configs", LAB.parents[1] / "configs")
+    if (folder / "config.yaml").is_file()
+)
+
+
+@cache
+def project_hydra() -> Any:
+    """Hydra on the folder configs, made once: making it takes a quarter of a composition."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return GlobalHydra.instance().hydra
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    """The configuration with Hydra's own section."""
+    GlobalHydra.instance().hydra = project_hydra()
+    try:
+        return compose("config", list(overrides), return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of `python train.py` with these overrides."""
+    cfg = _compose(overrides)
+    HydraConfig.instance().set_config(cfg.copy())  # which choices.* refer to
+    with open_dict(cfg):
+        del cfg["hydra"]
+        # now; later they would be those of the configuration that is composed next
+        cfg.choices = OmegaConf.to_container(cfg.choices, resolve=True)
+    return cfg
+
+
+def sweep_of(
+    experiment: str,
+) -> tuple[dict[str, Any] | None, dict[str, str], dict[str, str]]:
+    """The settings of an experiment under `study`, the values of its sweep by key, its choices."""
+    cfg = _compose([f"experiment={experiment}"])
+    study: Any = OmegaConf.to_container(cfg.study) if cfg.study is not None else None
+    params = cfg.hydra.sweeper.params
+    return study, dict(params or {}), dict(cfg.hydra.runtime.choices)

@@ -1,0 +1,240 @@
+"""From a node of the configuration to the object it describes."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import hydra
+import yaml
+from hydra.errors import InstantiationException
+from lightning import LightningDataModule, Trainer
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from gigp.errors import InputError, did_you_mean
+from gigp.groups import Group
+
+PARTS = ("dataset", "group", "backbone", "pool")  # of a configuration, that become objects
+
+# A configuration may come with a stranger's run folder, so `_target_` may name only classes that
+# these packages define. Not all of torch_geometric.nn: its Sequential makes Python code from its
+# arguments and executes it.
+TRUSTED = ("gigp", "torch_geometric.nn.aggr", "lightning.Trainer")
+KINDS = (nn.Module, LightningDataModule, Group, Trainer)
+# of the configuration in a stranger's run folder
+MAX_BYTES = 200_000
+MAX_WIDTH = 10_000  # largest number in backbone, group and pool
+MAX_SAMPLES = 10_000_000  # largest number in dataset
+MAX_CHAIN = 4  # runs on features of other runs
+MAX_PARAMETERS = 500_000_000
+
+
+def instantiate(node: DictConfig, **arguments: Any) -> Any:
+    """Call `hydra.utils.instantiate` for trusted classes.
+
+    Args:
+        node: section of the configuration, with a `_target_`.
+        arguments: further arguments of the class.
+
+    Raises:
+        InputError: `_target_` is missing or refused by `check_targets`, or the class refuses its
+            arguments; Hydra would hide the latter in an exception of its own.
+    """
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise InputError(
+            f"{str(node)[:200]!r} has no _target_, so the class to build is missing. Is "
+            "config.yaml complete?"
+        )
+    check_targets(OmegaConf.to_container(node, resolve=True), "the configuration")
+    try:
+        return hydra.utils.instantiate(node, **arguments)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+def load_config(folder: Path) -> DictConfig:
+    """Read the configuration of a run, which may come from a stranger.
+
+    It can name models and data sets, and nothing else: values that refer to this machine
+    (`${oc.env:...}`) are refused, and the folders of data sets are replaced by `data`.
+
+    Raises:
+        InputError: config.yaml is missing, damaged, too large, or names something else to call.
+    """
+    cfg = _read_config(folder)
+    path = folder / "config.yaml"
+    for section in PARTS:
+        check_targets(cfg[section], str(path))
+        _check_sizes(cfg[section], section, path)
+    _check_chain(cfg, folder)
+    for key in ("root", "cache"):
+        if key in cfg["dataset"]:
+            cfg["dataset"][key] = "data"
+    return OmegaConf.create(cfg)
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, which can make a small file expand without bound."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases")
+        return super().compose_node(parent, index)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """The configuration as plain dictionaries and lists."""
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise InputError(f"there is no run in {folder}: config.yaml is missing.{_hint(folder)}")
+    try:
+        if not path.is_file() or path.is_symlink():
+            raise ValueError("not a regular file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES:,} bytes")
+        cfg = PlainLoader(path.read_text()).get_single_data()
+        if not isinstance(cfg, dict):
+            raise ValueError("not a mapping")
+        lacking = [part for part in PARTS if not isinstance(cfg.get(part), dict)]
+        if lacking:
+            raise ValueError(f"without {lacking[0]}")
+        if any("${" in text for text in _texts(cfg)):
+            raise ValueError("refers to other values with ${...}")
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
+        reason = (str(error).splitlines() or ["nested too deeply"])[0][:100]
+        raise InputError(
+            f"{path} is damaged or not the config.yaml of a run ({reason})."
+        ) from error
+    return cfg
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """All keys and values that are text."""
+    if isinstance(node, str):
+        yield node
+    for child in _children(node):
+        yield from _texts(child)
+    if isinstance(node, dict):
+        yield from (key for key in node if isinstance(key, str))
+
+
+def _check_sizes(node: Any, name: str, path: Path) -> None:
+    """Refuse numbers that would make a model or data set of absurd size."""
+    limit = MAX_SAMPLES if name.startswith("dataset") else MAX_WIDTH
+    if isinstance(node, int | float) and not abs(node) <= limit and not name.endswith(".seed"):
+        raise InputError(f"{path} sets {name}={str(node)[:20]}, which is more than {limit:,}.")
+    items = node.items() if isinstance(node, dict) else enumerate(_children(node))
+    for key, child in items:
+        _check_sizes(child, f"{name}.{key}", path)
+
+
+def _check_chain(cfg: dict[str, Any], folder: Path) -> None:
+    """Refuse a run on features of a run on features of ... itself."""
+    seen = {folder.resolve()}
+    while isinstance(cfg["dataset"].get("run"), str):
+        following = Path(cfg["dataset"]["run"])
+        if following.resolve() in seen or len(seen) > MAX_CHAIN:
+            raise InputError(
+                f"{folder / 'config.yaml'}: dataset.run leads back to itself or through more than "
+                f"{MAX_CHAIN} runs."
+            )
+        seen.add(following.resolve())
+        if not (following / "config.yaml").exists():
+            return  # the data set has the message for that
+        cfg = _read_config(following)
+
+
+@contextmanager
+def limit_parameters(limit: int = MAX_PARAMETERS) -> Iterator[None]:
+    """Refuse to build models with more parameters inside the block.
+
+    Raises:
+        InputError: the parameters built so far exceed the limit.
+    """
+    total = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal total
+        total += 0 if parameter is None else parameter.numel()
+        if total > limit:
+            raise InputError(f"the configuration asks for more than {limit:,} parameters.")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _children(node: Any) -> Iterable[Any]:
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, list) else ()
+
+
+def check_targets(node: Any, where: str) -> None:
+    """Refuse a configuration that would call something else than a model, data set or group, at
+    any depth.
+
+    Args:
+        node: resolved configuration, made of dictionaries and lists.
+        where: name of the configuration in the message.
+
+    Raises:
+        InputError: such a `_target_`, named in the message.
+    """
+    for child in _children(node):
+        check_targets(child, where)
+    if isinstance(node, dict) and "_target_" in node and not _trusted(str(node["_target_"])):
+        raise InputError(
+            f"{where} asks for {str(node['_target_'])!r}, which is not a model, data set or group "
+            "of this project, nor an aggregation of PyTorch Geometric. If you did not write it, "
+            "do not use it; if an earlier version of gigp did, train it again; else correct its "
+            "_target_."
+        )
+
+
+def _trusted(target: str) -> bool:
+    """Whether a path names a class that a trusted package itself defines, of a kind that
+    configurations may build.
+
+    The path alone does not tell: `gigp.lab.runs.folder.subprocess.Popen` begins with a trusted
+    name.
+    """
+    if not _within(target):
+        return False
+    try:
+        found = resolve_name(target)
+    except Exception:  # the lookup of a wrong name may raise any error
+        return False
+    return (
+        isinstance(found, type)
+        and issubclass(found, KINDS)
+        and (target in TRUSTED or _within(found.__module__))
+    )
+
+
+def _within(path: str) -> bool:
+    return any(path == trusted or path.startswith(f"{trusted}.") for trusted in TRUSTED)
+
+
+def _hint(folder: Path) -> str:
+    """The run that was probably meant."""
+    if seeds := sorted(folder.glob("seed*/config.yaml")):
+        return f" Did you mean {seeds[0].parent}?"
+    for parent in [*folder.parents][:2]:
+        if (parent / "config.yaml").exists():
+            return f" Did you mean {parent}?"
+    runs = [*folder.parent.parent.glob("*/seed*"), *folder.parent.glob("*/seed*")]
+    known = {str(run) for run in runs if (run / "config.yaml").exists()}
+    return did_you_mean(str(folder), known, cutoff=0.8) or (
+        " Give the folder as results/runs/NAME/seed0."
+    )

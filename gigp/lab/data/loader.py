@@ -1,0 +1,244 @@
+"""Base class of the data modules: splits, data that move to a device once, and loaders."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from gigp.backbones.base import Atoms
+from gigp.errors import InputError, needs_extra
+from gigp.lab.data.batches import BatchSampler, Samples, check_finite
+from gigp.lab.data.targets import Target
+from gigp.pointcloud import PointCloud, Sizes
+
+with needs_extra("train"):
+    import lightning as L
+
+Part = Literal["train", "val", "test"]
+CHUNK = 10_000  # samples that are checked at once
+RARE = 6  # standard deviations of the sum over a batch: larger batches get the largest shape
+# of the data, within their description
+IDENTITY = ("dataset", "source", "sha256", "split_hash", "features_of")
+
+
+class PointCloudDataModule(L.LightningDataModule):
+    """Base of the data sets. A subclass sets the attributes below in `setup`, and implements
+    `get_batch` and `prepare_batch`.
+
+    Attributes:
+        kind: `regression` or `classification`.
+        in_channels: number of channels of the input features.
+        out_dim: numbers to predict for each cloud.
+        dim: dimension of the positions.
+        targets: quantities to predict; none for classification.
+        per_point_outputs: the features are outputs of a model for every point, which a pool
+            combines without a head.
+        grid: positions that all clouds share, (N, d), or None.
+        atoms: description of the points where they are atoms, or None.
+        indices: samples of each part as numbers in the order of the source, (n,).
+        values: targets of all samples in internal units, references subtracted, (M, T); classes,
+            (M,).
+        arrays: names of the tensors that batches are taken from.
+        counts: number of points of every sample, (M,), where clouds differ in size.
+        fixed_shapes: all batches of a size have one shape, as compiled networks need.
+        description: entry of the record about the data; includes their `source` and the `sha256`
+            of their arrays.
+    """
+
+    kind: Literal["regression", "classification"]
+    in_channels: int
+    out_dim: int
+    dim: int
+    targets: tuple[Target, ...] = ()
+    per_point_outputs: bool = False
+    values: Tensor
+    grid: Tensor | None = None
+    atoms: Atoms | None = None
+    indices: dict[Part, Tensor]
+    arrays: ClassVar[tuple[str, ...]]
+    counts: np.ndarray
+    fixed_shapes: bool = False
+    description: dict[str, Any]
+
+    def __init__(self, batch_size: int, eval_batch_size: int, augment: bool, seed: int) -> None:
+        super().__init__()
+        if batch_size < 1 or eval_batch_size < 1:
+            raise InputError(
+                f"batch_size={batch_size}, eval_batch_size={eval_batch_size}: both must be "
+                "positive."
+            )
+        self.batch_size, self.eval_batch_size, self.augment, self.seed = (
+            batch_size,
+            eval_batch_size,
+            augment,
+            seed,
+        )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data and set the attributes above, once."""
+        raise NotImplementedError
+
+    def prepare_data(self) -> None:
+        """Build missing caches; Lightning calls this in one process before `setup` in all."""
+        self.setup()
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the data."""
+        return getattr(self, self.arrays[0]).device
+
+    def move_to(self, device: torch.device) -> None:
+        """Move the data to a device once, where they take at most half of its free memory.
+
+        Raises:
+            InputError: a number is not finite, see `check_finite`.
+        """
+        if device == self.device or not self._fits(device):
+            return
+        for indices in self.indices.values():
+            for chunk in indices.split(CHUNK):
+                fetched = self.get_batch(chunk)
+                if isinstance(fetched[0], PointCloud):
+                    check_finite(fetched[0], chunk)
+        for name in self.arrays:
+            array = getattr(self, name)
+            setattr(self, name, None if array is None else array.to(device))
+
+    def _fits(self, device: torch.device) -> bool:
+        if device.type != "cuda":
+            return True
+        arrays = [getattr(self, name) for name in self.arrays]
+        size = sum(a.numel() * a.element_size() for a in arrays if a is not None)
+        return size <= torch.cuda.mem_get_info(device)[0] // 2
+
+    def known_sizes(self, counts: np.ndarray) -> Sizes:
+        """The sizes of a batch as known on the host: numbers of points, or bounds where all batches
+        have one shape.
+
+        Args:
+            counts: number of points of each cloud, (B,).
+        """
+        sizes = Sizes(counts)
+        if not self.fixed_shapes:
+            return sizes
+        clouds, largest = len(counts), int(self.counts.max())
+        bounds = []
+        for known, values in ((sizes.points, self.counts), (sizes.pairs, self.counts**2)):
+            values = values[self.indices["train"].numpy()]
+            likely = clouds * values.mean() + RARE * clouds**0.5 * values.std()
+            bound = min(-int(-likely // 64) * 64, clouds * int(values.max()))
+            bounds.append(bound if known <= bound else None)
+        points, pairs = bounds
+        if points is None or pairs is None:
+            points, pairs = clouds * largest, clouds * largest**2
+        return Sizes.at_most(points, pairs)
+
+    @abstractmethod
+    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> Any:
+        """Raw batch of samples, on the device of the data.
+
+        Args:
+            indices: the samples, on the host, (B,).
+            where: the same indices on the device of the data.
+        """
+
+    @abstractmethod
+    def prepare_batch(self, batch: Any, augment: bool) -> tuple[PointCloud, Tensor]:
+        """Clouds and targets of a raw batch, on its device, randomly moved if `augment`."""
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        if device == self.device:  # saves a walk through the batch
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[PointCloud, Tensor]:
+        if self.trainer is None:
+            return self.prepare_batch(batch, augment=False)
+        finished = self.prepare_batch(batch, self.augment and self.trainer.training)
+        # integer features and positions, too
+        return self.trainer.precision_plugin.convert_input(finished)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The identity of the data, which is kept in checkpoints."""
+        return {key: self.description[key] for key in IDENTITY if key in self.description}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Refuse to go on with other data than the run was started with.
+
+        Raises:
+            InputError: listing what differs.
+        """
+        if not hasattr(self, "description"):
+            return
+        now = self.state_dict()
+        if differences := [
+            f"{k}: {state[k]} there, {now.get(k)} now" for k in state if state[k] != now.get(k)
+        ]:
+            raise InputError(
+                "the data are not those that this run was started with:\n  "
+                + "\n  ".join(differences)
+                + "\nBring them back, or start again with overwrite=true."
+            )
+
+    def train_targets(self) -> Tensor:
+        """Targets of the training set in internal units, references subtracted, (n, T)."""
+        return self.values[self.indices["train"]]
+
+    def target_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training targets, (T,)."""
+        targets = self.train_targets().double()
+        return targets.mean(0).float(), targets.std(0).clamp(min=1e-12).float()
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val", self.eval_batch_size)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader("test", self.eval_batch_size)
+
+    def train_clouds(self, batch_size: int = 1000) -> Iterator[PointCloud]:
+        """The training clouds in order, not augmented, for calibration and fits of a model."""
+        for indices in self.indices["train"].split(batch_size):
+            yield self.prepare_batch(self.get_batch(indices), augment=False)[0]
+
+    def _loader(self, part: Part, batch_size: int, shuffle: bool = False) -> DataLoader:
+        if self.trainer is not None:
+            self.move_to(self.trainer.strategy.root_device)
+        samples = Samples(self, self.indices[part])
+        sampler = BatchSampler(samples.indices, batch_size, shuffle, self.seed, self.device)
+        # a loader draws a seed for workers when it starts; from a generator of its own, or a
+        # resumed run, which starts it at another moment, would draw other augmentations
+        return DataLoader(samples, sampler=sampler, batch_size=None, generator=torch.Generator())
+
+
+def take(parts: dict[Part, Tensor], sizes: dict[Part, int | None]) -> dict[Part, Tensor]:
+    """The first `sizes[part]` samples of each part; None takes all.
+
+    Raises:
+        InputError: a part has fewer samples, or none would be left.
+    """
+    for part, size in sizes.items():
+        if size is not None and not 1 <= size <= len(parts[part]):
+            raise InputError(
+                f"dataset.{part}_size={size}: this source has {len(parts[part])} samples for "
+                f"{part}; choose from 1 to {len(parts[part])}, or null for all."
+            )
+    return {part: indices[: sizes[part]] for part, indices in parts.items()}
+
+
+def hash_of(parts: dict[Part, Tensor], source: str = "") -> str:
+    """Twelve hexadecimal digits that name a split: the SHA-256 of its indices, and of their source
+    where data sets of other samples have as many."""
+    digest = hashlib.sha256(source.encode())
+    for part in ("train", "val", "test"):
+        digest.update(part.encode() + parts[part].numpy().astype("<i8").tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""Rotated MNIST, a user's own images, and their readers."""

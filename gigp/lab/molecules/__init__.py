@@ -1,0 +1,1 @@
+"""QM9, a user's own molecules, and their readers."""

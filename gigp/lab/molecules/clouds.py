@@ -1,0 +1,257 @@
+"""Base class of the data sets of molecules: preparation of atoms, references, augmentation."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gigp.backbones.base import Atoms
+from gigp.errors import InputError, check_choice
+from gigp.groups import SO3
+from gigp.lab.data.loader import Part, PointCloudDataModule
+from gigp.lab.data.targets import Target
+from gigp.lab.molecules.atoms import MASSES, atom_features
+from gigp.lab.molecules.readers.molecule import Molecule
+from gigp.lab.molecules.references import Reference, composition, count_atoms
+from gigp.lab.molecules.training_range import TrainingRange
+from gigp.pointcloud import PointCloud, Sizes, center_points
+
+Center = Literal["centroid", "mass"]
+
+
+class MoleculeClouds(PointCloudDataModule):
+    """Base of the data sets of molecules as point clouds of atoms.
+
+    Args:
+        targets: quantities to predict.
+        reference: values subtracted from the targets, atom by atom, see `references`.
+        train_size, val_size, test_size: take the first so many of each part; None takes all.
+        batch_size: molecules in a batch of training.
+        eval_batch_size: molecules in a batch of validation and test.
+        augment: turn every training molecule by a random rotation and shift it by a normal draw of
+            1 Angstrom.
+        recenter: move every molecule's center to the origin.
+        center: `centroid` of the nuclei, or center of `mass`.
+        scale_positions: divide positions by their standard deviation over the training set.
+        seed: seed of the order of training.
+
+    Attributes:
+        name: name of the data set in messages.
+        neutral: no molecule is an ion.
+        references: reference values by nuclear charge in internal units, (Z, T) float64: fitted to
+            the training set, or from the checkpoint of a run.
+        positions_std: standard deviation of the training positions, from the training set or the
+            checkpoint of a run.
+        training_range: sizes and elements of the training molecules, from the training set or the
+            checkpoint of a run, where it has them.
+    """
+
+    kind = "regression"
+    arrays = ("positions", "charges", "mask", "features", "masses", "values")
+    dim = 3
+    name: str
+    neutral: bool = False
+    references: Tensor | None = None
+    positions_std: float | None = None
+    training_range: TrainingRange | None = None
+
+    def __init__(
+        self,
+        targets: tuple[Target, ...],
+        reference: Reference,
+        train_size: int | None,
+        val_size: int | None,
+        test_size: int | None,
+        batch_size: int,
+        eval_batch_size: int,
+        augment: bool,
+        recenter: bool,
+        center: Center,
+        scale_positions: bool,
+        seed: int,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, augment, seed)
+        check_choice("reference", reference, Reference)
+        check_choice("center", center, Center)
+        self.targets, self.reference, self.out_dim = targets, reference, len(targets)
+        self.sizes: dict[Part, int | None] = {
+            "train": train_size,
+            "val": val_size,
+            "test": test_size,
+        }
+        self.recenter, self.center, self.scale_positions = recenter, center, scale_positions
+        self.masses = torch.tensor(MASSES)  # by nuclear charge
+
+    def set_elements(self, charges: Sequence[int]) -> None:
+        """Set the elements that the feature channels encode, by ascending nuclear charge."""
+        self.atoms = Atoms(tuple(charges), angstrom=not self.scale_positions)
+        self.features = atom_features(charges)  # (Z, c) by nuclear charge
+        self.in_channels = self.features.shape[1]
+
+    def pad(self, charges: np.ndarray, positions: np.ndarray, sizes: np.ndarray) -> None:
+        """Lay out all molecules side by side: mask (M, N), charges (M, N), positions (M, N, 3).
+
+        Args:
+            charges: nuclear charges of all atoms, (A,).
+            positions: positions of all atoms in Angstrom, (A, 3).
+            sizes: number of atoms of every molecule, (M,).
+        """
+        self.counts = sizes.astype(np.int64)  # (M,)
+        self.mask = _mask(self.counts)
+        self.charges = torch.zeros(self.mask.shape, dtype=torch.int8)
+        self.charges[self.mask] = torch.from_numpy(charges)
+        self.positions = torch.zeros(*self.mask.shape, 3)
+        self.positions[self.mask] = torch.from_numpy(positions)
+
+    def prepare(self, whole: np.ndarray, free_atoms: np.ndarray) -> None:
+        """Set `values` and prepare the positions, once `pad` and `indices` are done.
+
+        Args:
+            whole: targets before references are subtracted, in internal units, (M, T).
+            free_atoms: reference values to begin with, by nuclear charge, (Z, T).
+        """
+        train = self.indices["train"]
+        elements = self.charges[train][self.mask[train]].unique().tolist()
+        self.training_range = TrainingRange.of(self.counts[train.numpy()], elements)
+        if self.references is None:
+            self.references = torch.from_numpy(self._fit(whole, free_atoms))
+        per_atom = self.references.numpy()[self.charges[self.mask].numpy()]  # (A, T)
+        starts = np.cumsum(self.counts) - self.counts
+        self.values = torch.from_numpy(whole - np.add.reduceat(per_atom, starts)).float()
+        if self.recenter:
+            masses = self.masses[self.charges.long()] if self.center == "mass" else None
+            self.positions = center_points(self.positions, self.mask, masses)
+        if self.positions_std is None:
+            self.positions_std = self.positions[train][self.mask[train]].std().item()
+        if self.scale_positions:
+            self.positions /= self.positions_std
+
+    def clouds_of(self, molecules: Sequence[Molecule], center: bool = False) -> PointCloud:
+        """Molecules from elsewhere as a batch, prepared as those of the data set.
+
+        Args:
+            molecules: molecules of elements that the data set knows.
+            center: move the centers to the origin, also with `recenter=False`, for models that
+                ignore the position of a molecule; done before rounding to single precision.
+
+        Raises:
+            InputError: positions are scaled, and no checkpoint said by which factor.
+        """
+        counts = np.array([len(molecule.charges) for molecule in molecules])
+        mask = _mask(counts)  # (B, N)
+        pos = torch.zeros(*mask.shape, 3, dtype=torch.float64)  # (B, N, 3)
+        charges = torch.zeros(mask.shape, dtype=torch.long)
+        pos[mask] = torch.cat([molecule.positions for molecule in molecules])
+        charges[mask] = torch.cat([molecule.charges for molecule in molecules])
+        masses = self.masses[charges]
+        if self.recenter or center:
+            by_mass = self.recenter and self.center == "mass"
+            pos = center_points(pos, mask, masses.double() if by_mass else None)
+        if self.scale_positions:
+            if self.positions_std is None:
+                raise _lacking("the scale of positions")
+            pos = pos / self.positions_std
+        return PointCloud(pos.float(), self.features[charges], mask, Sizes(counts), masses)
+
+    def atom_values(self) -> Tensor:
+        """Reference values by nuclear charge in internal units, (Z, T) float64, which are
+        added to predictions atom by atom.
+
+        Raises:
+            InputError: the data set is not read, and no checkpoint brought them.
+        """
+        if self.references is None:
+            raise _lacking("the reference values of atoms")
+        return self.references
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {
+            "reference": self.reference,
+            "references": self.references,
+            "positions_std": self.positions_std,
+            "training_range": self.training_range and list(self.training_range),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore values from the training set of a run, and refuse other data than it was started
+        with.
+        """
+        state = dict(state)
+        method, references = state.pop("reference", "atoms"), state.pop("references", None)
+        std = state.pop("positions_std", None)
+        known = state.pop("training_range", None)
+        if not hasattr(self, "indices"):
+            if references is not None and method == self.reference:
+                self.references = self._checked(references)
+            if std is not None and not (type(std) is float and 0 < std < 1e6):
+                raise _damaged(f"the scale of positions in the checkpoint is {std!r:.40}")
+            self.positions_std = std
+            self.training_range = known and TrainingRange.from_state(known)
+        super().load_state_dict(state)
+
+    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[PointCloud, Tensor]:
+        counts = self.counts[indices.numpy()]
+        num = self.mask.shape[1] if self.fixed_shapes else int(counts.max())
+        where = indices.to(self.device) if where is None else where
+        charges = self.charges[where, :num].long()  # (B, N)
+        cloud = PointCloud(
+            self.positions[where, :num],
+            self.features[charges],  # (B, N, c)
+            self.mask[where, :num],
+            self.known_sizes(counts),
+            self.masses[charges],
+        )
+        return cloud, self.values[where]
+
+    def prepare_batch(
+        self, batch: tuple[PointCloud, Tensor], augment: bool
+    ) -> tuple[PointCloud, Tensor]:
+        cloud, target = batch
+        if augment:
+            pos = cloud.pos
+            turn = SO3().random(len(pos), dtype=pos.dtype, device=pos.device)  # (B, 3, 3)
+            shift = torch.randn(len(pos), 1, 3, dtype=pos.dtype, device=pos.device)
+            cloud = cloud._replace(pos=pos @ turn.mT + shift)
+        return cloud, target
+
+    def _fit(self, whole: np.ndarray, free_atoms: np.ndarray) -> np.ndarray:
+        """Reference values by nuclear charge, (Z, T)."""
+        if self.reference == "none":
+            return np.zeros_like(free_atoms)
+        if self.reference == "atoms":
+            return free_atoms
+        train = self.indices["train"]
+        counts = count_atoms(self.charges[train], len(free_atoms))
+        return composition(counts, whole[train.numpy()], free_atoms)
+
+    def _checked(self, references: Any) -> Tensor:
+        """Reference values from a checkpoint, which may come from anyone."""
+        shape = (len(self.features), len(self.targets))
+        if not (
+            isinstance(references, Tensor)
+            and references.shape == shape
+            and references.dtype == torch.float64
+            and bool(references.isfinite().all())
+        ):
+            raise _damaged(
+                f"the reference values of atoms in the checkpoint are not a finite {shape} table"
+            )
+        return references
+
+
+def _mask(counts: np.ndarray) -> Tensor:
+    """True for the first `counts[i]` points of cloud i, (M, N)."""
+    return torch.arange(int(counts.max())) < torch.from_numpy(counts)[:, None]
+
+
+def _lacking(what: str) -> InputError:
+    return InputError(
+        f"the checkpoint lacks {what}, as those of earlier versions do; train the run again with "
+        "overwrite=true."
+    )
+
+
+def _damaged(what: str) -> InputError:
+    return InputError(f"{what}; it is damaged. Start again with overwrite=true.")

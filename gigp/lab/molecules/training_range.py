@@ -1,0 +1,71 @@
+"""Sizes and elements of the molecules that a model was trained on, and how others differ."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gigp.errors import InputError
+from gigp.lab.molecules.atoms import SYMBOLS
+from gigp.lab.molecules.readers.molecule import Molecule
+
+RARE = 0.001  # share of the training molecules that are smaller than `TrainingRange.small`
+
+
+class TrainingRange(NamedTuple):
+    """Range of the training molecules of a model.
+
+    Attributes:
+        small: number of atoms that all but 0.1% of them have at least.
+        largest: number of atoms of the largest.
+        elements: nuclear charges that occur, ascending.
+    """
+
+    small: int
+    largest: int
+    elements: tuple[int, ...]
+
+    @classmethod
+    def of(cls, counts: np.ndarray, charges: Sequence[int]) -> "TrainingRange":
+        """The range of molecules with so many atoms (M,), of these elements."""
+        small = int(np.quantile(counts, RARE, method="lower"))
+        return cls(small, int(counts.max()), tuple(sorted(set(charges))))
+
+    @classmethod
+    def from_state(cls, state: Any) -> "TrainingRange":
+        """The range in a checkpoint, which may come from anyone.
+
+        Raises:
+            InputError: it is none.
+        """
+        try:
+            small, largest, elements = state
+            known = range(1, len(SYMBOLS))
+            fits = 1 <= small <= largest and all(charge in known for charge in elements)
+        except (TypeError, ValueError):
+            fits = False
+        if not fits or not {int} >= {type(x) for x in (small, largest, *elements)}:
+            raise InputError(
+                f"the range of the training molecules in the checkpoint is {state!r:.60}, which is "
+                "no smallest and largest number of atoms with nuclear charges; it is damaged. "
+                "Start again with overwrite=true."
+            )
+        return cls(small, largest, tuple(elements))
+
+    def warning(self, molecules: Sequence[Molecule]) -> str:
+        """One sentence about molecules that are unlike the training molecules, or nothing."""
+        sizes = np.array([len(molecule.charges) for molecule in molecules])
+        unseen = [set(molecule.charges.tolist()) - {*self.elements} for molecule in molecules]
+        symbols = ", ".join(SYMBOLS[charge] for charge in sorted(set().union(*unseen)))
+        found = (
+            (int((sizes < self.small).sum()), f"fewer than {self.small} atoms"),
+            (int((sizes > self.largest).sum()), f"more than {self.largest} atoms"),
+            (sum(map(bool, unseen)), f"other elements ({symbols})"),
+        )
+        parts = [f"{number} with {what}" for number, what in found if number]
+        if not parts:
+            return ""
+        return (
+            "Predictions may be far off for molecules unlike those of the training set, nearly all "
+            f"of which have {self.small} to {self.largest} atoms: {'; '.join(parts)}."
+        )

@@ -1,0 +1,164 @@
+"""Inputs and outputs of models: molecules and their properties, images and their digits."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gigp.errors import InputError
+from gigp.lab.data.entries import Reader
+from gigp.lab.data.text import parse_number
+from gigp.lab.images.clouds import ImageClouds
+from gigp.lab.images.readers import WHITE, check_image, image_readers
+from gigp.lab.molecules.clouds import MoleculeClouds
+from gigp.lab.molecules.readers import MOLECULE_READERS
+from gigp.lab.molecules.readers.molecule import Molecule, check_elements
+from gigp.pointcloud import PointCloud
+
+CHARGE_FIELDS = ("charge", "total_charge", "net_charge")  # what files call it
+PAIRS = 200_000  # of atoms in a batch: bounds the memory for molecules of any size
+
+
+class Inputs(Protocol):
+    """One kind of inputs of models.
+
+    Attributes:
+        columns: names of the predictions, with units.
+        readers: readers of input files, by ending.
+    """
+
+    columns: list[str]
+    readers: dict[str, Reader]
+
+    def check(self, content: object) -> None:
+        """Refuse an input that the model cannot take, with an `InputError`."""
+
+    def warning(self, inputs: Sequence) -> str:
+        """A sentence about inputs that are unlike those of the training, or nothing."""
+
+    def batches(self, inputs: Sequence, size: int) -> Iterator[Sequence]:
+        """Consecutive inputs, at most `size` at a time."""
+
+    def cloud(self, batch: Sequence, device: torch.device) -> PointCloud:
+        """B inputs as the model saw them in training."""
+
+    def finish(self, outputs: Tensor, batch: Sequence) -> Tensor:
+        """Outputs of the model (B, T) -> values shown to users, float64."""
+
+    def cells(self, values: list[float]) -> list[str]:
+        """One row of `finish` as text, a cell for every column."""
+
+
+class MoleculeInputs:
+    """Molecules, and their properties in the units of tables, references added.
+
+    Args:
+        data: data set of the run, which need not be set up.
+        center: move molecules to the origin even where the run did not, since its model ignores
+            where they are; single precision knows no positions far from it.
+
+    Raises:
+        InputError: the checkpoint lacks the reference values of atoms.
+    """
+
+    def __init__(self, data: MoleculeClouds, center: bool) -> None:
+        self.data, self.center = data, center
+        self.columns = [f"{t.name} [{t.unit}]" if t.unit else t.name for t in data.targets]
+        self.readers = MOLECULE_READERS
+        self.atoms = data.atom_values()  # reference values by nuclear charge, (10, T)
+        self.factors = torch.tensor([t.factor for t in data.targets], dtype=torch.float64)
+
+    def check(self, content: object) -> None:
+        """Refuse elements, and ions, that the data set of the run does not have."""
+        if not isinstance(content, Molecule):
+            raise InputError(
+                f"{type(content).__name__} is not a molecule; make one of symbols and positions "
+                "with gigp.lab.molecules.readers.molecule.make_molecule."
+            )
+        assert self.data.atoms is not None
+        check_elements(content, self.data.atoms.charges, self.data.name)
+        for name in CHARGE_FIELDS if self.data.neutral else ():
+            if parse_number(content.fields.get(name, "0")) not in (None, 0.0):
+                raise InputError(
+                    f"the molecule has the {name} {content.fields[name][:20]}; models of "
+                    f"{self.data.name} know neutral molecules only."
+                )
+
+    def warning(self, inputs: Sequence[Molecule]) -> str:
+        """A sentence about sizes and elements outside the training range, where that is known."""
+        known = self.data.training_range
+        return known.warning(inputs) if known and inputs else ""
+
+    def batches(self, inputs: Sequence[Molecule], size: int) -> Iterator[list[Molecule]]:
+        """Consecutive molecules, `size` of them or fewer where they are large."""
+        batch: list[Molecule] = []
+        pairs = 0
+        for molecule in inputs:
+            more = len(molecule.charges) ** 2
+            if batch and (len(batch) == size or pairs + more > PAIRS):
+                yield batch
+                batch, pairs = [], 0
+            batch.append(molecule)
+            pairs += more
+        if batch:
+            yield batch
+
+    def cloud(self, batch: Sequence[Molecule], device: torch.device) -> PointCloud:
+        """Molecules prepared as those of the data set."""
+        cloud = self.data.clouds_of(batch, self.center)
+        moved: list[Any] = [x.to(device) if isinstance(x, Tensor) else x for x in cloud]
+        return PointCloud(*moved)
+
+    def finish(self, outputs: Tensor, batch: Sequence[Molecule]) -> Tensor:
+        """Add the reference values of the atoms: (B, T) in internal units -> those of tables."""
+        free = torch.stack([self.atoms[molecule.charges].sum(0) for molecule in batch])
+        return (outputs.double().cpu() + free) * self.factors
+
+    def cells(self, values: list[float]) -> list[str]:
+        """The numbers with ten digits."""
+        return [as_cell(value) for value in values]
+
+
+class ImageInputs:
+    """Images (side, side) of gray values from 0 to 255; the most probable class and probabilities.
+
+    Args:
+        data: data set of the run, which need not be set up.
+    """
+
+    def __init__(self, data: ImageClouds) -> None:
+        self.data = data
+        self.columns = [data.noun, *(f"probability of {name}" for name in data.classes)]
+        self.readers = image_readers(data.rules)
+
+    def check(self, content: object) -> None:
+        """Refuse what is no image of the model's size and range."""
+        check_image(content, self.data.rules)
+
+    def warning(self, inputs: Sequence[Tensor]) -> str:
+        """Nothing is known about ranges of images."""
+        return ""
+
+    def batches(self, inputs: Sequence[Tensor], size: int) -> Iterator[Sequence[Tensor]]:
+        """Consecutive images, `size` at a time."""
+        for start in range(0, len(inputs), size):
+            yield inputs[start : start + size]
+
+    def cloud(self, batch: Sequence[Tensor], device: torch.device) -> PointCloud:
+        """Images as clouds of pixels."""
+        return self.data.make_cloud(torch.stack([*batch]).to(device) / WHITE)
+
+    def finish(self, outputs: Tensor, batch: Sequence[Tensor]) -> Tensor:
+        """Probabilities (B, C) -> the most probable class and the probabilities, (B, 1 + C)."""
+        probabilities = outputs.double().cpu()
+        return torch.cat([probabilities.argmax(1, keepdim=True), probabilities], 1)
+
+    def cells(self, values: list[float]) -> list[str]:
+        """Name of the class, and the probabilities."""
+        return [self.data.classes[int(values[0])], *map(as_cell, values[1:])]
+
+
+def as_cell(value: float) -> str:
+    """A number as it is written in tables."""
+    return f"{value:.10g}"

@@ -1,0 +1,63 @@
+"""Models that come with the project, by name."""
+
+from pathlib import Path
+from typing import Any
+
+from gigp.errors import InputError
+from gigp.lab.config.paths import MODELS
+from gigp.lab.data.entries import find_files
+from gigp.lab.files import to_path
+from gigp.lab.images.readers import IMAGE_READERS
+from gigp.lab.molecules.readers import MOLECULE_READERS
+from gigp.lab.prediction.predictor import Predictor
+
+DEFAULT, DEFAULT_OF_IMAGES = "qm9", "rotmnist"
+
+
+def load(name: str | Path = DEFAULT, **options: Any) -> Predictor:
+    """A trained model, ready to predict.
+
+    Args:
+        name: name of a model that comes with the project, as `qm9`, or a folder of a model or a
+            run.
+        options: see `Predictor`.
+
+    Raises:
+        InputError: there is no such model, or its files are damaged.
+    """
+    return Predictor(find_model(name), **options)
+
+
+def default_model(inputs: Path) -> str:
+    """Name of the model for a file or folder of molecules or images; molecules, where it has both.
+
+    Raises:
+        InputError: there is no such file, or it is neither.
+    """
+    files = find_files(inputs, MOLECULE_READERS | IMAGE_READERS)
+    endings = tuple(MOLECULE_READERS)
+    molecules = any(file.name.lower().endswith(endings) for file in files)
+    return DEFAULT if molecules else DEFAULT_OF_IMAGES
+
+
+def find_model(name: str | Path) -> Path:
+    """The folder of a model, by its name or path.
+
+    Raises:
+        InputError: it is neither.
+    """
+    path, shipped = to_path(name), MODELS / name
+    if (shipped / "config.yaml").exists() and not (path / "config.yaml").exists():
+        return shipped
+    if path.exists() or len(path.parts) > 1:
+        return path
+    known = sorted(str(file.parent.relative_to(MODELS)) for file in MODELS.rglob("config.yaml"))
+    listed = (
+        f"Models here: {', '.join(known)}; give one of them"
+        if known
+        else f"There are no models in {MODELS}; give the folder of a model"
+    )
+    raise InputError(
+        f"there is no model {str(name)!r}. {listed}, or the folder of a finished run, as "
+        "results/runs/NAME/seed0."
+    )

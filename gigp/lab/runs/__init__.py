@@ -1,0 +1,6 @@
+"""A run on the disk: folder, name, lock, record, history and checkpoints."""
+
+from gigp.errors import needs_extra
+
+with needs_extra("train"):
+    import hydra  # noqa: F401

@@ -1,0 +1,80 @@
+"""Output of a run on the terminal, by the first of several processes only."""
+
+import io
+import logging
+import sys
+import warnings
+from typing import TextIO
+
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from gigp.lab.runs.folder import RunFolder
+from gigp.lab.runs.record import Record
+
+console = Console(soft_wrap=True)
+
+# warnings about intended behavior
+INTENDED = (
+    "many workers",
+    "Checkpoint directory",
+    "in eval mode",
+    "sync_dist",
+    "broadcast_buffers",
+)
+# warnings of libraries about themselves
+LIBRARIES = ("torch.jit.script", "LeafSpec")
+
+
+def quiet() -> None:
+    """Silence Lightning's tips, the warnings about intended behavior, and all but the first of
+    several processes.
+    """
+    console.quiet = rank_zero_only.rank > 0  # type: ignore[attr-defined]
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.ERROR)
+    for message in (*INTENDED, *LIBRARIES):
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
+
+
+class LabelledLines(io.TextIOBase):
+    """A stream that begins every line with a label."""
+
+    encoding = "utf-8"
+
+    def __init__(self, stream: TextIO, label: str) -> None:
+        self.stream, self.label, self.rest = stream, label, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        self.stream.write("".join(f"{self.label}{line}\n" for line in lines))
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def label_lines(label: str) -> None:
+    """Begin every line of a run with a label, where several runs share a terminal."""
+    console.file = LabelledLines(sys.stdout, label)  # type: ignore[assignment]
+
+
+def print_record(record: Record, folder: RunFolder) -> None:
+    """Print a table of the test metrics, and the path of the record."""
+    data = record.data
+    title = f"{record.name}, seed {record.seed}"
+    table = Table("metric", "test", "unit", "kind", title=title, title_justify="left")
+    for name, metric in record.metrics.items():
+        table.add_row(name, f"{metric.test:.4g}", metric.unit, metric.kind)
+    console.print(table)
+    sizes = " / ".join(f"{size:,}" for size in data["sizes"].values())
+    lines = {
+        "split": f"{data['split']} ({data['split_hash']}): {sizes} for train / val / test",
+        "source": data["source"],
+        "parameters": f"{record.parameters:,}",
+        "time": f"{record.seconds:.0f} s, {record.samples_per_second:.0f} samples/s",
+        "record": folder.path,
+    }
+    for name, value in lines.items():
+        console.print(f"{name:11} {value}", highlight=False)

@@ -1,0 +1,201 @@
+"""A run's folder: its configuration, checkpoints and record.
+
+    <results_dir>/<name>/seed<k>/
+        config.yaml  metrics.csv  summary.json  test_samples.npz
+        checkpoints/{last,best}.ckpt  replaced/
+
+The folder is a function of the configuration, without a timestamp: the same command finds the same
+folder again.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gigp.errors import InputError
+from gigp.lab.files import delete_abandoned, disk_errors, write_atomically
+from gigp.lab.runs.lock import lock_folder
+from gigp.lab.runs.name import LOCATION_KEYS, identity
+from gigp.lab.runs.record import Record, read_record
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        root: `results_dir`.
+        name: name of the run, see `run_name`.
+        seed: seed of the run.
+    """
+
+    def __init__(self, root: str | Path, name: str, seed: int) -> None:
+        self.name, self.seed = name, seed
+        self.path = Path(root) / name / f"seed{seed}"
+        self.config, self.metrics, self.record, self.samples = (
+            self.path / f
+            for f in ("config.yaml", "metrics.csv", "summary.json", "test_samples.npz")
+        )
+        self.checkpoints = self.path / "checkpoints"
+        self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
+        # written last; a clone brings records without checkpoints
+        self.done = self.checkpoints / "done"
+        # results that overwrite=true replaces, kept until the new record is complete
+        self.replaced = self.path / "replaced"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes out of the folder, and tidy it up.
+
+        Raises:
+            InputError: another process works in it, it cannot be written, or it holds links.
+        """
+        self.refuse_links()
+        with lock_folder(self.path):
+            with disk_errors(self.path):
+                self._recover()
+            yield
+
+    def refuse_links(self) -> None:
+        """Refuse symbolic links in the folder: reads, writes and deletions would go outside of it.
+
+        The folder itself, and those above it, may be links.
+
+        Raises:
+            InputError: naming the first link.
+        """
+        inside = [self.path, self.checkpoints, self.replaced]
+        for path in (path for folder in inside if folder.is_dir() for path in folder.iterdir()):
+            if path.is_symlink():
+                raise InputError(
+                    f"{path} is a symbolic link, which is not followed within a run; put the file "
+                    "itself there, or delete the link."
+                )
+
+    def summary(self) -> Record | None:
+        """The record of a finished run, else None."""
+        if not self.record.exists():
+            return None
+        try:
+            return read_record(self.record)
+        except InputError as error:
+            raise InputError(f"{error} Delete it, or run with overwrite=true.") from error
+
+    def finished(self) -> Record | None:
+        """The record of a run that finished on this machine, so that its checkpoints are here too,
+        else None.
+        """
+        return self.summary() if self.done.exists() else None
+
+    def check(self, config: dict[str, Any]) -> None:
+        """Check that the checkpoints in the folder, if there are any, are of this configuration.
+
+        Raises:
+            InputError: they are of another one; the message lists the differences.
+        """
+        if not (self.config.exists() and self.checkpoints.exists()):
+            return
+        differences = sorted(_differences(identity(self._held()), identity(config)))
+        if differences:
+            raise InputError(
+                f"{self.path} holds a run of another configuration:\n  "
+                + "\n  ".join(differences)
+                + "\nGive this one another name=..., or replace the old one with overwrite=true."
+            )
+
+    def begin(self, config: dict[str, Any], overwrite: bool = False) -> None:
+        """Write the configuration of a run that is about to be trained.
+
+        Args:
+            config: resolved configuration.
+            overwrite: move earlier results to `replaced` first, or delete them if unfinished.
+        """
+        if overwrite:
+            with disk_errors(self.path):
+                self._set_aside()
+        if not (self.config.exists() and self.checkpoints.exists()):
+            write_atomically(self.config, yaml.safe_dump(config, sort_keys=False))
+
+    def finish(self, record: Record) -> None:
+        """Write the record; from now on the run counts as finished."""
+        write_atomically(self.record, record.to_json(indent=2) + "\n")
+        with disk_errors(self.done):
+            self.done.touch()
+            self._recover()
+
+    def _held(self) -> dict[str, Any]:
+        """The configuration that the folder holds."""
+        try:
+            held = yaml.safe_load(self.config.read_text())
+            if not isinstance(held, dict):
+                raise ValueError("it is not a configuration")
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{self.config} is damaged ({reason}); start again with overwrite=true."
+            ) from error
+        return held
+
+    def _files(self) -> list[Path]:
+        """The files of one run; without checkpoints the others are unfinished, so checkpoints go
+        first and come last.
+        """
+        return [
+            self.checkpoints,
+            self.path / "wandb",
+            self.metrics,
+            self.samples,
+            self.config,
+            self.record,
+        ]
+
+    def _set_aside(self) -> None:
+        """Make room for a new run: a finished one moves to `replaced`, an unfinished one is
+        deleted.
+        """
+        if self.record.exists():
+            _delete(self.replaced)
+            self.replaced.mkdir()
+            for file in filter(Path.exists, self._files()):
+                os.replace(file, self.replaced / file.name)
+        for file in self._files():
+            _delete(file)
+
+    def _recover(self) -> None:
+        """Clean up after a killed process, and delete results that a finished run has replaced.
+
+        Where the successor of a finished run ended without a checkpoint, the old run is put back.
+        """
+        delete_abandoned(self.path)
+        delete_abandoned(self.checkpoints)
+        if self.replaced.exists() and not self.last.exists():
+            for file in reversed(self._files()):
+                if (self.replaced / file.name).exists():
+                    _delete(file)
+                    os.replace(self.replaced / file.name, file)
+        if self.done.exists():
+            _delete(self.replaced)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or folder at once: if interrupted, it is intact or has been renamed."""
+    if path.is_dir():
+        doomed = path.with_name(f".{path.name}.deleted")
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.replace(path, doomed)
+        shutil.rmtree(doomed)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    """Lines `key: old -> new` for all leaves that differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for k in old.keys() | new.keys():
+            yield from _differences(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))
+    elif old != new and key not in LOCATION_KEYS:
+        yield f"{key}: {old} there, {new} now"

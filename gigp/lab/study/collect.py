@@ -1,0 +1,162 @@
+"""From the folders of finished runs to the evidence of the study."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gigp.errors import InputError
+from gigp.lab.runs.folder import RunFolder
+from gigp.lab.runs.record import Record, read_record
+from gigp.lab.runs.samples import read_samples
+from gigp.lab.study.experiments import Experiment
+from gigp.lab.study.records import (
+    Key,
+    Samples,
+    key_of,
+    read_all_samples,
+    read_experiment_records,
+    samples_path,
+    write_all_samples,
+    write_records,
+)
+from gigp.lab.study.tables.results import entries_of
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The result of a collection.
+
+    Attributes:
+        added: runs whose records are new or changed.
+        unchanged: number of runs that the evidence held already.
+        refused: why, by folder.
+    """
+
+    added: list[Path]
+    unchanged: int
+    refused: dict[Path, str]
+
+
+def finished_runs(runs: Path) -> list[Path]:
+    """Folders of the finished runs in results/runs, or of those of one name, a seed each."""
+    found = [*runs.glob("*/seed*/summary.json"), *runs.glob("seed*/summary.json")]
+    return sorted(path.parent for path in found)
+
+
+def check_evidence(record: Record, experiments: dict[str, Experiment]) -> None:
+    """Refuse a run that is not evidence.
+
+    Raises:
+        InputError: a debug run, one of changed or unknown code, or of no experiment of the study.
+    """
+    experiment = record.choices.get("experiment")
+    if record.choices.get("scale") == "debug":
+        raise InputError("scale=debug only shows that code runs")
+    if experiment is None:
+        raise InputError("it belongs to no experiment (experiment=NAME)")
+    if experiment not in experiments:
+        raise InputError(f"there is no experiment {experiment} in the study")
+    if record.git_commit is None:
+        raise InputError("its code is unknown: it ran outside a git checkout")
+    if record.git_dirty:
+        raise InputError("its code was changed and not committed; commit, and run it again")
+
+
+def collect(
+    folders: Iterable[Path], records: Path, experiments: dict[str, Experiment]
+) -> Collected:
+    """Add finished runs to the evidence; a run that is there already is replaced. The results of
+    its test samples are kept where tables use them: where validation chose other settings, the
+    record alone remains.
+
+    Args:
+        folders: folders of the runs.
+        records: folder of the evidence, results/records.
+        experiments: experiments of the study.
+    """
+    refused: dict[Path, str] = {}
+    found: dict[str, dict[Key, tuple[Path, Record, Samples]]] = {}
+    for folder in folders:
+        try:
+            run = RunFolder(folder.parents[1], folder.parent.name, _seed_of(folder))
+            record = read_record(run.record)
+            check_evidence(record, experiments)
+            if key_of(record) != (run.name, run.seed):
+                raise InputError(f"its record is of {record.name}, seed {record.seed}")
+            headline = experiments[str(record.choices["experiment"])].study.headline
+            samples = select_targets(read_samples(run.samples), list(record.metrics), headline)
+        except InputError as error:
+            refused[folder] = str(error)
+            continue
+        mine = found.setdefault(str(record.choices["experiment"]), {})
+        mine[key_of(record)] = folder, record, samples
+    added: list[Path] = []
+    for experiment, runs in found.items():
+        added += _add(records, experiments[experiment], runs)
+    unchanged = sum(map(len, found.values())) - len(added)
+    return Collected(added, unchanged, refused)
+
+
+def select_targets(samples: Samples, targets: Sequence[str], wanted: Sequence[str]) -> Samples:
+    """Errors on the wanted targets alone, which keeps the evidence small.
+
+    Args:
+        samples: results of the test samples of a run; classes are left as they are.
+        targets: targets of its errors, (n, T).
+        wanted: targets to keep; none, or none of these: all.
+    """
+    columns = [i for i, target in enumerate(targets) if target in wanted]
+    if "error" not in samples or not columns:
+        return samples
+    kept = np.array([targets[i] for i in columns])
+    return {"error": samples["error"][:, columns], "targets": kept}
+
+
+def _seed_of(folder: Path) -> int:
+    """The seed in the name of a run's folder."""
+    digits = folder.name.removeprefix("seed")
+    if not digits.isdecimal():
+        raise InputError("it is not the folder of a run, .../NAME/seedK")
+    return int(digits)
+
+
+def _add(
+    records: Path, experiment: Experiment, runs: dict[Key, tuple[Path, Record, Samples]]
+) -> list[Path]:
+    """Write the runs of one experiment into its files; folders of those that are new or changed."""
+    path, errors = records / f"{experiment.name}.jsonl", samples_path(records, experiment.name)
+    held = {key_of(r): r for r in read_experiment_records(path)} if path.exists() else {}
+    samples = read_all_samples(errors)
+    changed = [key for key, (_, record, _) in runs.items() if held.get(key) != record]
+    held |= {key: runs[key][1] for key in changed}
+    known = samples | {key: mine for key, (_, _, mine) in runs.items()}
+    kept = {key: known[key] for key in compared_runs(experiment, held.values()) & known.keys()}
+    if changed or kept.keys() != samples.keys():
+        write_all_samples(errors, kept)
+        write_records(path, held.values())
+    return [runs[key][0] for key in changed]
+
+
+def compared_runs(experiment: Experiment, records: Iterable[Record]) -> set[Key]:
+    """The runs in the rows of an experiment, which are those with the settings that validation
+    chose.
+    """
+    rows = entries_of(experiment, records)
+    return {key_of(r) for row in rows for runs in row.runs.values() for r in runs.values()}
+
+
+def describe(collected: Collected, root: Path) -> Sequence[str]:
+    """Summary of a collection, line by line."""
+    lines = [f"left out {_short(folder, root)}: {why}" for folder, why in collected.refused.items()]
+    lines += [f"added {_short(folder, root)}" for folder in collected.added]
+    lines.append(
+        f"{len(collected.added)} added, {collected.unchanged} unchanged, "
+        f"{len(collected.refused)} left out."
+    )
+    return lines
+
+
+def _short(folder: Path, root: Path) -> str:
+    return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)

@@ -1,0 +1,203 @@
+"""The experiments in configs/experiment: the table that each belongs to, its runs, and the runs
+they depend on.
+
+An experiment states its purpose under the key `study`:
+
+    study:
+      table: NAME          results/tables/NAME.csv; several experiments may share one
+      title: TEXT          what it compares
+      headline: [TARGET]   targets whose differences are drawn and, but for r2, tested
+      needs: EXPERIMENT    whose runs this one's start from, seed by seed
+      tune: [KEY]          settings chosen by the validation loss, the same list for every pool
+      also: [{KEY: V1,V2}] sweeps in addition to that of hydra.sweeper.params
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+from itertools import product
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from gigp.errors import InputError
+from gigp.lab.config.compose import CONFIGS, sweep_of
+from gigp.lab.data.targets import TARGETS
+from gigp.lab.runs.name import further_overrides
+from gigp.lab.runs.record import Record
+
+NOT_IN_LABEL = ("pool_on", "dataset.run", "init_from", "freeze_backbone")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The key `study` of an experiment; see the head of this module."""
+
+    table: str
+    title: str
+    headline: tuple[str, ...] = ()
+    needs: str | None = None
+    tune: tuple[str, ...] = ()
+    also: tuple[dict[str, Any], ...] = ()
+
+
+class Cell(NamedTuple):
+    """One run that an experiment asks for, known without composing its configuration.
+
+    Attributes:
+        experiment: its name.
+        label: pool with its settings, as tables show it.
+        tuned: the values of the settings that validation chooses.
+        target: predicted quantity where the experiment sweeps over targets; else empty.
+        seed: its seed.
+    """
+
+    experiment: str
+    label: str
+    tuned: tuple[str, ...]
+    target: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A file of configs/experiment that belongs to the study.
+
+    Attributes:
+        name: name of the file.
+        study: settings under its key `study`.
+        pool, scale: chosen where its sweeps choose none.
+        sweeps: values by key.
+    """
+
+    name: str
+    study: Study
+    pool: str
+    scale: str
+    sweeps: tuple[dict[str, tuple[str, ...]], ...] = field(repr=False)
+
+    def cells(self) -> dict[Cell, tuple[str, ...]]:
+        """Every run of the experiment with its overrides for `train.py`, in the order of its
+        sweeps.
+        """
+        found: dict[Cell, tuple[str, ...]] = {}
+        for sweep in self.sweeps:
+            for values in product(*sweep.values()):
+                chosen = dict(zip(sweep, values, strict=True))
+                overrides = tuple(f"{key}={value}" for key, value in chosen.items())
+                own = further_overrides(list(overrides))
+                cell = Cell(
+                    self.name,
+                    label_of(chosen.get("pool", self.pool), own, self.study.tune),
+                    tuned_of(own, self.study.tune),
+                    chosen.get("target", ""),
+                    int(chosen.get("seed", 0)),
+                )
+                found.setdefault(cell, (f"experiment={self.name}", *overrides))
+        return found
+
+    def cell_of(self, record: Record) -> Cell:
+        """The cell that a record of this experiment fills; a run with other settings than the
+        experiment asks for has a cell of its own.
+        """
+        scale = str(record.choices["scale"])
+        other = [f"scale={scale}"] if scale != self.scale else []
+        label = label_of(str(record.choices["pool"]), [*record.overrides, *other], self.study.tune)
+        by_target = any("target" in sweep for sweep in self.sweeps)
+        target = next(iter(record.metrics)) if by_target else ""
+        tuned = tuned_of(record.overrides, self.study.tune)
+        return Cell(self.name, label, tuned, target, record.seed)
+
+
+def label_of(pool: str, overrides: Sequence[str], tune: Sequence[str] = ()) -> str:
+    """A pool and the settings that distinguish its run, except those that validation chooses.
+
+    Args:
+        pool: choice of the pool.
+        overrides: see `gigp.lab.runs.name.further_overrides`.
+        tune: settings that validation chooses.
+    """
+    pairs = [override.split("=", 1) for override in overrides]
+    shown = [
+        f"{key.removeprefix('pool.')}={value}"
+        for key, value in pairs
+        if key not in NOT_IN_LABEL and key not in tune
+    ]
+    return ", ".join([pool, *shown])
+
+
+def tuned_of(overrides: Sequence[str], tune: Sequence[str]) -> tuple[str, ...]:
+    """The overrides of settings that validation chooses."""
+    return tuple(override for override in overrides if override.split("=", 1)[0] in tune)
+
+
+@cache
+def read_experiments() -> dict[str, Experiment]:
+    """All experiments of the study by name.
+
+    Raises:
+        InputError: the settings under `study` are not those that this module's docstring lists.
+    """
+    found = {}
+    for path in sorted((CONFIGS / "experiment").glob("*.yaml")):
+        experiment = read_experiment(path.stem)
+        if experiment is not None:
+            found[path.stem] = experiment
+    for experiment in found.values():
+        needs = experiment.study.needs
+        if needs is not None and needs not in found:
+            raise InputError(
+                f"configs/experiment/{experiment.name}.yaml needs {needs}, which is not an "
+                f"experiment of the study; choose from {', '.join(found)}."
+            )
+    return found
+
+
+def read_experiment(name: str) -> Experiment | None:
+    """One experiment; None where it does not belong to the study.
+
+    Raises:
+        InputError: see `read_experiments`.
+    """
+    study, params, choices = sweep_of(name)
+    if study is None:
+        return None
+    known = [f.name for f in fields(Study)]
+    unknown = sorted(set(study) - set(known))
+    if unknown or not study.get("table") or not study.get("title"):
+        what = f"has {unknown[0]}" if unknown else "lacks table or title"
+        raise InputError(
+            f"configs/experiment/{name}.yaml: study {what}; it takes {', '.join(known)}, of which "
+            "table and title must be there."
+        )
+    lists = {
+        key: tuple(study[key]) for key in ("headline", "tune", "also") if study.get(key) is not None
+    }
+    spec = Study(**study | lists)
+    sweeps = [
+        {key: parse_choices(key, value) for key, value in sweep.items()}
+        for sweep in (params, *spec.also)
+    ]
+    return Experiment(name, spec, choices["pool"], choices["scale"], tuple(sweeps))
+
+
+def parse_choices(key: str, value: Any) -> tuple[str, ...]:
+    """The values of a sweep as Hydra reads them: `a,b`, `range(3)`, `choice(a,b)`, or one value."""
+    override = OverridesParser.create().parse_override(f"{key}={value}")
+    if override.is_sweep_override():
+        lower = {"True": "true", "False": "false"}
+        return tuple(lower.get(str(v), str(v)) for v in override.sweep_string_iterator())
+    return (override.get_value_element_as_str(),)
+
+
+def table_members(experiments: dict[str, Experiment]) -> dict[str, list[Experiment]]:
+    """The experiments of each table."""
+    tables: dict[str, list[Experiment]] = {}
+    for experiment in experiments.values():
+        tables.setdefault(experiment.study.table, []).append(experiment)
+    return tables
+
+
+def target_rank(target: str) -> int:
+    """Place of a target in tables: as in the literature, then the others."""
+    return list(TARGETS).index(target) if target in TARGETS else len(TARGETS)

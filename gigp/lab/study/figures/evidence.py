@@ -1,0 +1,212 @@
+"""Figures of the records: differences of pools, learning curves, number of orbits."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+from gigp.lab.runs.record import Record
+from gigp.lab.study.figures.style import grid, plt, save, style_of
+from gigp.lab.study.tables.published import Published, published_figure
+from gigp.lab.study.tables.results import Entry
+
+FOREST = {  # tables by the title of their rows
+    "qm9_outputs": "outputs (P)",
+    "qm9_features": "features (F)",
+    "qm9_scratch": "scratch (S)",
+}
+AGAINST = ("mean", "one_orbit", "mean_mlp", "point_mlp", "radial_deepsets", "gigp_shuffled")
+PANELS = ("homo", "mu", "alpha", "U0", "r2")
+
+
+def draw_forest(
+    differences: Mapping[str, pd.DataFrame],
+    path: Path,
+    pool: str = "gigp",
+    against: Sequence[str] | None = AGAINST,
+) -> bool:
+    """A pool against others in percent of their error, with 95% intervals; a panel a target.
+
+    Args:
+        differences: numbers of the paired differences by table.
+        path: file of the figure.
+        pool: its row.
+        against: rows that it is compared with; None: all.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    rows = [
+        numbers[
+            (numbers["pool"] == pool)
+            & (numbers["minus"].isin(numbers["minus"] if against is None else against))
+        ].assign(table=title)
+        for name, title in FOREST.items()
+        if len(numbers := differences.get(name, pd.DataFrame()))
+    ]
+    found = pd.concat(rows) if rows else pd.DataFrame(columns=["target"])
+    if not len(found):
+        return False
+    targets = [target for target in PANELS if target in set(found["target"])]
+    keys = list(dict.fromkeys(zip(found["table"], found["minus"], strict=True)))
+    height = 0.9 + 0.2 * len(keys)
+    fig, axes = plt.subplots(
+        1, len(targets), figsize=(1.7 + 1.5 * len(targets), height), sharey=True, squeeze=False
+    )
+    for ax, target in zip(axes[0], targets, strict=True):
+        mine = found[found["target"] == target].set_index(["table", "minus"])
+        for place, key in enumerate(keys):
+            if key not in mine.index:
+                continue
+            cell, (color, _, marker) = mine.loc[key], style_of(key[1])
+            scale = cell["percent"] / cell["difference"] if cell["difference"] else 0.0
+            ax.plot([scale * cell["low"], scale * cell["high"]], [place, place], color=color)
+            ax.plot(cell["percent"], place, marker, color=color, markersize=4)
+        ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+        ax.set_title(f"{target}{' (control)' if target == 'r2' else ''}")
+        ax.set_xlabel("difference, %")
+    axes[0][0].set_yticks(range(len(keys)), [f"{t}: minus {m}" for t, m in keys])
+    axes[0][0].invert_yaxis()
+    fig.set_layout_engine("constrained")
+    save(fig, path)
+    return True
+
+
+def draw_errors(numbers: pd.DataFrame, path: Path, label: str) -> None:
+    """Error of every row of a table of results, one of them in color; a panel a target.
+
+    Args:
+        numbers: values of the table, baselines included.
+        path: file of the figure.
+        label: row in color.
+    """
+    targets = [t for t in PANELS if t in set(numbers["target"])] or list(numbers["target"].unique())
+    rows = list(dict.fromkeys(numbers["pool"]))
+    size = (2.6 + 1.5 * len(targets), 0.9 + 0.2 * len(rows))
+    fig, axes = plt.subplots(1, len(targets), figsize=size, sharey=True, squeeze=False)
+    for ax, target in zip(axes[0], targets, strict=True):
+        for row in numbers[numbers["target"] == target].to_dict("records"):
+            color = "#d62728" if row["pool"] == label else "k"
+            spread = 0.0 if pd.isna(row.get("std")) else row["std"]
+            ax.errorbar(
+                row["mean"], rows.index(row["pool"]), xerr=spread, fmt="o", color=color, ms=3
+            )
+        unit = numbers.loc[numbers["target"] == target, "unit"].iloc[0]
+        ax.set(title=target, xlabel=f"error, {unit}", xscale="log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=4))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.tick_params(axis="x", labelrotation=60)
+    axes[0][0].set_yticks(range(len(rows)), rows)
+    axes[0][0].invert_yaxis()
+    fig.set_layout_engine("constrained")
+    save(fig, path)
+
+
+def draw_backbone_curves(
+    records: Sequence[Record], published: Published, path: Path, targets: Sequence[str] = PANELS
+) -> bool:
+    """Validation error of the backbones by epoch, a thin line a seed; dashed, the published figure.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    shown = [t for t in targets if records and f"val/{t}" in records[0].curve]
+    if not shown:
+        return False
+    fig, axes = grid(len(shown), 2.6, 2.2)
+    for ax, target in zip(axes, shown, strict=True):
+        for record in records:
+            curve = record.curve[f"val/{target}"]
+            ax.plot(np.arange(1, len(curve) + 1), curve, color="k", linewidth=0.8)
+        figure = published_figure(published, "qm9", records[0].backbone_group, target)
+        if figure:
+            ax.axhline(float(figure), color="0.5", linestyle="--", linewidth=0.8)
+        unit = records[0].metrics[target].unit
+        ax.set(title=f"{target}, {unit}", xlabel="epoch", yscale="log")
+    save(fig, path)
+    return True
+
+
+def draw_head_curves(entries: Sequence[Entry], path: Path, targets: Sequence[str] = PANELS) -> bool:
+    """Validation error of pools by epoch, mean over the seeds, a panel a target: was a pool still
+    learning when it ended?
+
+    Args:
+        entries: rows of a table.
+        path: file of the figure.
+        targets: panels, where the rows have them.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    curves: dict[str, dict[str, np.ndarray]] = {}  # by title and label
+    for target in targets:
+        for entry in entries:
+            records = list(entry.runs.get(target, {}).values())
+            seeds = [record.curve.get(f"val/{target}", []) for record in records]
+            if len({len(values) for values in seeds}) == 1 and len(seeds[0]) > 1:
+                title = f"{target}, {records[0].metrics[target].unit}"
+                curves.setdefault(title, {})[entry.label] = np.mean(seeds, axis=0)
+    if not curves:
+        return False
+    fig, axes = grid(len(curves) + 1, 2.6, 2.4)
+    for ax, (title, lines) in zip(axes, curves.items(), strict=False):
+        for label, values in lines.items():
+            color, style, marker = style_of(label)
+            look = {"marker": marker, "markersize": 3} if "," in label else {"linestyle": style}
+            epochs = np.arange(1, len(values) + 1)
+            ax.plot(epochs, values, color=color, linewidth=0.9, label=label, **look)
+        ax.set(title=title, xlabel="epoch", yscale="log")
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[-1].set_axis_off()
+    axes[-1].legend(handles, labels, loc="center", ncols=1 + len(labels) // 12, handlelength=3)
+    save(fig, path)
+    return True
+
+
+def draw_orbits_number(numbers: pd.DataFrame, path: Path, target: str = "r2") -> bool:
+    """Error by the number of orbits for each divisor, mean and spread over the seeds; one_orbit is
+    GIGP with a single one. Dotted, the best fit by least squares.
+
+    Args:
+        numbers: values of the table of ablations, baselines included.
+        path: file of the figure.
+        target: whose error.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    mine = numbers[numbers["target"] == target]
+    points: dict[str, list[tuple[int, float, float]]] = {}
+    for row in mine[mine["seeds"] > 0].to_dict("records"):
+        pool, *options = row["pool"].split(", ")
+        settings = {"orbits": "1" if pool == "one_orbit" else "50", "divisor": "count"}
+        settings |= dict(option.split("=", 1) for option in options)
+        if pool in ("gigp", "one_orbit") and settings.keys() == {"orbits", "divisor"}:
+            point = int(settings["orbits"]), row["mean"], row["std"]
+            points.setdefault(settings["divisor"], []).append(point)
+    if not any(len(line) > 2 for line in points.values()):
+        return False
+    fig, (ax,) = grid(1)
+    for (divisor, line), style in zip(sorted(points.items()), ("--", "-"), strict=False):
+        orbits, mean, std = zip(*sorted(line), strict=True)
+        look = {"linestyle": style, "marker": ".", "color": "k"}
+        ax.errorbar(orbits, mean, np.nan_to_num(std), label=f"GIGP, divisor={divisor}", **look)
+    baseline = mine.loc[mine["experiment"] == "baseline", "mean"].min()
+    if not np.isnan(baseline):
+        ax.axhline(baseline, color="0.5", linestyle=":", label="least squares")
+    ticks = sorted({point[0] for line in points.values() for point in line})
+    unit = mine["unit"].dropna().iloc[0]
+    ax.set(xlabel="number of orbits", ylabel=f"error on {target}, {unit}", xscale="log")
+    ax.set_xticks(ticks, [str(n) for n in ticks])
+    ax.set_ylim(bottom=0)
+    ax.minorticks_off()
+    ax.legend()
+    save(fig, path)
+    return True

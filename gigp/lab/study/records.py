@@ -1,0 +1,108 @@
+"""The evidence of the study: records of finished runs, and the results of their test samples.
+
+results/records/<experiment>.jsonl        one record a line, in the order of names and seeds
+results/records/errors/<experiment>.npz   arrays NAME/seedK/{error,targets,predicted,label}
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from gigp.errors import InputError
+from gigp.lab.files import disk_errors, open_atomically, write_atomically
+from gigp.lab.runs.record import Record, parse_record
+
+# error (n, T), with targets (T,) where it is not of all of the run; or predicted and label (n,)
+Samples = dict[str, np.ndarray]
+Key = tuple[str, int]  # name and seed of a run
+KEPT_BITS = 7  # significant bits of an error: 0.4% at most, and no bias
+
+
+def key_of(record: Record) -> Key:
+    """Name and seed, which no two records share."""
+    return record.name, record.seed
+
+
+def read_experiment_records(path: Path) -> list[Record]:
+    """The records in one file.
+
+    Raises:
+        InputError: a damaged line, or two records of one run.
+    """
+    lines = path.read_text().splitlines()
+    records = [parse_record(line, f"line {i} of {path}") for i, line in enumerate(lines, 1)]
+    seen: set[Key] = set()
+    for i, record in enumerate(records, 1):
+        if key_of(record) in seen:
+            raise InputError(
+                f"line {i} of {path} is a second record of {record.name}, seed {record.seed}; "
+                "delete one of the two."
+            )
+        seen.add(key_of(record))
+    return records
+
+
+def read_records(folder: Path) -> list[Record]:
+    """All records below a folder, in the order of names and seeds."""
+    files = sorted(folder.glob("*.jsonl"))
+    return sorted((r for file in files for r in read_experiment_records(file)), key=key_of)
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write the records of one experiment."""
+    lines = [record.to_json() for record in sorted(records, key=key_of)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, "".join(f"{line}\n" for line in lines))
+
+
+def samples_path(folder: Path, experiment: str) -> Path:
+    """File of the test samples of an experiment."""
+    return folder / "errors" / f"{experiment}.npz"
+
+
+def read_all_samples(path: Path) -> dict[Key, Samples]:
+    """The results of the test samples of every run in one file; empty where there is no file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    found: dict[Key, Samples] = {}
+    if not path.exists():
+        return found
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for entry in file.files:
+                name, seed, what = entry.rsplit("/", 2)
+                key = name, int(seed.removeprefix("seed"))
+                found.setdefault(key, {})[what] = file[entry]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is damaged ({error}); collect its runs again.") from error
+    return found
+
+
+def write_all_samples(path: Path, samples: dict[Key, Samples]) -> None:
+    """Write the results of the test samples of all runs of an experiment; errors are rounded to
+    `KEPT_BITS`, so that the file compresses well.
+    """
+    arrays = {
+        f"{name}/seed{seed}/{what}": rounded(values) if what == "error" else values
+        for (name, seed), mine in sorted(samples.items())
+        for what, values in mine.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(path), open_atomically(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Half-precision numbers rounded to `KEPT_BITS` significant bits, to the nearest."""
+    dropped = 11 - KEPT_BITS  # float16 has 11 significant bits, one of them implied
+    bits = values.astype(np.float16).view(np.uint16)
+    finite = np.isfinite(values)
+    last = (bits >> dropped) & 1  # ties go to even numbers, or all would grow a little
+    up = bits + np.uint16((1 << (dropped - 1)) - 1) + last
+    nearest = (up & np.uint16(0xFFFF << dropped & 0xFFFF)).view(np.float16)
+    return np.where(finite & np.isfinite(nearest), nearest, values.astype(np.float16))

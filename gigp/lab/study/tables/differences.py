@@ -1,0 +1,202 @@
+"""GIGP against every other pool, paired over seeds and test samples."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from gigp.lab.study.experiments import target_rank
+from gigp.lab.study.records import Key, Samples
+from gigp.lab.study.statistics import Interval, holm, mcnemar, paired_intervals
+from gigp.lab.study.tables.results import Entry
+from gigp.lab.study.tables.table import Table
+
+OURS = "gigp"
+CONTROL = "r2"  # a function of radii, declared as a positive control: not among the tested targets
+NOTE = (
+    "Error of the first pool minus that of the second: mean, and 95% interval of the hierarchical "
+    "bootstrap over seeds and test samples (10,000 resamples). p is corrected by Holm's method for "
+    "the tested targets of a pair; r2, a positive control, is none of them. `lower`: the first "
+    "pool is better. `unresolved`: the interval holds 0; `detectable` is the smallest effect that "
+    "would have been seen with a power of 80%."
+)
+CHANGES_NOTE = (
+    "Error minus that of `gigp` in percent of it, paired over seeds and test samples, or over test "
+    "samples alone where one seed has run; * where the 95% interval does not hold 0."
+)
+COLUMNS = [
+    *("pool", "minus", "target", "unit", "difference", "percent", "low", "high"),
+    *("detectable", "detectable percent", "p", "p corrected", "verdict", "seeds", "samples"),
+    *("by seed", "McNemar p by seed"),
+]
+
+
+def is_ours(label: str) -> bool:
+    """Whether a label is GIGP or one of its variants."""
+    return label.partition(",")[0] == OURS
+
+
+def pairs_of(entries: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+    """GIGP and its variants against every other pool, and the variants against plain GIGP; each
+    against those on the same data.
+    """
+    ours = [entry for entry in entries if is_ours(entry.label)]
+    plain = [entry for entry in ours if entry.label == OURS]
+    others = [entry for entry in entries if not is_ours(entry.label)]
+    against_others = [(one, other) for one in ours for other in others]
+    variants = [(one, base) for base in plain for one in ours if one is not base]
+    return [
+        (one, other)
+        for one, other in against_others + variants
+        if data_settings(one.label) == data_settings(other.label)
+    ]
+
+
+def data_settings(label: str) -> set[str]:
+    """The settings of a row that change its data, such as `dataset.train_size=3000`."""
+    return {option for option in label.split(", ") if option.startswith("dataset.")}
+
+
+def losses_of(samples: Samples, targets: Sequence[str]) -> dict[str, np.ndarray]:
+    """Absolute error of every test sample by target; for classes 100 where it is wrong, else 0.
+
+    Args:
+        samples: results of the test samples of one run.
+        targets: targets in the order of its metrics, where the samples do not name theirs.
+    """
+    if "error" in samples:
+        errors = np.abs(samples["error"].astype(np.float64))
+        return {str(t): errors[:, i] for i, t in enumerate(samples.get("targets", targets))}
+    return {targets[0]: 100.0 * (samples["predicted"] != samples["label"])}
+
+
+def differences(
+    entries: Sequence[Entry],
+    samples: Mapping[Key, Samples],
+    headline: Sequence[str],
+    pairs: Sequence[tuple[Entry, Entry]] | None = None,
+) -> pd.DataFrame:
+    """All pairs in numbers.
+
+    Args:
+        entries: rows of a table.
+        samples: results of the test samples by run.
+        headline: targets whose p values, but for that of `CONTROL`, are corrected for their number.
+        pairs: rows to compare; None: see `pairs_of`.
+    """
+    losses = {
+        key: losses_of(samples[key], list(record.metrics))
+        for entry in entries
+        for runs in entry.runs.values()
+        for record in runs.values()
+        if (key := (record.name, record.seed)) in samples
+    }
+    paired: dict[str, np.ndarray] = {}
+    rows: list[dict] = []
+    for one, other in pairs_of(entries) if pairs is None else pairs:
+        for target in sorted(one.runs, key=target_rank):
+            seeds = _common_seeds(one, other, target, losses)
+            if not seeds:
+                continue
+            first, second = (
+                np.stack([losses[_key(e, target, seed)][target] for seed in seeds])
+                for e in (one, other)
+            )
+            paired[str(len(rows))] = first - second
+            metric = one.runs[target][seeds[0]].metrics[target]
+            is_class = metric.kind == "classification"
+            rows.append(
+                {
+                    "pool": one.label,
+                    "minus": other.label,
+                    "target": target,
+                    "unit": metric.unit,
+                    "scale": float(second.mean()),
+                    "by seed": " ".join(f"{d:+.4g}" for d in (first - second).mean(axis=1)),
+                    "McNemar p by seed": _mcnemar_text(first, second) if is_class else "",
+                }
+            )
+    intervals = paired_intervals(paired)
+    found = [row | _columns(intervals[str(i)], row["scale"]) for i, row in enumerate(rows)]
+    frame = pd.DataFrame(found, columns=COLUMNS)
+    tested = frame["target"].isin(headline) & (frame["target"] != CONTROL)
+    for _, group in frame[tested].groupby(["pool", "minus"]):
+        frame.loc[group.index, "p corrected"] = holm(group["p"].tolist())
+    return frame
+
+
+def _mcnemar_text(first: np.ndarray, second: np.ndarray) -> str:
+    """p values of McNemar's test for every seed; both (seeds, samples), 0 where right."""
+    tests = (mcnemar(a > 0, b > 0) for a, b in zip(first, second, strict=True))
+    return " ".join(f"{test.p:.2g}" for test in tests)
+
+
+def _key(entry: Entry, target: str, seed: int) -> Key:
+    record = entry.runs[target][seed]
+    return record.name, record.seed
+
+
+def _common_seeds(
+    one: Entry, other: Entry, target: str, losses: Mapping[Key, dict[str, np.ndarray]]
+) -> list[int]:
+    """Seeds of both on a target whose test samples are known and the same."""
+    common = one.runs[target].keys() & other.runs.get(target, {}).keys()
+    return [
+        seed
+        for seed in sorted(common)
+        if all(target in losses.get(_key(e, target, seed), {}) for e in (one, other))
+        and _split(one, target, seed) == _split(other, target, seed)
+    ]
+
+
+def _split(entry: Entry, target: str, seed: int) -> tuple[str, int]:
+    """The identity of the test samples of a run."""
+    data = entry.runs[target][seed].data
+    return str(data["split"]), int(data["sizes"]["test"])
+
+
+def _columns(interval: Interval, scale: float) -> dict:
+    return {
+        "difference": interval.mean,
+        "percent": 100 * interval.mean / scale if scale else np.nan,
+        "low": interval.low,
+        "high": interval.high,
+        "detectable": interval.detectable,
+        "detectable percent": 100 * interval.detectable / scale if scale else np.nan,
+        "p": interval.p,
+        "p corrected": np.nan,
+        "verdict": interval.verdict,
+        "seeds": interval.seeds,
+        "samples": interval.samples,
+    }
+
+
+def differences_table(name: str, numbers: pd.DataFrame, headline: Sequence[str]) -> Table:
+    """The differences on the headline's targets, to read."""
+    mine = numbers[numbers["target"].isin(headline)]
+    rows = []
+    for (pool, minus), group in mine.groupby(["pool", "minus"], sort=False):
+        row = {"pool": f"`{pool}`", "minus": f"`{minus}`"}
+        for cell in group.to_dict("records"):
+            row[f"{cell['target']}, {cell['unit']}"] = text_of(cell)
+        rows.append(row)
+    shown = pd.DataFrame(rows).fillna("—")
+    return Table(f"{name}_differences", [NOTE], shown, numbers)
+
+
+def changes_table(name: str, numbers: pd.DataFrame, headline: Sequence[str]) -> Table:
+    """The variants of GIGP against plain GIGP, in percent of its error, to read."""
+    mine = numbers[(numbers["minus"] == OURS) & numbers["target"].isin(headline)]
+    rows: dict[str, dict[str, str]] = {}
+    for cell in mine.to_dict("records"):
+        mark = "" if cell["verdict"] == "unresolved" else " *"
+        row = rows.setdefault(cell["pool"], {"pool": f"`{cell['pool']}`"})
+        row[f"{cell['target']}, %"] = f"{cell['percent']:+.1f}{mark}"
+    return Table(f"{name}_changes", [CHANGES_NOTE], pd.DataFrame(rows.values()), mine)
+
+
+def text_of(cell: Mapping) -> str:
+    """One difference to read."""
+    p = f", p {cell['p corrected']:.2g}" if not np.isnan(cell["p corrected"]) else ""
+    interval = f"[{cell['low']:+.3g}, {cell['high']:+.3g}]"
+    return f"{cell['difference']:+.3g} {interval}{p}, {cell['verdict']}"

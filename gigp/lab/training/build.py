@@ -1,0 +1,132 @@
+"""Build data, model and trainer of a run from its composed configuration."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+
+from gigp.errors import InputError
+from gigp.lab.config.instantiate import instantiate
+from gigp.lab.data.loader import PointCloudDataModule
+from gigp.lab.model import PointCloudModel
+from gigp.lab.runs.checkpoints import load_backbone, load_checkpoint
+from gigp.lab.runs.folder import RunFolder
+from gigp.lab.runs.history import History
+from gigp.lab.training.execution import CompiledForward, set_matmul_precision
+from gigp.lab.training.module import Classification, LitModule, Regression
+from gigp.lab.training.trainer import build_trainer
+
+MAX_SEED = 2**32 - 1  # NumPy takes no larger one
+POOL_SEED = 2**62  # larger than any seed of a run or of an epoch
+
+
+@dataclass
+class RunParts:
+    """The parts of a run.
+
+    Attributes:
+        data: data set, set up.
+        module: model with its loss and optimizer.
+        trainer: Lightning's trainer, without a logger yet.
+        history: rows of the epochs, which the trainer fills.
+        resume: checkpoint to go on from, if there is one.
+    """
+
+    data: PointCloudDataModule
+    module: LitModule
+    trainer: L.Trainer
+    history: History
+    resume: Path | None
+
+
+def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
+    """Build everything that a run needs; nothing is written.
+
+    Args:
+        cfg: resolved configuration.
+        folder: folder of the run, which the trainer will write to.
+        resume: go on from the last checkpoint in the folder, where there is one.
+
+    Raises:
+        InputError: something does not fit together, the data are other ones than those of the
+            checkpoint, or Lightning refuses its settings.
+    """
+    if cfg.seed > MAX_SEED:  # Lightning would draw another one
+        raise InputError(f"seed={cfg.seed}: it must be {MAX_SEED} or smaller.")
+    set_matmul_precision(cfg.matmul_precision)
+    L.seed_everything(cfg.seed, verbose=False)
+    data: PointCloudDataModule = instantiate(cfg.dataset)
+    last = folder.last if resume and folder.last.exists() else None
+    if last:  # the source that the run had found
+        data.load_state_dict(load_checkpoint(last).get(type(data).__qualname__, {}))
+    data.setup()
+    model = build_model(cfg, data)
+    model.calibrate(data.train_clouds())
+    if cfg.init_from:
+        load_backbone(model, Path(cfg.init_from))
+    module = build_module(
+        model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone
+    )
+    history = History(folder.metrics)
+    trainer = build_trainer(cfg, folder, module, history)
+    if cfg.compile:
+        data.fixed_shapes = True
+        module.compiled = CompiledForward(model, trainer.strategy.root_device.type == "cuda")
+    # before a resume, or it would round the weights
+    trainer.precision_plugin.convert_module(module)
+    batch = min(data.batch_size, len(data.indices["train"]))
+    if batch < trainer.world_size:
+        raise InputError(
+            f"{trainer.world_size} processes cannot share batches of {batch} clouds; use fewer "
+            "devices."
+        )
+    return RunParts(data, module, trainer, history, last)
+
+
+def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
+    """The model of a configuration, for the channels and targets of a data module."""
+    backbone = instantiate(
+        cfg.backbone,
+        in_channels=datamodule.in_channels,
+        group=instantiate(cfg.group),
+        grid=datamodule.grid,
+        atoms=datamodule.atoms,
+    )
+    channels = datamodule.out_dim if cfg.pool_on == "outputs" else backbone.out_channels
+    # drawn from a seed of its own, so that head and data order are the same for all pools
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(POOL_SEED + cfg.seed)
+        pool = instantiate(cfg.pool, channels=channels)
+    head = not (datamodule.per_point_outputs and cfg.pool_on == "outputs")
+    return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on, head)
+
+
+def build_module(
+    model: PointCloudModel, data: PointCloudDataModule, *, fit: bool = True, **options: Any
+) -> LitModule:
+    """The Lightning module for the kind of targets that a data module has.
+
+    Args:
+        fit: take statistics from the training set; else from the state dict that is loaded next,
+            and `data` needs no `setup`.
+
+    Raises:
+        InputError: the model has no parameters, as mean pooling of outputs.
+    """
+    if not any(True for _ in model.parameters()):
+        raise InputError(
+            f"{type(model.pool).__name__} on the outputs of a run has nothing to train; its result "
+            "is what that run would have with this pool."
+        )
+    if data.kind == "classification":
+        return Classification(model, {"error": "%"}, **options)
+    units = {target.name: target.unit for target in data.targets}
+    unknown = torch.full((len(units),), math.nan)
+    mean, std = data.target_statistics() if fit else (unknown, unknown.clone())
+    return Regression(
+        model, units, mean, std, [target.factor for target in data.targets], **options
+    )

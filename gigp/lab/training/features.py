@@ -1,0 +1,198 @@
+"""Features or outputs of a trained model for every point, as a data set on which pools and heads
+train in seconds.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from rich.progress import track
+from torch import Tensor
+
+from gigp.errors import InputError, check_choice
+from gigp.lab.config.instantiate import load_config
+from gigp.lab.data.cache import Arrays, CacheWriter, load_or_fill, sha256_of
+from gigp.lab.data.loader import Part, PointCloudDataModule, hash_of
+from gigp.lab.runs.checkpoints import find_checkpoint
+from gigp.lab.training.load import load_trained
+from gigp.lab.training.module import Regression
+from gigp.pointcloud import PointCloud
+
+FORMAT = 3  # of the cache; a higher number makes every cache be built again
+CPU = torch.device("cpu")
+
+Level = Literal["features", "outputs"]
+
+
+class BackboneFeatures(PointCloudDataModule):
+    """Features or outputs of a finished run for every point of its data set; nothing is augmented.
+
+    The run's best checkpoint is used in evaluation mode, batch norm included, once for every cloud.
+    The results are mapped from a file, so that a data set may be larger than the memory. With
+    `backbone=identity` a model is a pool and a head on features, or a pool alone on outputs.
+
+    Targets are standardized as in the run, whose references of atoms stay, too.
+
+    Args:
+        run: folder of the run, with its checkpoints, or of a model.
+        level: `features` of the backbone, in half precision, or `outputs` of its head for every
+            point, in single precision.
+        cache: folder of the file.
+        root: folder of downloads of the run's data set.
+        train_size, val_size, test_size: number of clouds of each part; None: as in the run.
+        changes: further settings of the run's data set to change, such as `{recenter: true, center:
+            mass}`.
+        batch_size: clouds in a batch of training.
+        eval_batch_size: clouds in a batch of validation and test.
+        seed: seed of the order of training.
+
+    Raises:
+        InputError: no such run, or `level=outputs` of a run whose head follows the pool.
+    """
+
+    arrays = ("features", "positions", "mask", "starts", "masses", "values")
+
+    def __init__(
+        self,
+        run: str,
+        level: Level = "features",
+        cache: str = "data",
+        root: str = "data",
+        train_size: int | None = None,
+        val_size: int | None = None,
+        test_size: int | None = None,
+        changes: dict[str, Any] | None = None,
+        batch_size: int = 75,
+        eval_batch_size: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, augment=False, seed=seed)
+        check_choice("level", level, Level)
+        self.run, self.level, self.cache = Path(run), level, Path(cache)
+        sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
+        self.changes = {
+            f"{part}_size": size for part, size in sizes.items() if size is not None
+        } | dict(changes or {})
+        # the run may come from another machine, where its data set had another folder
+        place = {"root": root} if "root" in load_config(self.run).dataset else {}
+        options = place | self.changes
+        cfg, self.source, self.trained = load_trained(self.run, setup=False, **options)
+        if level == "outputs" and cfg.pool_on != "outputs":
+            raise InputError(
+                f"{run} has no outputs for every point: its head follows the pool "
+                f"(pool_on={cfg.pool_on}). Give a run with pool_on=outputs, or use "
+                "dataset=features."
+            )
+        self.per_point_outputs = level == "outputs"
+        self.kind, self.dim, self.out_dim = self.source.kind, self.source.dim, self.source.out_dim
+        self.targets = self.source.targets
+        channels = self.trained.model.backbone.out_channels
+        self.in_channels = self.out_dim if level == "outputs" else channels
+
+    def setup(self, stage: str | None = None) -> None:
+        if hasattr(self, "indices"):
+            return
+        data = self.source
+        data.setup()
+        checkpoint = sha256_of(find_checkpoint(self.run))[:12]
+        arrays = self._arrays(checkpoint)
+        sizes = torch.from_numpy(arrays["sizes"]).long()  # (M,)
+        self.counts = sizes.numpy()
+        self.mask = torch.arange(int(sizes.max())) < sizes[:, None]  # (M, N)
+        self.starts = sizes.cumsum(0) - sizes
+        self.positions = torch.from_numpy(arrays["pos"])  # (R, d)
+        self.features = torch.from_numpy(arrays["feat"])  # (R, c)
+        self.masses = torch.from_numpy(arrays["mass"]) if "mass" in arrays else None  # (R,)
+        self.values = torch.from_numpy(arrays["targets"])  # (M, T), or (M,) classes
+        parts = torch.arange(len(sizes)).split([len(indices) for indices in data.indices.values()])
+        self.indices = dict(zip(data.indices, parts, strict=True))
+        source = {
+            "run": f"{self.run.parent.name}/{self.run.name}",
+            "backbone": str(self.trained.model.backbone.group),
+            "level": self.level,
+            "checkpoint": checkpoint,
+        }
+        self.description = {**data.description, "features_of": source}
+
+    def target_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation that the run standardizes targets with, (T,)."""
+        assert isinstance(self.trained, Regression)
+        return self.trained.mean.cpu(), self.trained.std.cpu()
+
+    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[PointCloud, Tensor]:
+        counts = self.counts[indices.numpy()]
+        num = self.mask.shape[1] if self.fixed_shapes else int(counts.max())
+        where = indices.to(self.device) if where is None else where
+        mask = self.mask[where, :num]  # (B, N)
+        rows = self.starts[where, None] + torch.arange(num, device=where.device)  # (B, N)
+        rows = rows.clamp(max=len(self.features) - 1)
+        feat = self.features.index_select(0, rows.flatten()).float()  # copies whole rows
+        pos, feat = self.positions[rows], feat.unflatten(0, rows.shape)
+        mass = None if self.masses is None else self.masses[rows]
+        return PointCloud(pos, feat, mask, self.known_sizes(counts), mass), self.values[where]
+
+    def prepare_batch(
+        self, batch: tuple[PointCloud, Tensor], augment: bool
+    ) -> tuple[PointCloud, Tensor]:
+        return batch
+
+    @torch.no_grad()
+    def points(self, cloud: PointCloud) -> PointCloud:
+        """Features or outputs of the frozen model for every point, rounded as in the cache.
+
+        Args:
+            cloud: a batch of the run's data set, on the device of the model.
+
+        Returns:
+            (B, N, c) features or (B, N, T) outputs at positions (B, N, d).
+
+        Raises:
+            InputError: a feature is too large for half precision.
+        """
+        model = self.trained.model
+        kept = model.backbone(cloud)
+        num = len(kept.feat)
+        feat = model.head(kept.feat) if self.level == "outputs" else kept.feat.half().float()
+        mask = kept.mask.expand(num, -1)  # images share their grid
+        if not feat[mask].isfinite().all():
+            raise InputError(
+                f"{self.run} computes features that half precision cannot hold (above 65504) or "
+                "that are not finite; train it again with a smaller learning rate."
+            )
+        return PointCloud(kept.pos.expand(num, -1, -1), feat, mask, mass=kept.mass)
+
+    def _arrays(self, checkpoint: str) -> Arrays:
+        """Read the cache, or compute its arrays."""
+        clouds = f"{hash_of(self.source.indices)} {json.dumps(self.changes, sort_keys=True)}"
+        clouds = hashlib.sha256(clouds.encode()).hexdigest()[:12]
+        version = f"{self.level}-{checkpoint}-{clouds}-{FORMAT}"
+        name = f"{self.level}-{self.run.parent.name}-{self.run.name}-{clouds}.cache"
+        return load_or_fill(self.cache / name, version, self._compute)
+
+    def _compute(self, cache: CacheWriter) -> None:
+        """Write features, and then positions, masses (where the data has them), sizes and targets.
+
+        Rows are the real points of all clouds, one cloud after the other. A GPU computes them where
+        there is one.
+        """
+        data, device = self.source, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.trained.to(device)
+        rest: dict[str, list[Tensor]] = {"pos": [], "mass": [], "sizes": [], "targets": []}
+        batches = torch.cat(list(data.indices.values())).split(data.eval_batch_size)
+        for indices in track(batches, f"Computing {self.level}", transient=True):
+            cloud, target = data.prepare_batch(data.get_batch(indices), augment=False)
+            points = move_data_to_device(self.points(move_data_to_device(cloud, device)), CPU)
+            feat = points.feat[points.mask]
+            cache.append("feat", (feat.half() if self.level == "features" else feat).numpy())
+            rest["pos"].append(points.pos[points.mask])
+            if points.mass is not None:
+                rest["mass"].append(points.mass[points.mask])
+            rest["sizes"].append(points.mask.sum(1))
+            rest["targets"].append(target)
+        self.trained.to(CPU)
+        for name, blocks in rest.items():
+            if blocks:
+                cache.append(name, torch.cat(blocks).numpy())

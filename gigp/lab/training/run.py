@@ -1,0 +1,123 @@
+"""One run from a composed configuration: build, fit, record."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from gigp.errors import InputError
+from gigp.lab.config.paths import expand_home
+from gigp.lab.config.validate import check_settings
+from gigp.lab.runs.console import console, print_record, quiet
+from gigp.lab.runs.environment import environment
+from gigp.lab.runs.folder import RunFolder
+from gigp.lab.runs.memory import (
+    keep_freed_memory,
+    peak_memory_mb,
+    release_memory,
+    reset_peak_memory,
+)
+from gigp.lab.runs.name import further_overrides, group_name, run_name
+from gigp.lab.runs.record import Record
+from gigp.lab.runs.samples import write_samples
+from gigp.lab.training.build import build
+from gigp.lab.training.fit import fit
+from gigp.lab.training.launch import launch_workers, set_rank
+from gigp.lab.training.loggers import build_logger
+from gigp.lab.training.summary import make_record
+
+_started: list[str] = []  # names of the runs of this process
+
+
+def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
+    """Train and test by a configuration, unless that is done already.
+
+    Args:
+        cfg: composed configuration.
+        overrides: words of the command line, which become part of the run's name.
+
+    Returns:
+        The record of the run.
+
+    Raises:
+        InputError: a mistake of the user.
+    """
+    check_settings(cfg, overrides)
+    expand_home(cfg)
+    set_rank(cfg.trainer.devices, cfg.trainer.get("num_nodes", 1))
+    quiet()
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    folder = RunFolder(cfg.results_dir, run_name(config, overrides), cfg.seed)
+    # the first of several processes has the folder
+    if rank_zero_only.rank > 0:  # type: ignore[attr-defined]
+        finished = None if cfg.overwrite else folder.finished()
+        return finished or _train_and_test(config, folder, overrides)
+    with folder.lock():
+        record = None if cfg.overwrite else folder.finished()
+        if record is None:
+            record = _train_and_test(config, folder, overrides)
+            folder.finish(record)
+        else:
+            folder.check(config)
+            console.print(f"{folder.path} is finished; skipped (overwrite=true runs it again).")
+    print_record(record, folder)
+    return record
+
+
+def join() -> None:
+    """Work on a run that another process has started; its configuration is on standard input."""
+    quiet()
+    config = yaml.safe_load(sys.stdin)
+    folder = RunFolder(config["results_dir"], config["name"], config["seed"])
+    try:
+        _train_and_test(config, folder, ())
+    except InputError as error:
+        sys.exit(f"\nError: {error}")
+
+
+def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequence[str]) -> Record:
+    """Build, fit, record. Until training begins nothing in the folder changes, so that a command
+    that is refused leaves no trace.
+    """
+    keep_freed_memory()
+    if _started:  # looking for what can be freed takes up to 0.3 s
+        release_memory()  # of an earlier run of a sweep, which may have failed
+    _started.append(folder.name)
+    reset_peak_memory()
+    started_with = environment()  # the code that runs, not that of the checkout at the end
+    first, overwrite = rank_zero_only.rank == 0, config["overwrite"]  # type: ignore[attr-defined]
+    if first and not overwrite:
+        folder.check(config)
+    parts = build(OmegaConf.create(config), folder, resume=not overwrite)
+
+    logger = None
+    if first:
+        folder.begin(config, overwrite)
+        logger = build_logger(config, folder, group_name(config, overrides))
+        parts.trainer.logger = logger
+    try:
+        with launch_workers(parts.trainer, config | {"name": folder.name}):
+            results = fit(parts, folder)
+        record = make_record(
+            config,
+            folder.name,
+            further_overrides(overrides),
+            parts.data,
+            parts.module,
+            parts.history,
+            results,
+            parts.trainer.world_size,
+            started_with,
+            peak_memory_mb(),
+        )
+        if first:
+            write_samples(folder.samples, parts.module.samples)
+        if logger is not None:
+            logger.summarize(record)
+    finally:
+        if logger is not None:
+            logger.close()
+    return record

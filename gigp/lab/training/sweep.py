@@ -1,0 +1,87 @@
+"""The runs of a sweep: announcement and outcome of each."""
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from gigp.lab.runs.compare import print_comparison, read_runs
+from gigp.lab.runs.console import console, label_lines
+
+UNKNOWN = "FAILED: interrupted, or its process died"
+
+
+class Sweep(Callback):
+    """Writes the outcome of every run to the sweep's folder, where `report` finds them all.
+
+    Launchers carry this object to the processes of the runs, and with it the folder. The outcome of
+    a run whose process dies is there too.
+
+    Attributes:
+        started: the sweep that this process has started.
+        total: number of its runs, as far as it is known.
+    """
+
+    started: ClassVar["Sweep | None"] = None
+    total: int | None = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        self.folder = Path(config.hydra.sweep.dir).absolute() / "outcomes"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.process = os.getpid()
+        Sweep.started = self
+        if "submitit" in config.hydra.launcher._target_:
+            print(f"The runs write their output below {self.folder.parent}/.submitit", flush=True)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        self._write(config, {"outcome": UNKNOWN})
+        number = config.hydra.job.num + 1
+        if os.getpid() != self.process:  # the lines of several runs come in any order
+            label_lines(f"[{number}] ")
+        of = f" of {self.total}" if self.total else ""
+        console.print(
+            f"\nRun {number}{of}: {' '.join(config.hydra.overrides.task)}", highlight=False
+        )
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        # for a single run that has failed, the value would raise its error
+        if config.hydra.mode == RunMode.MULTIRUN:
+            self._write(config, job_return.return_value)
+
+    def _write(self, config: DictConfig, became: dict[str, str]) -> None:
+        line = {"run": " ".join(config.hydra.overrides.task), **became}
+        (self.folder / f"{config.hydra.job.num:06d}.json").write_text(json.dumps(line))
+
+
+def report() -> bool:
+    """Print one line for each run of the sweep that this process has started, and a comparison of
+    those that are done.
+
+    Returns:
+        Whether a run has failed.
+    """
+    if Sweep.started is None:
+        return False
+    folder = Sweep.started.folder
+    lines = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    if len(lines) > 1:
+        print("\n" + "\n".join(f"{line['run']}: {line['outcome']}" for line in lines))
+    folders = [Path(line["folder"]) for line in lines if "folder" in line]
+    if len(folders) > 1:
+        print()
+        print_comparison(read_runs(folders))
+    shutil.rmtree(folder)
+    (folder.parent / "multirun.yaml").unlink(missing_ok=True)  # Hydra's copy of the configuration
+    with suppress(OSError):  # what a launcher has left there stays
+        folder.parent.rmdir()
+        folder.parent.parent.rmdir()
+    return any(line["outcome"].startswith("FAILED") for line in lines)

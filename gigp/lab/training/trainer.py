@@ -1,0 +1,92 @@
+"""Lightning's trainer with this project's callbacks."""
+
+import lightning as L
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
+
+from gigp.errors import InputError
+from gigp.lab.config.instantiate import instantiate
+from gigp.lab.runs.checkpoints import AtomicCheckpoints
+from gigp.lab.runs.console import console
+from gigp.lab.runs.folder import RunFolder
+from gigp.lab.runs.history import EpochCheckpoints, History
+from gigp.lab.training.callbacks import EpochSeed, InterruptOnSigterm, PreciseBatchNorm, StopOnNaN
+from gigp.lab.training.launch import choose_environment, choose_strategy
+from gigp.lab.training.module import LitModule
+from gigp.lab.training.progress import ProgressLine
+from gigp.nn.linear import cpu_supports_bf16
+
+# options of Lightning that break the rule of a run (train on all batches of an epoch, validate, and
+# write a checkpoint), their neutral values, and what to use in their place
+UNSUPPORTED = {
+    "check_val_every_n_epoch": ((1,), "every epoch is validated"),
+    "val_check_interval": ((None, 1, 1.0), "every epoch is validated once"),
+    "limit_train_batches": ((None, 1.0), "use dataset.train_size=..."),
+    "limit_val_batches": ((None, 1.0), "use dataset.val_size=..."),
+    "limit_test_batches": ((None, 1.0), "use dataset.test_size=..."),
+    "overfit_batches": ((0, 0.0), "use dataset.train_size=..."),
+    "fast_dev_run": ((False, 0), "use scale=debug"),
+    "max_steps": ((-1,), "use trainer.max_epochs=..."),
+    "min_steps": ((None,), "use trainer.max_epochs=..."),
+    "max_time": ((None,), "use trainer.max_epochs=...; a run that is interrupted resumes"),
+    "enable_checkpointing": ((None, True), "every epoch writes a checkpoint"),
+    "barebones": ((False,), "it leaves out parts that a run needs"),
+}
+
+
+def check_options(node: DictConfig) -> None:
+    """Refuse options of Lightning's trainer that a run cannot have.
+
+    Raises:
+        InputError: naming the option, and what to use in its place.
+    """
+    for option, (neutral, advice) in UNSUPPORTED.items():
+        value = node.get(option, neutral[0])
+        if not any(
+            value is other or (type(value) is type(other) and value == other) for other in neutral
+        ):
+            raise InputError(f"trainer.{option}={value} is not supported: {advice}.")
+
+
+def build_trainer(
+    cfg: DictConfig, folder: RunFolder, module: LitModule, history: History
+) -> L.Trainer:
+    """Lightning's trainer with this project's callbacks, without a logger.
+
+    Raises:
+        InputError: Lightning refuses its settings, or the device does not exist.
+    """
+    check_options(cfg.trainer)
+    callbacks = [
+        EpochSeed(cfg.seed),
+        InterruptOnSigterm(),
+        StopOnNaN(),
+        PreciseBatchNorm(cfg.recalibrate),
+        history,
+        ProgressLine(console),
+        EpochCheckpoints(folder.last, folder.best, history),
+    ]
+    nodes = cfg.trainer.get("num_nodes", 1)
+    try:
+        trainer = instantiate(
+            cfg.trainer,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpoints(module), *choose_environment(cfg.trainer.devices, nodes)],
+            strategy=choose_strategy(cfg.trainer.strategy, cfg.trainer.devices, nodes),
+            use_distributed_sampler=False,  # the batches are shared, not the samples
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+    except InstantiationException as error:
+        raise InputError(
+            f"Lightning refuses these settings of trainer: {error.__cause__}"
+        ) from error
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if on_cpu and trainer.precision.startswith("bf16") and not cpu_supports_bf16():
+        console.print(
+            f"Warning: this CPU has no bf16; trainer.precision={trainer.precision} is far slower "
+            "here."
+        )
+    return trainer

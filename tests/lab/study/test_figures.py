@@ -1,0 +1,105 @@
+"""Figures are drawn from records, small, and with their text as text."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gigp.lab.study.experiments import read_experiments
+from gigp.lab.study.figures.evidence import (
+    draw_backbone_curves,
+    draw_forest,
+    draw_head_curves,
+    draw_orbits_number,
+)
+from gigp.lab.study.figures.molecule import draw_idea
+from gigp.lab.study.report import make_tables, read_evidence
+from tests.conftest import DATA, ROOT
+from tests.lab.study.synthetic import write_evidence
+from tests.programs import run_program
+
+LARGEST = 150_000  # bytes
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory):
+    """Records of backbones, of two protocols, and of the ablations."""
+    root, noise = tmp_path_factory.mktemp("root"), np.random.default_rng(0)
+    experiments = read_experiments()
+    for name in ("qm9_backbone", "qm9_outputs", "qm9_scratch", "qm9_ablation"):
+        write_evidence(root, experiments[name], lambda c, t: 1 + noise.random() / 10)
+    (root / "results" / "published.yaml").write_bytes(
+        (ROOT / "results" / "published.yaml").read_bytes()
+    )
+    return read_evidence(root, root, {})
+
+
+@pytest.fixture(scope="module")
+def tables(evidence):
+    return make_tables(evidence)
+
+
+def drawn(path) -> str:
+    text = path.read_text()
+    assert text.startswith("<?xml")
+    assert "<text" in text
+    assert len(text) < LARGEST
+    return text
+
+
+def test_forest(tables, tmp_path):
+    path, names = tmp_path / "forest.svg", ("qm9_outputs", "qm9_scratch")
+    assert draw_forest({n: tables[f"{n}_differences"].numbers for n in names}, path)
+    text = drawn(path)
+    for said in ("outputs (P): minus mean", "scratch (S): minus one_orbit", "r2 (control)", "homo"):
+        assert said in text
+    assert not draw_forest({}, tmp_path / "none.svg")
+    assert not (tmp_path / "none.svg").exists()
+
+
+def test_backbone_curves(evidence, tmp_path):
+    path = tmp_path / "curves.svg"
+    records = evidence.records["qm9_backbone"]
+    assert draw_backbone_curves(records, evidence.published, path)
+    assert "homo, meV" in drawn(path)
+    assert not draw_backbone_curves([], evidence.published, path)
+
+
+def test_head_curves(evidence, tmp_path):
+    path, experiments = tmp_path / "curves.svg", read_experiments()
+    assert draw_head_curves(evidence.entries(experiments["qm9_outputs"]), path)
+    text = drawn(path)
+    for said in ("homo, meV", "r2, ", "radial_deepsets", "gigp_shuffled"):
+        assert said in text
+    assert not draw_head_curves(evidence.entries(experiments["qm9_features"]), path)
+
+
+def test_number_of_orbits(tables, tmp_path):
+    path = tmp_path / "orbits.svg"
+    assert draw_orbits_number(tables["qm9_ablation"].numbers, path)
+    text = drawn(path)
+    for said in ("error on r2, bohr^2", "divisor=constant", ">1<", ">15<", ">50<"):
+        assert said in text
+    assert "least squares" not in text
+    fit = pd.DataFrame({"experiment": ["baseline"], "pool": ["fit"], "target": ["r2"], "mean": [1]})
+    assert draw_orbits_number(pd.concat([fit, tables["qm9_ablation"].numbers]), path)
+    assert "least squares" in drawn(path)
+    assert not draw_orbits_number(tables["qm9_scratch"].numbers, path)
+
+
+def test_the_idea_is_the_same_for_positions_that_differ_in_rounding(tmp_path):
+    pos = np.array([[0.0, 0.0, 0.0], [1.1, 0.0, 0.2], [-0.4, 1.0, 0.0], [0.3, -0.8, 1.2]])
+    charges = np.array([6, 8, 1, 1])
+    draw_idea(pos, charges, tmp_path / "a.svg")
+    draw_idea(pos + 1e-6, charges, tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert "its orbits under rotation" in drawn(tmp_path / "a.svg")
+
+
+def test_committed_figures_are_drawn_again(tmp_path, qm9):
+    """As `make tables` does, on a clean checkout: nothing changes."""
+    done = run_program("scripts/make_figures.py", "--data", DATA, "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    committed = ROOT / "results" / "figures"
+    assert {p.name for p in tmp_path.glob("*.svg")} == {p.name for p in committed.glob("*.svg")}
+    for path in tmp_path.glob("*.svg"):
+        assert path.read_bytes() == (committed / path.name).read_bytes(), path.name

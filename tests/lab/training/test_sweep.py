@@ -1,0 +1,39 @@
+"""A sweep announces every run, and ends with the outcomes and a comparison."""
+
+import fcntl
+import io
+
+from gigp.lab.runs.console import LabelledLines
+from tests.conftest import tiny
+from tests.programs import run_program
+
+CLOUDS = ("-m", "dataset=orbits", *tiny(epochs=1, train=40, val=10, test=10), "logger=csv")
+
+
+def test_a_sweep_ends_with_a_comparison(tmp_path):
+    """Another process is at work on one of its runs."""
+    runs = tmp_path / "my runs"
+    line = [*CLOUDS, "pool=mean,sum,max", f"results_dir={runs}", "name=it-${choices.pool}"]
+    busy = runs / "it-max" / "seed0"
+    busy.mkdir(parents=True)
+    with open(busy / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = run_program("train.py", *line)
+    assert done.returncode == 0, done.stderr
+    for number, pool in enumerate(("mean", "sum", "max"), 1):
+        assert f"Run {number} of 3:" in done.stdout
+        assert f"pool={pool}" in done.stdout
+    assert done.stdout.count("left to another process") == 1
+    table = done.stdout[done.stdout.index("minus mean") :]
+    assert "sum" in table
+    assert "max" not in table
+    assert not (runs / ".sweep").exists()
+
+
+def test_lines_are_labelled():
+    stream = io.StringIO()
+    lines = LabelledLines(stream, "[2] ")
+    for text in ("one\ntw", "o\n", "rest"):
+        lines.write(text)
+    assert stream.getvalue() == "[2] one\n[2] two\n"
+    assert not lines.isatty()
