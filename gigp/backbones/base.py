@@ -34,10 +34,12 @@ class Backbone(nn.Module, ABC):
     Attributes:
         out_channels: number of channels of the features.
         group: the group that the features are equivariant or invariant under.
+        keeps_points: the features are those of the input points, one vector each.
     """
 
     out_channels: int
     group: Group
+    keeps_points: bool = True
 
     @abstractmethod
     def forward(self, cloud: PointCloud) -> PointCloud:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from gigp.backbones.base import Backbone
@@ -23,10 +24,13 @@ class PointCloudModel(nn.Module):
         out_channels: numbers to predict for each cloud.
         pool_on: `outputs`, the head predicts for every point and the pool combines the predictions
             (as published); `features`, the pool combines hidden features and the head follows.
+        pool_inputs: the pool gets the input features of each point, (B, N, in_channels), beside
+            those of the backbone: linear access to what a point is.
         head: False where the features are outputs already; the model is then a pool alone.
 
     Raises:
-        InputError: a pool over outputs that does not return one number for each of them.
+        InputError: a pool over outputs that does not return one number for each of them; input
+            features beside outputs, or beside features of other points.
     """
 
     def __init__(
@@ -36,9 +40,21 @@ class PointCloudModel(nn.Module):
         out_channels: int,
         pool_on: PoolOn = "outputs",
         head: bool = True,
+        pool_inputs: bool = False,
     ) -> None:
         super().__init__()
         check_choice("pool_on", pool_on, PoolOn)
+        if pool_inputs and pool_on == "outputs":
+            raise InputError(
+                "pool_inputs=true puts input features beside those of the backbone, and the pool "
+                "combines outputs; use pool_on=features."
+            )
+        if pool_inputs and not backbone.keeps_points:
+            raise InputError(
+                "pool_inputs=true needs a backbone that keeps every point once; use "
+                "backbone.total_ds=1 and backbone.liftsamples=1, as group=E3 has them."
+            )
+        self.pool_inputs = pool_inputs
         self.backbone, self.pool, self.pool_on = backbone, pool, pool_on
         if pool_on == "outputs" and pool.out_channels != out_channels:
             raise InputError(
@@ -53,6 +69,8 @@ class PointCloudModel(nn.Module):
     def forward(self, cloud: PointCloud) -> Tensor:
         """(B, N, ...) cloud -> (B, out_channels)."""
         points = self.backbone(cloud)
+        if self.pool_inputs:
+            points = beside_inputs(points, cloud)
         if self.pool_on == "outputs":
             return self._pool(points._replace(feat=self.head(points.feat)))
         return self.head(self._pool(points))
@@ -70,3 +88,11 @@ class PointCloudModel(nn.Module):
         first = next(clouds)
         self.backbone.calibrate(first)
         self.pool.fit(self.backbone.kept(cloud) for cloud in chain([first], clouds))
+
+
+def beside_inputs(points: PointCloud, cloud: PointCloud) -> PointCloud:
+    """Features of a backbone that keeps every point, (B, N', c) for N' <= N, and beside them the
+    features that it was given, (B, N, i): (B, N', c + i).
+    """
+    inputs = cloud.feat[:, : points.feat.shape[1]].to(points.feat.dtype)
+    return points._replace(feat=torch.cat([points.feat, inputs], -1))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gigp.errors import InputError, check_choice, check_count
 from gigp.nn.linear import call_linear, use_cpu_kernels
 from gigp.nn.untouched import are_untouched
+from gigp.pointcloud import masked
 
 Activation = Literal["relu", "silu"]
 MANY_ROWS = 0.8  # of all; with more, leaving rows out costs more than it saves
@@ -134,6 +135,25 @@ def sum_mlp(phi: nn.Sequential, x: Tensor, weight: Tensor, keep: Tensor) -> Tens
         total = values.new_zeros(len(x), values.shape[1])
         total = total.index_add(0, rows // x.shape[1], values)
     return F.linear(total, last.weight) + weight.sum(-1, keepdim=True) * last.bias
+
+
+def map_mlp(phi: nn.Sequential, x: Tensor, keep: Tensor) -> Tensor:
+    """phi of the rows that count, 0 elsewhere; what those hold makes no difference.
+
+    Args:
+        phi: MLP.
+        x: inputs, (B, N, i).
+        keep: rows that count, (B, N) or (1, N).
+
+    Returns:
+        (B, N, o).
+    """
+    if not use_cpu_kernels(x):
+        return masked(phi(masked(x, keep)), keep)
+    rows = keep.expand(x.shape[:2]).flatten().nonzero().squeeze(1)  # (R,)
+    values = phi(TakeRows.apply(x.flatten(0, 1), rows))
+    out = values.new_zeros(x.shape[:2].numel(), values.shape[1])
+    return out.index_copy(0, rows, values).unflatten(0, x.shape[:2])
 
 
 class TakeRows(torch.autograd.Function):

@@ -105,7 +105,8 @@ class GIGPAggregation(Aggregation):
         m = self.pool.orbits(q[None], torch.ones_like(q[None], dtype=torch.bool))[0]
         m = m.to(accurate(x.dtype))
         n = m.new_zeros(num, m.shape[1]).index_add(0, index, m)  # (B, K)
-        h = sum_of_products(m, x.to(m.dtype), index, num)  # (B, K, c)
+        points = x if self.pool.psi is None else self.pool.psi(x)
+        h = sum_of_products(m, points.to(m.dtype), index, num)  # (B, K, c)
         return self.pool(h.to(x.dtype), counts=n.to(x.dtype))
 
     def _check_points(self, x: Tensor, index: Tensor) -> None:

@@ -4,6 +4,9 @@
     z_k = phi([h_k, c_k])   where n_k > 0, else 0   one MLP, shared by all orbits
     y   = sum_k w_k z_k / sum_k n_k                 learned weights; at the start, the mean
 
+With `point_layers`, an MLP psi on every point comes before the sums, psi(f_i) in place of f_i. GIGP
+then contains DeepSets (`pool=point_mlp`), which has psi alone: what orbits add to that can be told.
+
 m_ik is the membership of point i in orbit k, c_k the orbit's center (`gigp.pools.orbits`). An orbit
 may hold a fraction of a point. Then z_k = s_k phi([h_k / s_k, c_k]) with the occupancy s_k, so that
 y is continuous where a point enters an orbit: s_k = min(1, n_k) for hat memberships; for smooth
@@ -17,9 +20,9 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from gigp.errors import InputError, check_choice
+from gigp.errors import InputError, check_choice, check_count
 from gigp.groups import Group
-from gigp.nn.mlp import Activation, mlp, start_as_identity, sum_mlp
+from gigp.nn.mlp import Activation, map_mlp, mlp, start_as_identity, sum_mlp
 from gigp.pointcloud import PointCloud
 from gigp.pools.base import Pool, masked_features
 from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure
@@ -35,7 +38,7 @@ class GIGP(Pool):
 
     Invariant under `group` whenever the features are; the order of the points, padding and the rest
     of the batch make no difference. Memory is O(points x (orbits + channels)): no tensor has points
-    x orbits x channels numbers. Parameters: those of phi, and one weight for each orbit.
+    x orbits x channels numbers. Parameters: those of the MLPs, and one weight for each orbit.
 
     Args:
         channels: number of feature channels c.
@@ -54,7 +57,9 @@ class GIGP(Pool):
             divided by the mean number of points of the training clouds.
         hidden_layers: number of hidden layers of phi.
         hidden_channels: width of phi; None: max(64, 2c). The start as mean or sum needs 2c.
-        activation: activation of phi: `relu`, or `silu`, which has no kink.
+        activation: activation of both MLPs: `relu`, or `silu`, which has no kink.
+        point_layers: number of hidden layers of psi, an MLP on every point before the sums, of the
+            width of phi, from the identity on with init=mean and sum; 0: no psi.
 
     Raises:
         InputError: a group with one orbit (without orbits to tell apart GIGP is DeepSets) or with
@@ -80,8 +85,10 @@ class GIGP(Pool):
         hidden_layers: int = 2,
         hidden_channels: int | None = None,
         activation: Activation = "relu",
+        point_layers: int = 0,
     ) -> None:
         super().__init__(channels)
+        check_count("point_layers", point_layers, 0)
         check_choice("aggregation", aggregation, OrbitSum)
         check_choice("init", init, Init)
         if aggregation == "mean" and (init, divisor) != ("random", "count"):
@@ -102,13 +109,16 @@ class GIGP(Pool):
         self.divisor = Divisor(divisor)
         width = hidden_channels or max(64, 2 * channels)
         self.phi = mlp(channels + feed_center, channels, hidden_layers, width, activation)
+        self.psi = (
+            mlp(channels, channels, point_layers, width, activation) if point_layers else None
+        )
         if aggregation == "weighted":
             self.weight = nn.Parameter(torch.empty(orbits))
         self._start()
 
     def reset_parameters(self) -> None:
-        """Draw phi again and reset the weights; what `fit` has set is kept."""
-        for layer in self.phi:
+        """Draw the MLPs again and reset the weights; what `fit` has set is kept."""
+        for layer in (*self.phi, *(self.psi or ())):
             if isinstance(layer, nn.Linear):
                 layer.reset_parameters()
         self._start()
@@ -116,7 +126,9 @@ class GIGP(Pool):
     def _start(self) -> None:
         """Initialize a freshly drawn pool by `init`."""
         if self.init != "random":
-            start_as_identity(self.phi, self.channels)
+            for mlp_ in (self.phi, self.psi):
+                if mlp_ is not None:
+                    start_as_identity(mlp_, self.channels)
         if self.aggregation == "weighted":
             nn.init.ones_(self.weight)
 
@@ -162,8 +174,14 @@ class GIGP(Pool):
         mask = self.check(feat, pos, mask)
         q = self.coordinate(cast(Tensor, pos), mask, mass)
         m = self.orbits(q, mask).to(feat.dtype)  # (B, N, K)
-        h = m.transpose(-1, -2) @ masked_features(feat, mask)  # (B, K, c)
+        h = m.transpose(-1, -2) @ self._points(feat, mask)  # (B, K, c)
         return self._combine(h, m.sum(-2))
+
+    def _points(self, feat: Tensor, mask: Tensor) -> Tensor:
+        """psi of the features of the points, 0 in the padding, (B, N, c) -> (B, N, c)."""
+        if self.psi is None:
+            return masked_features(feat, mask)
+        return map_mlp(self.psi, feat, mask)
 
     def _combine(self, h: Tensor, n: Tensor) -> Tensor:
         """Second half of the equations.

@@ -16,7 +16,12 @@ from gigp.pools.coordinate import measure
 
 with needs_extra("pyg"):
     from torch_geometric.experimental import set_experimental_mode
-    from torch_geometric.nn.aggr import Aggregation, AttentionalAggregation, DeepSetsAggregation
+    from torch_geometric.nn.aggr import (
+        Aggregation,
+        AttentionalAggregation,
+        DeepSetsAggregation,
+        SoftmaxAggregation,
+    )
 
 Init = Literal["mean", "random"]
 
@@ -94,8 +99,13 @@ class Readout(Pool):
             return self.aggregation(x, index, dim_size=2 * b + 1, **known)[1::2]
 
 
+# of each of the two MLPs of a readout: twice c -> 2c -> c has the 8 c^2 weights of GIGP's one MLP
+# c -> 2c -> 2c -> c, but for biases
+HIDDEN_LAYERS = 1
+
+
 def readout_mlp(channels: int, init: Init, layers: int, width: int | None) -> nn.Sequential:
-    """The MLP of GIGP, from the identity (`init=mean`) or from random weights."""
+    """An MLP as GIGP has it, from the identity (`init=mean`) or from random weights."""
     check_choice("init", init, Init)
     if init == "mean":
         return identity_mlp(channels, hidden_layers=layers, hidden_channels=width)
@@ -117,7 +127,7 @@ class Attentional(AttentionalAggregation):
     def __init__(
         self,
         channels: int,
-        hidden_layers: int = 2,
+        hidden_layers: int = HIDDEN_LAYERS,
         hidden_channels: int | None = None,
         init: Init = "mean",
     ) -> None:
@@ -142,7 +152,7 @@ class DeepSets(DeepSetsAggregation):
     def __init__(
         self,
         channels: int,
-        hidden_layers: int = 2,
+        hidden_layers: int = HIDDEN_LAYERS,
         hidden_channels: int | None = None,
         init: Init = "mean",
     ) -> None:
@@ -157,3 +167,39 @@ class DeepSets(DeepSetsAggregation):
         if self.init == "mean":
             start_as_identity(self.local_nn, self.channels)
             self.local_nn[-1].weight.div_(points)
+
+
+class Softmax(Aggregation):
+    """phi(sum_i softmax_i(t f_i) f_i), a learned inverse temperature t for each channel (Li et al.
+    2020, 2006.07739) and GIGP's MLP phi. From the mean, t = 0, to the maximum, t = infinity.
+
+    Args:
+        channels: number of feature channels c.
+        hidden_layers: number of hidden layers of phi.
+        hidden_channels: width of phi; None: max(64, 2c), as for GIGP.
+        init: `mean`, start as mean pooling (t = 0, phi is the identity); `random`, t = 1 and any
+            phi.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden_layers: int = 2,
+        hidden_channels: int | None = None,
+        init: Init = "mean",
+    ) -> None:
+        super().__init__()
+        start = 0.0 if init == "mean" else 1.0
+        self.softmax = SoftmaxAggregation(start, learn=True, channels=channels)
+        self.phi = readout_mlp(channels, init, hidden_layers, hidden_channels)
+
+    def forward(
+        self,
+        x: Tensor,
+        index: Tensor | None = None,
+        ptr: Tensor | None = None,
+        dim_size: int | None = None,
+        dim: int = -2,
+    ) -> Tensor:
+        """Points (N, c) -> graphs (B, c)."""
+        return self.phi(self.softmax(x, index, ptr, dim_size, dim))

@@ -5,7 +5,7 @@ import torch
 
 from gigp.errors import InputError
 from gigp.groups import SE3, SO2, SO3, T, Trivial
-from gigp.pools import GIGP, MeanPool, SumPool
+from gigp.pools import GIGP, DeepSets, MeanPool, SumPool
 from gigp.testing import assert_invariant
 from tests.pools.common import cloud, gigp
 
@@ -58,6 +58,31 @@ def test_starts_as_mean_pooling_with_any_mlp(activation, hidden_layers):
     torch.testing.assert_close(
         pool(feat, pos, mask), MeanPool(4)(feat, pos, mask), rtol=1e-12, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("point_layers", [1, 2])
+def test_point_layers(point_layers):
+    """An MLP on every point before the sums: starts as the mean; contains DeepSets, where phi and
+    the orbits do nothing, and GIGP, where psi does nothing; padding makes no difference.
+    """
+    clouds = pos, feat, mask, *_ = cloud()
+    feat = feat.masked_fill(~mask.unsqueeze(-1), torch.nan)
+    pool = gigp(point_layers=point_layers, moved=False)
+    torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(clouds.feat, pos, mask))
+    moved = gigp(point_layers=point_layers)
+    point_mlp = DeepSets(4, hidden_layers=point_layers, hidden_channels=16).double()
+    point_mlp.phi.load_state_dict(moved.psi.state_dict())
+    pool.psi.load_state_dict(moved.psi.state_dict())
+    torch.testing.assert_close(pool(feat, pos, mask), point_mlp(clouds.feat, pos, mask))
+    plain = gigp()
+    pool = gigp(point_layers=point_layers, moved=False)
+    pool.load_state_dict(plain.state_dict(), strict=False)
+    torch.testing.assert_close(pool(feat, pos, mask), plain(clouds.feat, pos, mask))
+    everywhere = torch.func.functional_call(
+        moved, dict(moved.named_parameters()), (feat, pos, mask)
+    )
+    torch.testing.assert_close(moved(feat, pos, mask), everywhere)
+    assert (moved(feat, pos, mask) - plain(clouds.feat, pos, mask)).abs().max() > 1e-2
 
 
 def test_starts_as_sum_pooling():

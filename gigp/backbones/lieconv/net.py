@@ -128,6 +128,7 @@ class LieResNet(Backbone):
         keep = total_ds ** (1 / blocks)
         widths = [int(width / keep ** (i / 2)) for i in range(blocks + 1)]
         self.group, self.liftsamples, self.out_channels = group, liftsamples, widths[-1]
+        self.keeps_points = keep == 1 and liftsamples == 1
         options = {"keep": keep, "liftsamples": liftsamples}
         self.geometry = (
             Geometry(group, blocks, fill, nbhd, layout=layout, **options)

@@ -18,6 +18,7 @@ TYPES = {
     "compile": bool,
     "freeze_backbone": bool,
     "overwrite": bool,
+    "pool_inputs": bool,
 }
 MINIMUM = {"seed": 0, "trainer.max_epochs": 1, "recalibrate": 0}
 TYPE_NAMES = {

@@ -33,6 +33,7 @@ class PointCloudDataModule(L.LightningDataModule):
     Attributes:
         kind: `regression` or `classification`.
         in_channels: number of channels of the input features.
+        extra_channels: how many of them are input features of a backbone, behind its own features.
         out_dim: numbers to predict for each cloud.
         dim: dimension of the positions.
         targets: quantities to predict; none for classification.
@@ -55,6 +56,7 @@ class PointCloudDataModule(L.LightningDataModule):
     out_dim: int
     dim: int
     targets: tuple[Target, ...] = ()
+    extra_channels: int = 0
     per_point_outputs: bool = False
     values: Tensor
     grid: Tensor | None = None

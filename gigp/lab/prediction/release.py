@@ -29,7 +29,18 @@ from gigp.lab.training.module import LitModule, SampleMean
 
 LARGEST = 4 * 10**6  # bytes of a model
 # settings of a run that a model needs; the others are about how and where it was trained
-KEPT = ("seed", "target", "pool_on", "lr", "choices", "dataset", "group", "backbone", "pool")
+KEPT = (
+    "seed",
+    "target",
+    "pool_on",
+    "pool_inputs",
+    "lr",
+    "choices",
+    "dataset",
+    "group",
+    "backbone",
+    "pool",
+)
 FOLDERS = {"root": "data", "cache": "data"}  # of a data set, in place of those of a machine
 FILES = ("path", "targets")  # of a data set, of which the name is kept
 CLOSE = 5e-3  # largest relative change of a test error by rounding
@@ -146,6 +157,7 @@ def load_whole(run: Path) -> tuple[DictConfig, PointCloudDataModule, LitModule]:
     whole.dataset = {**whole.dataset, **changes}
     whole.pool = to_dict(cfg.pool)
     whole.choices.pool = cfg.choices.pool
+    whole.pool_inputs = bool(data.extra_channels)
     whole.pool_on = "outputs" if data.per_point_outputs else cfg.pool_on
 
     source: PointCloudDataModule = data.source

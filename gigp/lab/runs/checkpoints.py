@@ -6,9 +6,10 @@ from typing import Any
 
 import lightning
 import torch
+import torch.nn.functional as F
 from lightning import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import nn
+from torch import Tensor, nn
 
 from gigp.errors import InputError
 from gigp.lab.files import open_atomically
@@ -118,7 +119,7 @@ def unusable(path: Path, reason: str) -> InputError:
     )
 
 
-def load_backbone(model: PointCloudModel, source: Path) -> None:
+def load_backbone(model: PointCloudModel, source: Path, extra: int = 0) -> None:
     """Take backbone and head from a model folder or the best checkpoint of a run with any pool.
 
     A model without a backbone takes the head, and one whose pool changes the number of channels
@@ -126,6 +127,7 @@ def load_backbone(model: PointCloudModel, source: Path) -> None:
 
     Args:
         source: folder of a run or model, or a checkpoint.
+        extra: number of channels behind those of the backbone, which the head ignores at the start.
 
     Raises:
         InputError: there is none, or its backbone has another shape.
@@ -134,7 +136,8 @@ def load_backbone(model: PointCloudModel, source: Path) -> None:
     state = load_checkpoint(path)["state_dict"]
     names = ["backbone"] if list(model.backbone.parameters()) else []
     head = model.head
-    if isinstance(head, nn.Linear) and head.in_features == model.backbone.out_channels:
+    channels = model.backbone.out_channels
+    if isinstance(head, nn.Linear) and head.in_features in (channels, channels + extra):
         names.append("head")
     for name in names:
         prefix = f"model.{name}."
@@ -143,6 +146,8 @@ def load_backbone(model: PointCloudModel, source: Path) -> None:
             for key, value in state.items()
             if key.startswith(prefix)
         }
+        if name == "head" and isinstance(part.get("weight"), Tensor):
+            part["weight"] = F.pad(part["weight"], (0, extra))
         try:
             check_weights(part, getattr(model, name))
         except UnfitError as error:

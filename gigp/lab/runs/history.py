@@ -4,32 +4,43 @@ import csv
 import io
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from lightning.fabric.utilities import rank_zero_only
 from lightning.pytorch.callbacks import Checkpoint
 
+from gigp.errors import check_choice
 from gigp.lab.files import write_atomically
+
+Select = Literal["best", "last"]
 
 
 class History(L.Callback):
     """One row for every epoch, kept in the checkpoints and written to metrics.csv.
+
+    Args:
+        path: metrics.csv.
+        select: the epoch that is tested: `best`, that of the lowest validation loss, the first of
+            equal ones; or `last`.
 
     Attributes:
         rows: values of each finished epoch, by column.
         training: whether an epoch has begun in this process.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, select: Select = "best") -> None:
+        check_choice("select", select, Select)
+        self.path, self.select = path, select
         self.training = False
         self.rows: list[dict[str, float]] = []
 
     @property
-    def best(self) -> dict[str, float]:
-        """The row of the epoch with the lowest validation loss; the first of equal ones."""
+    def selected(self) -> dict[str, float]:
+        """The row of the epoch that is tested, of those until now."""
+        if self.select == "last":
+            return self.rows[-1]
         return min(self.rows, key=lambda row: row["val/loss"])
 
     @rank_zero_only
@@ -91,7 +102,7 @@ class History(L.Callback):
 
 
 class EpochCheckpoints(Checkpoint):
-    """After every epoch, write `last.ckpt`; before it `best.ckpt`, if the epoch is the best so far;
+    """After every epoch, write `last.ckpt`; before it `best.ckpt`, if it would be tested now;
     after it metrics.csv.
 
     In this order a process that is killed in between repeats the epoch when it resumes, and writes
@@ -109,7 +120,7 @@ class EpochCheckpoints(Checkpoint):
         self.last, self.best, self.history = last, best, history
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if self.history.best is self.history.rows[-1]:
+        if self.history.selected is self.history.rows[-1]:
             trainer.save_checkpoint(self.best)
         trainer.save_checkpoint(self.last)
         self.history.write()

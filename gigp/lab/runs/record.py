@@ -42,7 +42,7 @@ class Metric:
         unit: unit of both values.
         kind: `intensive`, `extensive` or `classification`.
         test: value on the test set, from the best checkpoint.
-        val: value on the validation set at the best epoch.
+        val: value on the validation set at the tested epoch.
     """
 
     unit: str
@@ -63,12 +63,14 @@ class Record:
         backbone, pool: their settings.
         lr, warmup: learning rate and the fraction of the run in which it rises.
         pool_on: `outputs` or `features`.
+        pool_inputs: whether the pool got the input features of the points, too.
         init_from: run that the model started from.
         frozen_backbone: whether only pool and head were trained.
         recalibrated_on: training clouds that batch-norm statistics were estimated on.
         metrics: test metrics by name.
         test_loss, val_loss: losses of the best checkpoint.
-        best_epoch: epoch of the lowest validation loss.
+        best_epoch: epoch that was tested, by `select`: `best`, that of the lowest validation loss,
+            or `last`.
         curve: columns of metrics.csv, one value for each epoch.
         data: data set, source, split and its hash, sizes, targets.
         backbone_group, pool_group: symmetry groups by name.
@@ -126,6 +128,8 @@ class Record:
     threads: Count
     native: str | None = None
     execution: Json | None = None
+    select: str = "best"
+    pool_inputs: bool = False
 
     def to_json(self, indent: int | None = None) -> str:
         """The record as JSON text; one line unless indented."""

@@ -67,11 +67,12 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     model = build_model(cfg, data)
     model.calibrate(data.train_clouds())
     if cfg.init_from:
-        load_backbone(model, Path(cfg.init_from))
+        extra = data.in_channels if model.pool_inputs else data.extra_channels
+        load_backbone(model, Path(cfg.init_from), extra)
     module = build_module(
         model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone
     )
-    history = History(folder.metrics)
+    history = History(folder.metrics, cfg.select)
     trainer = build_trainer(cfg, folder, module, history)
     if cfg.compile:
         data.fixed_shapes = True
@@ -96,13 +97,15 @@ def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
         grid=datamodule.grid,
         atoms=datamodule.atoms,
     )
+    pool_inputs = cfg.pool_inputs and not datamodule.extra_channels
     channels = datamodule.out_dim if cfg.pool_on == "outputs" else backbone.out_channels
+    channels += datamodule.in_channels if pool_inputs else 0
     # drawn from a seed of its own, so that head and data order are the same for all pools
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(POOL_SEED + cfg.seed)
         pool = instantiate(cfg.pool, channels=channels)
     head = not (datamodule.per_point_outputs and cfg.pool_on == "outputs")
-    return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on, head)
+    return PointCloudModel(backbone, pool, datamodule.out_dim, cfg.pool_on, head, pool_inputs)
 
 
 def build_module(

@@ -16,6 +16,7 @@ from gigp.errors import InputError, check_choice
 from gigp.lab.config.instantiate import load_config
 from gigp.lab.data.cache import Arrays, CacheWriter, load_or_fill, sha256_of
 from gigp.lab.data.loader import Part, PointCloudDataModule, hash_of
+from gigp.lab.model import beside_inputs
 from gigp.lab.runs.checkpoints import find_checkpoint
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.module import Regression
@@ -40,6 +41,7 @@ class BackboneFeatures(PointCloudDataModule):
         run: folder of the run, with its checkpoints, or of a model.
         level: `features` of the backbone, in half precision, or `outputs` of its head for every
             point, in single precision.
+        pool_inputs: put the input features of each point behind those of the backbone.
         cache: folder of the file.
         root: folder of downloads of the run's data set.
         train_size, val_size, test_size: number of clouds of each part; None: as in the run.
@@ -50,7 +52,8 @@ class BackboneFeatures(PointCloudDataModule):
         seed: seed of the order of training.
 
     Raises:
-        InputError: no such run, or `level=outputs` of a run whose head follows the pool.
+        InputError: no such run, `level=outputs` of a run whose head follows the pool, or input
+            features beside outputs, or beside features of other points.
     """
 
     arrays = ("features", "positions", "mask", "starts", "masses", "values")
@@ -68,6 +71,7 @@ class BackboneFeatures(PointCloudDataModule):
         batch_size: int = 75,
         eval_batch_size: int = 1000,
         seed: int = 0,
+        pool_inputs: bool = False,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, augment=False, seed=seed)
         check_choice("level", level, Level)
@@ -89,8 +93,15 @@ class BackboneFeatures(PointCloudDataModule):
         self.per_point_outputs = level == "outputs"
         self.kind, self.dim, self.out_dim = self.source.kind, self.source.dim, self.source.out_dim
         self.targets = self.source.targets
-        channels = self.trained.model.backbone.out_channels
-        self.in_channels = self.out_dim if level == "outputs" else channels
+        backbone = self.trained.model.backbone
+        if pool_inputs and (level == "outputs" or not backbone.keeps_points):
+            raise InputError(
+                "pool_inputs=true needs the features of a backbone that keeps every point once; "
+                "use dataset=features and a run on molecules with group=E3 or T3."
+            )
+        self.extra_channels = self.source.in_channels if pool_inputs else 0
+        self.in_channels = self.out_dim if level == "outputs" else backbone.out_channels
+        self.in_channels += self.extra_channels
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
@@ -147,13 +158,16 @@ class BackboneFeatures(PointCloudDataModule):
             cloud: a batch of the run's data set, on the device of the model.
 
         Returns:
-            (B, N, c) features or (B, N, T) outputs at positions (B, N, d).
+            (B, N, c) features or (B, N, T) outputs at positions (B, N, d); with `pool_inputs` (B,
+            N, c + i).
 
         Raises:
             InputError: a feature is too large for half precision.
         """
         model = self.trained.model
         kept = model.backbone(cloud)
+        if self.extra_channels:
+            kept = beside_inputs(kept, cloud)
         num = len(kept.feat)
         feat = model.head(kept.feat) if self.level == "outputs" else kept.feat.half().float()
         mask = kept.mask.expand(num, -1)  # images share their grid
@@ -168,8 +182,9 @@ class BackboneFeatures(PointCloudDataModule):
         """Read the cache, or compute its arrays."""
         clouds = f"{hash_of(self.source.indices)} {json.dumps(self.changes, sort_keys=True)}"
         clouds = hashlib.sha256(clouds.encode()).hexdigest()[:12]
-        version = f"{self.level}-{checkpoint}-{clouds}-{FORMAT}"
-        name = f"{self.level}-{self.run.parent.name}-{self.run.name}-{clouds}.cache"
+        what = f"{self.level}+inputs" if self.extra_channels else self.level
+        version = f"{what}-{checkpoint}-{clouds}-{FORMAT}"
+        name = f"{what}-{self.run.parent.name}-{self.run.name}-{clouds}.cache"
         return load_or_fill(self.cache / name, version, self._compute)
 
     def _compute(self, cache: CacheWriter) -> None:

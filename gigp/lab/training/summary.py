@@ -75,6 +75,8 @@ def _asked_for(config: Mapping[str, Any]) -> dict[str, Any]:
         "pool": _settings(config["pool"]),
         "frozen_backbone": config["freeze_backbone"],
         "recalibrated_on": config["recalibrate"],
+        "select": config["select"],
+        "pool_inputs": config["pool_inputs"],
     }
 
 
@@ -87,7 +89,7 @@ def _results(
     data: PointCloudDataModule, task: LitModule, history: History, results: Mapping[str, float]
 ) -> dict[str, Any]:
     """Fields about errors."""
-    rows, best, targets = history.rows, history.best, data.description["targets"]
+    rows, best, targets = history.rows, history.selected, data.description["targets"]
     metrics = {
         name: Metric(
             unit=unit,

@@ -48,7 +48,7 @@ ORBITS = ("dataset=orbits", *tiny(epochs=1, train=60, val=20, test=20))
             "pool=gigpp",
             "pool=gigpp is unknown. Did you mean gigp? Choose from attentional, deepsets, gigp, ",
         ),
-        ("group=SE33", "group=SE33 is unknown. Did you mean SE3? Choose from Rx, "),
+        ("group=SE33", "group=SE33 is unknown. Did you mean SE3? Choose from E3, "),
         ("logger=wanb", "logger=wanb is unknown. Did you mean wandb? Choose from csv, wandb."),
         ("experiment=orbits_pool", "experiment=orbits_pool is unknown. Did you mean orbits_pools?"),
         ("pool", "'pool' is not of the form KEY=VALUE"),

@@ -22,9 +22,9 @@ def name(configure):
 
 
 def test_choices_come_first_then_what_was_changed(name):
-    assert name("pool=mean", "seed=3", "logger=csv") == "qm9_homo_T3_mean_small"
+    assert name("pool=mean", "seed=3", "logger=csv") == "qm9_homo_E3_mean_small"
     assert name("target=[homo,r2]", "group=SE3") == "qm9_homo-r2_SE3_gigp_small"
-    assert name("pool.orbits=1", "lr=0.1") == "qm9_homo_T3_gigp_small_lr-0.1_pool.orbits-1"
+    assert name("pool.orbits=1", "lr=0.1") == "qm9_homo_E3_gigp_small_lr-0.1_pool.orbits-1"
     assert name("lr=0.1", "pool.orbits=1") == name("pool.orbits=1", "lr=0.1")
     assert name("dataset=rotmnist", "scale=debug") == "rotmnist_SO2_gigp_debug"
     assert name("name=x", "lr=0.1") == "x"

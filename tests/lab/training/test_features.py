@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gigp.errors import InputError
-from gigp.lab.prediction.release import release_model
+from gigp.lab.prediction.release import load_whole, release_model
 from gigp.lab.runs.record import read_record
 from gigp.lab.training.features import BackboneFeatures
 from gigp.lab.training.load import load_trained
@@ -75,7 +75,40 @@ def test_starts_where_the_run_ended(trained, configure, tmp_path, pool):
         error = (task(cloud) - target).abs().mean(0)
     assert summary.metrics["homo"].test == pytest.approx(1000 * float(error[0]), rel=1e-2)
     assert summary.metrics["r2"].test == pytest.approx(float(error[1]), rel=1e-2)
-    assert summary.data["features_of"]["backbone"] == "T(3)"
+    assert summary.data["features_of"]["backbone"] == "E(3)"
+
+
+@pytest.mark.parametrize("pool", ["mean", "gigp"])
+def test_input_features_beside_those_of_the_backbone(trained, configure, tmp_path, pool):
+    """The pool gets both, the head of the run ignores the new ones at the start, and the whole of
+    backbone and head is one model that predicts the same.
+    """
+    options = [
+        "dataset=features",
+        f"dataset.run={trained}",
+        f"dataset.cache={tmp_path}",
+        f"pool={pool}",
+        "pool_inputs=true",
+        "lr=1e-12",
+        "name=beside",
+    ]
+    small = ("scale=debug", "trainer.max_epochs=1", "trainer.accelerator=cpu")
+    summary = run(configure(*options, *small))
+    assert summary.pool_inputs
+    assert summary.metrics["homo"].test == pytest.approx(
+        read_record(trained / "summary.json").metrics["homo"].test, rel=1e-2
+    )
+    _, data, head = load_trained(tmp_path / "runs" / "beside" / "seed0")
+    cloud, _ = data.get_batch(data.indices["test"][:20])
+    cfg, source, whole = load_whole(tmp_path / "runs" / "beside" / "seed0")
+    source.setup()
+    given, _ = source.prepare_batch(source.get_batch(source.indices["test"][:20]), augment=False)
+    assert cfg.pool_inputs
+    assert cloud.feat.shape[-1] == 16 + given.feat.shape[-1] == head.model.pool.channels
+    kept = cloud.feat[cloud.mask][:, 16:]
+    torch.testing.assert_close(kept, given.feat[given.mask].half().float())
+    with torch.no_grad():
+        torch.testing.assert_close(whole(given), head(cloud), rtol=1e-3, atol=1e-3)
 
 
 def test_more_of_the_data_than_the_run_took(trained, tmp_path):

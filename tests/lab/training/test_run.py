@@ -13,6 +13,7 @@ import yaml
 import gigp.lab.training.trainer
 from gigp.errors import InputError
 from gigp.lab.runs.folder import RunFolder
+from gigp.lab.runs.history import History
 from gigp.lab.runs.record import read_record
 from gigp.lab.runs.samples import read_samples
 from gigp.lab.training.run import run
@@ -131,6 +132,21 @@ def test_test_set_is_seen_whole_and_from_the_best_checkpoint(configure, tmp_path
     )
 
 
+def test_the_epoch_that_is_tested(configure, tmp_path):
+    """The lowest validation loss, or the last epoch."""
+    rows = [{"epoch": i, "val/loss": loss} for i, loss in enumerate((0.9, 0.5, 0.7))]
+    for select, epoch in (("best", 1), ("last", 2)):
+        history = History(tmp_path / "metrics.csv", select)
+        history.rows = rows
+        assert history.selected["epoch"] == epoch
+    with pytest.raises(InputError, match="choose one of best, last"):
+        run(configure(*TINY, "select=first"))
+    record = run(configure(*TINY, "select=last", "lr=1.0", "warmup=0"))
+    assert (record.select, record.best_epoch) == ("last", 2)
+    assert record.val_loss == pytest.approx(record.curve["val/loss"][-1])
+    assert state(folder_of(tmp_path).best)["epoch"] == 2
+
+
 def test_finished_run_is_skipped(configure, capsys):
     first = run(configure(*TINY))
     before = time.perf_counter()
@@ -157,7 +173,7 @@ def test_record_without_checkpoints_is_run_again(configure, tmp_path):
 def test_same_seed_same_numbers(configure, tmp_path):
     run(configure(*TINY, f"results_dir={tmp_path}/runs"))
     run(configure(*TINY, f"results_dir={tmp_path}/again"))
-    path = "qm9_homo_T3_gigp_debug/seed0/checkpoints/last.ckpt"
+    path = "qm9_homo_E3_gigp_debug/seed0/checkpoints/last.ckpt"
     assert_same_weights(tmp_path / "runs" / path, tmp_path / "again" / path)
     other = run(configure(*TINY, "seed=1"))
     assert other.seed == 1
