@@ -2,16 +2,19 @@
 several tests.
 """
 
+import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
 
 RESAMPLES = 10_000
+CHUNK = 16  # resamples drawn at a time: with 13,083 molecules 2 MB, which stay near the processor
+BLOCK = 250  # resamples of which means are taken at a time
 ROUNDING = 1e-9  # of the largest difference
-CHUNK = 250  # resamples at a time: with 13,083 molecules their counts take 26 MB
+FEW = 100  # distinct values of a difference whose numbers in a resample are drawn directly
 POWER = 1.43  # (1.96 + 0.84) / 1.96: half an interval becomes the effect seen with a power of 80%
 
 
@@ -95,8 +98,50 @@ class Interval:
         return POWER * (self.high - self.low) / 2
 
 
+class Resamples:
+    """Resamples of test samples, drawn once for each number of samples and shared by all tables.
+
+    Args:
+        num: number of resamples.
+        seed: seed of the random numbers.
+    """
+
+    def __init__(self, num: int = RESAMPLES, seed: int = 0) -> None:
+        self.num, self.seed = num, seed
+        self._drawn: dict[int, tuple[np.ndarray, np.random.Generator]] = {}
+
+    def sums(self, columns: np.ndarray) -> tuple[np.ndarray, np.random.Generator]:
+        """Sums of columns (samples, k) over every resample, (num, k), and random numbers to go on
+        with, the same for all columns.
+
+        Errors have few binary digits (`gigp.lab.study.records.KEPT_BITS`), so that their sums over
+        seeds and samples are exact, in any order.
+        """
+        if len(columns) not in self._drawn:
+            rng = np.random.default_rng(self.seed)
+            self._drawn[len(columns)] = draw_counts(len(columns), self.num, rng), rng
+        counts, rng = self._drawn[len(columns)]
+        blocks = range(0, self.num, BLOCK)
+        sums = [counts[i : i + BLOCK].astype(np.float64) @ columns for i in blocks]
+        return np.concatenate(sums), copy.deepcopy(rng)
+
+
+def draw_counts(num: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of `num` samples is in every resample, (resamples, num) uint8."""
+    counts = np.empty((resamples, num), np.uint8)
+    for start in range(0, resamples, CHUNK):
+        size = min(CHUNK, resamples - start)
+        drawn = rng.integers(num, size=(size, num))
+        drawn += num * np.arange(size)[:, None]
+        counted = np.bincount(drawn.ravel(), minlength=size * num)
+        counts[start : start + size] = counted.reshape(size, num)
+    return counts
+
+
 def paired_intervals(
-    differences: Mapping[str, np.ndarray], resamples: int = RESAMPLES, seed: int = 0
+    losses: Mapping[Hashable, np.ndarray],
+    pairs: Mapping[str, tuple[Hashable, Hashable]],
+    resamples: Resamples,
 ) -> dict[str, Interval]:
     """Hierarchical bootstrap of paired differences over seeds, then over test samples.
 
@@ -107,37 +152,65 @@ def paired_intervals(
     nothing of other seeds; its interval is over test samples alone.
 
     Args:
-        differences: differences by name, each (seeds, samples); those of equal size
-            share their resamples.
-        resamples: number of resamples.
-        seed: seed of the random numbers.
+        losses: losses by row and target, each (seeds, samples).
+        pairs: the two whose difference is taken, by name.
+        resamples: resamples of the test samples.
     """
-    rng = np.random.default_rng(seed)
-    shifts: dict[str, np.ndarray] = {}
-    centered = {
-        name: (values - values.mean(axis=1, keepdims=True)).mean(axis=0)
-        for name, values in differences.items()
-    }
-    for num in sorted({len(values) for values in centered.values()}):
-        names = [name for name, values in centered.items() if len(values) == num]
-        columns = np.stack([centered[name] for name in names], axis=1)  # (samples, names)
-        drawn = [counts @ columns / num for counts in sample_counts(num, resamples, rng)]
-        shifts |= dict(zip(names, np.concatenate(drawn).T, strict=True))
-    found = {}
-    for name, values in differences.items():
-        by_seed = values.mean(axis=1)
-        resampled = by_seed.mean() + shifts[name]
-        if len(by_seed) > 1:
-            error = math.sqrt(seed_variance(values) / len(by_seed))
-            resampled = resampled + error * rng.standard_t(len(by_seed) - 1, resamples)
-        # what rounding leaves of a tie, as counts of digits have them
-        resampled[np.abs(resampled) < ROUNDING * np.abs(values).max(initial=0)] = 0
-        low, high = np.quantile(resampled, [0.025, 0.975])
-        tail = min(np.mean(resampled <= 0), np.mean(resampled >= 0))
-        p = min(1.0, 2 * (tail * resamples + 1) / (resamples + 1))
-        mean = float(by_seed.mean())
-        found[name] = Interval(mean, float(low), float(high), float(p), *values.shape)
+    found: dict[str, Interval] = {}
+    for num in sorted({losses[one].shape[1] for one, _ in pairs.values()}):
+        mine = {name: pair for name, pair in pairs.items() if losses[pair[0]].shape[1] == num}
+        found |= _intervals(losses, mine, resamples)
     return found
+
+
+def _intervals(
+    losses: Mapping[Hashable, np.ndarray],
+    pairs: Mapping[str, tuple[Hashable, Hashable]],
+    resamples: Resamples,
+) -> dict[str, Interval]:
+    """The intervals of pairs with the same number of test samples."""
+    differences = {name: losses[one] - losses[other] for name, (one, other) in pairs.items()}
+    values = {name: _distinct(rows.sum(axis=0)) for name, rows in differences.items()}
+    many = dict.fromkeys(key for name, pair in pairs.items() if not values[name] for key in pair)
+    rng, sums = np.random.default_rng(resamples.seed), {}
+    if many:  # a resampled difference is that of the resampled rows, which many pairs share
+        columns = np.stack([losses[key].sum(axis=0) for key in many], axis=1)  # (samples, k)
+        table, rng = resamples.sums(columns)
+        sums = dict(zip(many, table.T, strict=True))
+    found = {}
+    for name, rows in differences.items():
+        if known := values[name]:
+            num, (each, counts) = rows.shape[1], known
+            total = rng.multinomial(num, counts / num, size=resamples.num) @ each
+        else:
+            one, other = pairs[name]
+            total = sums[one] - sums[other]
+        found[name] = _interval(rows, total / rows.size, rng)
+    return found
+
+
+def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The values and the number of each where they are few, as those of digits, whose numbers in a
+    resample can be drawn directly; else None.
+    """
+    if len(np.unique(values[: 2 * FEW])) > FEW:  # saves sorting all of them
+        return None
+    each, counts = np.unique(values, return_counts=True)
+    return (each, counts) if len(each) <= FEW else None
+
+
+def _interval(values: np.ndarray, means: np.ndarray, rng: np.random.Generator) -> Interval:
+    """The interval of differences (seeds, samples) from the means of their resamples."""
+    by_seed, resampled = values.mean(axis=1), means
+    if len(by_seed) > 1:
+        error = math.sqrt(seed_variance(values) / len(by_seed))
+        resampled = resampled + error * rng.standard_t(len(by_seed) - 1, len(means))
+    # what rounding leaves of a tie, as counts of digits have them
+    resampled[np.abs(resampled) < ROUNDING * np.abs(values).max(initial=0)] = 0
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    tail = float(min(np.mean(resampled <= 0), np.mean(resampled >= 0)))
+    p = min(1.0, 2 * (tail * len(means) + 1) / (len(means) + 1))
+    return Interval(float(by_seed.mean()), float(low), float(high), p, *values.shape)
 
 
 def seed_variance(values: np.ndarray) -> float:
@@ -150,16 +223,6 @@ def seed_variance(values: np.ndarray) -> float:
     of_samples = float((rest**2).sum()) / ((num_seeds - 1) * max(1, num - 1) * num)
     variance = float(by_seed.var(ddof=1))
     return max(variance / 2, variance - of_samples)  # a difference of estimates: with a floor
-
-
-def sample_counts(num: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """How often each of `num` samples is in a resample, (CHUNK, num) at a time."""
-    for start in range(0, resamples, CHUNK):
-        size = min(CHUNK, resamples - start)
-        drawn = rng.integers(num, size=(size, num))
-        drawn += num * np.arange(size)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=size * num)
-        yield counts.reshape(size, num).astype(np.float64)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from subprocess import PIPE, CompletedProcess, Popen
 
 import pytest
+from omegaconf import OmegaConf
 
 from gigp.errors import InputError
-from gigp.lab.config.compose import compose_config
+from gigp.lab.config.compose import _compose, compose_config, sweep_of
 from gigp.lab.config.instantiate import instantiate
 from gigp.lab.config.paths import trained_network
 from gigp.lab.runs.lock import lock_folder
@@ -299,6 +300,15 @@ def test_choices_are_read_as_hydra_reads_them():
     assert parse_choices("seed", "range(3)") == ("0", "1", "2")
     assert parse_choices("pool.feed_center", "true,false") == ("true", "false")
     assert parse_choices("lr", "1e-3,3e-3") == ("0.001", "0.003")
+
+
+@pytest.mark.parametrize("name", ["qm9_ablation", "qm9_homo_outputs", "orbits_pools"])
+def test_an_experiments_file_says_what_hydra_composes(name):
+    cfg = _compose([f"experiment={name}"])
+    study, sweep, choices = sweep_of(name)
+    assert study == OmegaConf.to_container(cfg.study)
+    assert sweep == dict(cfg.hydra.sweeper.params)
+    assert choices == {key: cfg.hydra.runtime.choices[key] for key in ("pool", "scale")}
 
 
 def test_a_study_key_that_says_something_else_is_refused(monkeypatch):

@@ -7,15 +7,25 @@ import pytest
 from scipy import stats
 
 from gigp.lab.study.statistics import (
+    FEW,
+    RESAMPLES,
+    Resamples,
+    draw_counts,
     holm,
     mcnemar,
     paired_intervals,
-    sample_counts,
     spread,
     with_error,
 )
 
 EFFECT = 0.3
+
+
+def intervals_of(differences, resamples: int = RESAMPLES, seed: int = 0):
+    """Intervals of differences by name, as losses against one that has none."""
+    losses = {**differences, "none at all": np.zeros_like(next(iter(differences.values())))}
+    pairs = {name: (name, "none at all") for name in differences}
+    return paired_intervals(losses, pairs, Resamples(resamples, seed))
 
 
 def draw(rng, seeds: int, samples: int, of_seed: float, of_sample: float, rest: float):
@@ -33,7 +43,7 @@ def coverage(simulations: int, *scales: float, seeds: int) -> float:
     rng, held = np.random.default_rng(1), 0
     for i in range(simulations):
         values = {"it": draw(rng, seeds, 200, *scales)}
-        interval = paired_intervals(values, resamples=1000, seed=i)["it"]
+        interval = intervals_of(values, resamples=1000, seed=i)["it"]
         held += interval.low <= EFFECT <= interval.high
     return held / simulations
 
@@ -57,7 +67,7 @@ def test_resampling_seeds_alone_would_be_too_narrow():
     rng, held, plain = np.random.default_rng(0), 0, 0
     for i in range(200):
         values = draw(rng, 5, 20, 1.0, 0.0, 0.01)
-        interval = paired_intervals({"it": values}, resamples=500, seed=i)["it"]
+        interval = intervals_of({"it": values}, resamples=500, seed=i)["it"]
         held += interval.low <= EFFECT <= interval.high
         means = rng.choice(values.mean(axis=1), (500, 5)).mean(axis=1)
         low, high = np.quantile(means, [0.025, 0.975])
@@ -68,7 +78,7 @@ def test_resampling_seeds_alone_would_be_too_narrow():
 
 def test_one_seed_is_scipys_bootstrap():
     values = draw(np.random.default_rng(2), 1, 400, 0.0, 1.0, 1.0)
-    ours = paired_intervals({"it": values}, resamples=4000)["it"]
+    ours = intervals_of({"it": values}, resamples=4000)["it"]
     theirs = stats.bootstrap((values[0],), np.mean, n_resamples=4000, method="percentile", rng=0)
     low, high = theirs.confidence_interval
     width = high - low
@@ -79,7 +89,7 @@ def test_one_seed_is_scipys_bootstrap():
 
 def test_many_samples_give_the_t_interval_over_seeds():
     values = draw(np.random.default_rng(3), 4, 2000, 1.0, 0.0, 0.01)
-    ours = paired_intervals({"it": values})["it"]
+    ours = intervals_of({"it": values})["it"]
     by_seed = values.mean(axis=1)
     low, high = stats.t.interval(0.95, 3, by_seed.mean(), stats.sem(by_seed))
     assert ours.mean == pytest.approx(by_seed.mean())
@@ -91,7 +101,7 @@ def test_intervals_repeat_and_say_what_they_show():
     rng = np.random.default_rng(4)
     noise = rng.standard_normal((3, 500))
     values = {"less": noise - 1, "more": noise + 1, "none": noise - noise.mean()}
-    first, again = paired_intervals(values), paired_intervals(values)
+    first, again = intervals_of(values), intervals_of(values)
     assert first == again
     assert [first[name].verdict for name in values] == ["lower", "higher", "unresolved"]
     assert first["less"].p < 0.01 < 0.5 < first["none"].p
@@ -103,14 +113,37 @@ def test_intervals_repeat_and_say_what_they_show():
 def test_ties_are_ties_at_any_scale():
     """Differences of digits are whole numbers; sums of their thirds that cancel leave rounding."""
     values = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=(1, 60), p=[0.2, 0.6, 0.2])
-    p = {scale: paired_intervals({"it": values / scale})["it"].p for scale in (1, 3, 7, 1e5)}
+    p = {scale: intervals_of({"it": values / scale})["it"].p for scale in (1, 3, 7, 1e5)}
     assert len(set(p.values())) == 1
 
 
 def test_counts_are_resamples():
-    (counts,) = sample_counts(50, 8, np.random.default_rng(0))
-    assert counts.shape == (8, 50)
+    counts = draw_counts(50, 40, np.random.default_rng(0))
+    assert counts.shape == (40, 50)
     assert (counts.sum(axis=1) == 50).all()
+    assert counts.max() > 3  # with replacement
+
+
+def test_many_values_and_few_are_resampled_alike():
+    """Few values are drawn by their numbers, many sample by sample."""
+    few = np.random.default_rng(5).integers(-1, 3, size=(1, 900)).astype(float)
+    many = few + np.linspace(0, 1e-9, few.size)
+    assert len(np.unique(many)) > FEW >= len(np.unique(few))
+    one, other = intervals_of({"it": few})["it"], intervals_of({"it": many})["it"]
+    width = one.high - one.low
+    assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.03 * width)
+
+
+def test_tables_share_their_resamples():
+    """What another table drew before makes no difference."""
+    values = draw(np.random.default_rng(6), 3, 300, 0.1, 1.0, 0.3)
+    losses = {"one": values, "other": np.zeros_like(values), "third": values**2}
+    shared = Resamples(500)
+    paired_intervals(losses, {"before": ("third", "other")}, shared)
+    pairs = {"it": ("one", "other")}
+    assert paired_intervals(losses, pairs, shared) == paired_intervals(
+        losses, pairs, Resamples(500)
+    )
 
 
 def test_holm_by_hand():

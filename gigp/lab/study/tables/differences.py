@@ -1,13 +1,13 @@
 """GIGP against every other pool, paired over seeds and test samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from gigp.lab.study.experiments import target_rank
 from gigp.lab.study.records import Key, Samples
-from gigp.lab.study.statistics import Interval, holm, mcnemar, paired_intervals
+from gigp.lab.study.statistics import Interval, Resamples, holm, mcnemar, paired_intervals
 from gigp.lab.study.tables.results import Entry
 from gigp.lab.study.tables.table import Table
 
@@ -75,6 +75,7 @@ def differences(
     samples: Mapping[Key, Samples],
     headline: Sequence[str],
     pairs: Sequence[tuple[Entry, Entry]] | None = None,
+    resamples: Resamples | None = None,
 ) -> pd.DataFrame:
     """All pairs in numbers.
 
@@ -83,6 +84,7 @@ def differences(
         samples: results of the test samples by run.
         headline: targets whose p values, but for that of `CONTROL`, are corrected for their number.
         pairs: rows to compare; None: see `pairs_of`.
+        resamples: those of other tables; None: drawn anew, the same.
     """
     losses = {
         key: losses_of(samples[key], list(record.metrics))
@@ -91,33 +93,35 @@ def differences(
         for record in runs.values()
         if (key := (record.name, record.seed)) in samples
     }
-    paired: dict[str, np.ndarray] = {}
-    rows: list[dict] = []
+    stacked: dict[Hashable, np.ndarray] = {}  # (seeds, samples) by row, target and seeds
+    paired: dict[str, tuple[Hashable, Hashable]] = {}
+    rows: dict[str, dict] = {}
     for one, other in pairs_of(entries) if pairs is None else pairs:
         for target in sorted(one.runs, key=target_rank):
             seeds = _common_seeds(one, other, target, losses)
             if not seeds:
                 continue
-            first, second = (
-                np.stack([losses[_key(e, target, seed)][target] for seed in seeds])
-                for e in (one, other)
-            )
-            paired[str(len(rows))] = first - second
+            keys = [(e.experiment, e.label, target, *seeds) for e in (one, other)]
+            for entry, row in zip((one, other), keys, strict=True):
+                if row not in stacked:
+                    runs = [losses[_key(entry, target, seed)][target] for seed in seeds]
+                    stacked[row] = np.stack(runs)
+            name = f"{one.experiment} {one.label} minus {other.experiment} {other.label}, {target}"
+            first, second = (stacked[key] for key in keys)
             metric = one.runs[target][seeds[0]].metrics[target]
             is_class = metric.kind == "classification"
-            rows.append(
-                {
-                    "pool": one.label,
-                    "minus": other.label,
-                    "target": target,
-                    "unit": metric.unit,
-                    "scale": float(second.mean()),
-                    "by seed": " ".join(f"{d:+.4g}" for d in (first - second).mean(axis=1)),
-                    "McNemar p by seed": _mcnemar_text(first, second) if is_class else "",
-                }
-            )
-    intervals = paired_intervals(paired)
-    found = [row | _columns(intervals[str(i)], row["scale"]) for i, row in enumerate(rows)]
+            paired[name] = keys[0], keys[1]
+            rows[name] = {
+                "pool": one.label,
+                "minus": other.label,
+                "target": target,
+                "unit": metric.unit,
+                "scale": float(second.mean()),
+                "by seed": " ".join(f"{d:+.4g}" for d in (first - second).mean(axis=1)),
+                "McNemar p by seed": _mcnemar_text(first, second) if is_class else "",
+            }
+    intervals = paired_intervals(stacked, paired, resamples or Resamples())
+    found = [row | _columns(intervals[name], row["scale"]) for name, row in rows.items()]
     frame = pd.DataFrame(found, columns=COLUMNS)
     tested = frame["target"].isin(headline) & (frame["target"] != CONTROL)
     for _, group in frame[tested].groupby(["pool", "minus"]):
