@@ -193,7 +193,11 @@ def front_page(tables: Mapping[str, Table], baselines: int) -> str:
 def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Path, str]:
     """Every generated file below a root that holds README.md, docs and results, with its text."""
     results = root / "results"
-    files = {results / "tables" / f"{table.name}.csv": table.csv() for table in tables.values()}
+    files = {
+        results / "tables" / f"{table.name}.csv": table.csv()
+        for table in tables.values()
+        if table.numbers is None or len(table.numbers)  # else no run yet
+    }
     readme = root / "README.md"
     block = front_page(tables, len(evidence.baselines))
     files[readme] = fill(readme.read_text(), START, END, block, "README.md")
