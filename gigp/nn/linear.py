@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from gigp.nn.untouched import are_untouched
 
@@ -21,13 +22,14 @@ def cpu_supports_bf16() -> bool:
 
 
 def use_cpu_kernels(x: Tensor) -> bool:
-    """Whether hand-written CPU paths may be used: on a CPU, in eager mode, without autocast and
-    transforms of torch.func.
+    """Whether hand-written CPU paths may be used: on a CPU, in eager mode, without autocast,
+    transforms of torch.func and derivatives in forward mode.
     """
     return (
         x.device.type == "cpu"
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
+        and forward_ad._current_level < 0
         and not torch._C._are_functorch_transforms_active()
     )
 

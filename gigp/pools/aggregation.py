@@ -3,25 +3,37 @@ that each belongs to.
 """
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from gigp.errors import InputError, needs_extra
 from gigp.groups import Group
+from gigp.nn.mlp import Activation
 from gigp.pointcloud import PointCloud, check_tensors
-from gigp.pools.gigp import GIGP
+from gigp.pools.coordinate import PoolCenter
+from gigp.pools.divisor import DivisorKind
+from gigp.pools.gigp import GIGP, Init, OrbitSum
+from gigp.pools.orbits import Delta, Membership
 
 with needs_extra("pyg"):
     from torch_geometric.data import Data
     from torch_geometric.nn.aggr import Aggregation
 
 
+FIT = (
+    "call aggr.fit(loader) with a data loader of training graphs, or a list of them, or load a "
+    "trained state dict, before the first forward pass."
+)
+UNSET_CENTERS = f"the orbit centers are not set: {FIT}"
+UNSET_DIVISOR = f"divisor=constant is not set: {FIT}"
+
+
 class GIGPAggregation(Aggregation):
     """Group Invariant Global Pooling (arXiv 2305.19207) as an aggregation of PyTorch Geometric.
 
-        aggr = GIGPAggregation(64, SO3(), membership="hat")
+        aggr = GIGPAggregation(64, SO3(), orbits=50, membership="hat")
         aggr.fit(train_loader)  # space the orbits over the radii of the training set
         out = aggr(x, data.batch, dim_size=data.num_graphs, pos=data.pos)
 
@@ -35,15 +47,52 @@ class GIGPAggregation(Aggregation):
     Args:
         channels: number of feature channels.
         group: group whose orbits are distinguished, as SO(3) or SO(2).
-        options: further options of `gigp.GIGP`.
+        orbits, membership, delta, normalize, center, feed_center, aggregation, init, divisor,
+            hidden_layers, hidden_channels, activation, point_layers: see `gigp.GIGP`.
 
     Raises:
         InputError: the same as `gigp.GIGP` raises.
     """
 
-    def __init__(self, channels: int, group: Group, **options: Any) -> None:
+    def __init__(
+        self,
+        channels: int,
+        group: Group,
+        *,
+        orbits: int = 50,
+        membership: Membership = "ball",
+        delta: Delta = "auto",
+        normalize: bool = True,
+        center: PoolCenter = "centroid",
+        feed_center: bool = True,
+        aggregation: OrbitSum = "weighted",
+        init: Init = "mean",
+        divisor: DivisorKind = "count",
+        hidden_layers: int = 2,
+        hidden_channels: int | None = None,
+        activation: Activation = "relu",
+        point_layers: int = 0,
+    ) -> None:
         super().__init__()
-        self.pool = GIGP(channels, group, **options)
+        self.pool = GIGP(
+            channels,
+            group,
+            orbits=orbits,
+            membership=membership,
+            delta=delta,
+            normalize=normalize,
+            center=center,
+            feed_center=feed_center,
+            aggregation=aggregation,
+            init=init,
+            divisor=divisor,
+            hidden_layers=hidden_layers,
+            hidden_channels=hidden_channels,
+            activation=activation,
+            point_layers=point_layers,
+        )
+        self.pool.orbits.how_to_fit = UNSET_CENTERS
+        self.pool.divisor.how_to_fit = UNSET_DIVISOR
 
     def fit(self, batches: Iterable[Data]) -> None:
         """Space the orbit centers over the range of the orbit coordinate on training graphs.
@@ -94,19 +143,20 @@ class GIGPAggregation(Aggregation):
                 than expected, or an `index` or `ptr` that does not name a graph for each point.
         """
         self.assert_two_dimensional_input(x, dim)
+        points = x.shape[0]  # not len(x), which is a constant in exported programs
         if ptr is not None:
-            check_ptr(ptr, index, len(x))
+            check_ptr(ptr, index, points)
         if index is None:  # then there is a ptr: Aggregation.__call__ sees to it, and to dim_size
-            index = torch.repeat_interleave(cast(Tensor, ptr).diff(), output_size=len(x))
+            index = index_of(cast(Tensor, ptr), points)
         num = cast(int, dim_size)
         self._check_points(x, index)
-        q = self._coordinate(len(x), index, num, pos, q, mass)
+        q = self._coordinate(points, index, num, pos, q, mass)
         # (N, K)
         m = self.pool.orbits(q[None], torch.ones_like(q[None], dtype=torch.bool))[0]
         m = m.to(accurate(x.dtype))
         n = m.new_zeros(num, m.shape[1]).index_add(0, index, m)  # (B, K)
-        points = x if self.pool.psi is None else self.pool.psi(x)
-        h = sum_of_products(m, points.to(m.dtype), index, num)  # (B, K, c)
+        values = x if self.pool.psi is None else self.pool.psi(x)
+        h = sum_of_products(m, values.to(m.dtype), index, num)  # (B, K, c)
         return self.pool(h.to(x.dtype), counts=n.to(x.dtype))
 
     def _check_points(self, x: Tensor, index: Tensor) -> None:
@@ -119,10 +169,10 @@ class GIGPAggregation(Aggregation):
             raise InputError(
                 f"x is of {x.dtype}, which cannot hold fractions of points; pass x.float()."
             )
-        if index.shape != (len(x),) or index.dtype != torch.long:
+        if index.shape != x.shape[:1] or index.dtype != torch.long:
             raise InputError(
                 f"index {tuple(index.shape)} of {index.dtype} does not name the graph of each of "
-                f"{len(x)} points; expected {(len(x),)} of torch.int64."
+                f"{x.shape[0]} points; expected {(x.shape[0],)} of torch.int64."
             )
         if readable(index) and bool((index < 0).any()):
             point = int((index < 0).nonzero()[0])
@@ -193,7 +243,7 @@ def check_ptr(ptr: Tensor, index: Tensor | None, points: int) -> None:
     Raises:
         InputError: an entry is not finite; the message names it.
     """
-    if ptr.dtype != torch.long or ptr.dim() != 1 or not len(ptr):
+    if ptr.dtype != torch.long or ptr.dim() != 1 or not ptr.shape[0]:
         raise InputError(
             f"ptr {tuple(ptr.shape)} of {ptr.dtype} should be (graphs + 1,) of torch.int64."
         )
@@ -208,6 +258,13 @@ def check_ptr(ptr: Tensor, index: Tensor | None, points: int) -> None:
         torch.arange(len(count)).repeat_interleave(count), index
     ):
         raise InputError(f"index and ptr {ptr.tolist()} name other graphs; pass one of them.")
+
+
+def index_of(ptr: Tensor, points: int) -> Tensor:
+    """Graph of every point, (N,), from the first point of each graph, (B + 1,)."""
+    # an operation that ONNX has, unlike repeat_interleave
+    starts = ptr.new_zeros(points + 1).index_add(0, ptr, torch.ones_like(ptr))
+    return starts[:points].cumsum(0) - 1
 
 
 def sum_of_products(m: Tensor, x: Tensor, index: Tensor, num: int) -> Tensor:
@@ -225,11 +282,14 @@ def sum_of_products(m: Tensor, x: Tensor, index: Tensor, num: int) -> Tensor:
     """
     (points, k), c = m.shape, x.shape[1]
     tile = max(8, min(k, c))
-    index, order = index.sort(stable=True)
+    place = torch.arange(points, device=index.device)
+    # keys without ties: ONNX has no stable sort
+    _, order = (index * points + place).sort()
+    index = index[order]
     count = index.new_zeros(num).index_add(0, index, torch.ones_like(index))
     # number of tiles of every graph
     tiles = (count + tile - 1) // tile
-    rank = torch.arange(points, device=index.device) - (count.cumsum(0) - count)[index]
+    rank = place - (count.cumsum(0) - count)[index]
     slot = (tiles.cumsum(0) - tiles)[index] * tile + rank
     # largest possible number of tiles
     total = points // tile + num

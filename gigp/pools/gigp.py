@@ -27,7 +27,7 @@ from gigp.pointcloud import PointCloud
 from gigp.pools.base import Pool, masked_features
 from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure
 from gigp.pools.divisor import Divisor, DivisorKind
-from gigp.pools.orbits import Membership, Orbits
+from gigp.pools.orbits import Delta, Membership, Orbits
 
 OrbitSum = Literal["weighted", "sum", "mean"]
 Init = Literal["mean", "sum", "random"]
@@ -75,7 +75,7 @@ class GIGP(Pool):
         *,
         orbits: int = 50,
         membership: Membership = "ball",
-        delta: float = 0.5,
+        delta: Delta = "auto",
         normalize: bool = True,
         center: PoolCenter = "centroid",
         feed_center: bool = True,

@@ -1,7 +1,8 @@
 """Orbits of points: orbit centers and memberships (arXiv 2305.19207, section 3)."""
 
 import math
-from typing import Literal
+import warnings
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from gigp.errors import InputError, check_choice
 from gigp.nn.fitted import FittedModule
 
 Membership = Literal["ball", "nearest", "hat", "smooth"]
+Delta = float | Literal["auto"]
+AUTO = 0.51  # radius of a ball with delta=auto, in distances between centers: balls just touch
+WIDE = 0.25  # of the range of the centers: larger balls blur the orbits
 
 
 class Orbits(FittedModule):
@@ -26,7 +30,8 @@ class Orbits(FittedModule):
             continuously differentiable in q, and for radii in the positions also at the center of
             the cloud, so that forces have no jump.
         delta: radius of a ball, in the unit of the orbit coordinate (Angstrom for molecules, pixels
-            for images).
+            for images; the paper has 0.5); `auto`, half the distance between two centers, for
+            positions in any unit.
         normalize: make the memberships of every point sum to one, so that overlapping balls do not
             count it twice; a point in no ball belongs to its nearest center. False: as in the
             paper's code.
@@ -50,7 +55,7 @@ class Orbits(FittedModule):
         self,
         num: int = 50,
         membership: Membership = "ball",
-        delta: float = 0.5,
+        delta: Delta = "auto",
         normalize: bool = True,
         period: float | None = None,
     ) -> None:
@@ -58,8 +63,10 @@ class Orbits(FittedModule):
         check_choice("membership", membership, Membership)
         if num < 1:
             raise InputError(f"{num} orbits are too few; pool.orbits must be at least 1.")
-        if not delta > 0:
-            raise InputError(f"delta={delta}: the radius of a ball, pool.delta, must be positive.")
+        if delta != "auto" and (isinstance(delta, str) or not delta > 0):
+            raise InputError(
+                f"delta={delta}: the radius of a ball, pool.delta, must be positive, or auto."
+            )
         if membership == "smooth" and period is not None and num in (2, 3):
             raise InputError(
                 f"{num} smooth orbits around a circle overlap themselves; use pool.orbits=1 or >= "
@@ -95,6 +102,21 @@ class Orbits(FittedModule):
         step = (high - low) / max(self.num - 1, 1)
         self.spacing.fill_(step if step > 0 else 1.0)  # any width does where all centers coincide
         self._fitted = True
+        self._check_width(step)
+
+    def _check_width(self, spacing: float) -> None:
+        """Warn where a ball covers many centers."""
+        if self.membership != "ball" or self.delta == "auto" or spacing <= 0:
+            return
+        width, length = 2 * self.delta, spacing * (self.num - 1)
+        if width > max(WIDE * length, 3 * spacing):
+            covered = min(self.num, int(width / spacing) + 1)
+            warnings.warn(
+                f"a ball of radius delta={self.delta:g} covers {covered} of {self.num} orbit "
+                f"centers, which lie {spacing:.3g} apart: the orbits are blurred. Use delta='auto' "
+                "or membership='hat', which suit positions in any unit, or a smaller delta.",
+                stacklevel=4,
+            )
 
     def forward(self, q: Tensor, mask: Tensor) -> Tensor:
         """Membership of every point in every orbit.
@@ -116,12 +138,11 @@ class Orbits(FittedModule):
         elif self.membership == "smooth":
             m = self._splines(q)
         else:
-            reach = torch.full_like(distance[:, :1], self.delta)  # (B, 1, N)
-            nearest = distance.amin(1, keepdim=True)
-            if self.membership == "nearest":
-                reach = nearest
-            elif self.normalize:  # no point is lost: it belongs to its nearest center
-                reach = nearest.clamp(min=self.delta)
+            reach = nearest = distance.amin(1, keepdim=True)  # (B, 1, N)
+            if self.membership == "ball":
+                reach = self._radius(distance.dtype)
+                if self.normalize:  # no point is lost: it belongs to its nearest center
+                    reach = nearest.clamp(min=reach)
             m = distance.le_(reach)  # as numbers, 0 or 1
         # 1 + 0 * q is 1, or NaN where q is not finite: such a point must not vanish
         scale = torch.where(mask, 1 + 0 * q.detach(), 0)
@@ -141,6 +162,10 @@ class Orbits(FittedModule):
         if self.membership == "hat":
             return n.clamp(max=1)
         return n.clamp(max=1).ceil()  # keeps NaN
+
+    def _radius(self, dtype: torch.dtype) -> Any:
+        """Radius of a ball, a number or a scalar tensor."""
+        return AUTO * self.spacing.to(dtype) if self.delta == "auto" else self.delta
 
     @property
     def fractional(self) -> bool:

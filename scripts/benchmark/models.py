@@ -146,7 +146,7 @@ def make_pool(
         assert gigp is not None
         layer = reference.build_gigp(gigp, channels=64, orbits=orbits)
     else:
-        pool = GIGP(64, SO3(), orbits=orbits, hidden_channels=128)
+        pool = GIGP(64, SO3(), orbits=orbits, delta=0.5, hidden_channels=128)
         pool.orbits.fit(0.0, 4.0)
         layer = PoolOnTuple(pool)
     return BenchModel(layer, [((pos, feat, mask), None)], square_sum, 64)

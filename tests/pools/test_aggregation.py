@@ -4,6 +4,7 @@ conventions.
 
 import subprocess
 import sys
+from inspect import signature
 
 import pytest
 import torch
@@ -314,3 +315,69 @@ def test_importing_it_is_silent():
         cwd=ROOT,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class Program(torch.nn.Module):
+    """An aggregation with its points as an argument, for `torch.export`."""
+
+    def __init__(self, aggr: GIGPAggregation) -> None:
+        super().__init__()
+        self.aggr = aggr
+
+    def forward(self, x, pos, index, ptr):
+        both = self.aggr(x, index, dim_size=ptr.shape[0] - 1, pos=pos)
+        return both, self.aggr(x, ptr=ptr, pos=pos)
+
+
+def program_inputs(sizes):
+    x, pos, index = points(sizes)
+    return x.float(), pos.float(), index, torch.tensor([0, *sizes]).cumsum(0)
+
+
+@pytest.fixture(scope="module")
+def exported():
+    """An aggregation, and a program of it for any number of points and graphs."""
+    program = Program(aggregation(membership="hat").float().eval())
+    points, graphs = torch.export.Dim("points"), torch.export.Dim("graphs_and_one", min=3)
+    shapes = {"x": {0: points}, "pos": {0: points}, "index": {0: points}, "ptr": {0: graphs}}
+    return program, torch.export.export(program, program_inputs((3, 5, 2)), dynamic_shapes=shapes)
+
+
+SEVERAL = [(4, 4, 9, 1), (7,) * 30, (0, 5), (1, 0)]
+
+
+def test_exports_for_any_number_of_points_and_graphs(exported):
+    program, found = exported
+    for sizes in SEVERAL:
+        inputs = program_inputs(sizes)
+        torch.testing.assert_close(found.module()(*inputs), program(*inputs))
+
+
+def test_exports_to_onnx(exported, tmp_path):
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    program, found = exported
+    torch.onnx.export(found, verbose=False).save(tmp_path / "gigp.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "gigp.onnx")
+    names = [each.name for each in session.get_inputs()]
+    for sizes in SEVERAL:
+        inputs = program_inputs(sizes)
+        found = session.run(None, {n: x.numpy() for n, x in zip(names, inputs, strict=True)})
+        for mine, expected in zip(found, program(*inputs), strict=True):
+            torch.testing.assert_close(torch.from_numpy(mine), expected)
+
+
+def test_options_stand_in_the_signature():
+    """They are those of the dense layer."""
+    mine, dense = (signature(cls.__init__).parameters for cls in (GIGPAggregation, GIGP))
+    assert mine == dense
+
+
+@pytest.mark.parametrize("options", [{}, {"divisor": "constant"}])
+def test_messages_speak_of_its_own_fit(options):
+    aggr = GIGPAggregation(4, SO3(), **options)
+    if options:
+        aggr.pool.orbits.fit(0.0, 1.0)
+    x, pos, index, _ = program_inputs((3, 4))
+    with pytest.raises(InputError, match=r"call aggr\.fit\(loader\)"):
+        aggr(x, index, pos=pos)

@@ -162,3 +162,42 @@ def test_forces_are_finite_everywhere(membership, dtype):
         (curvature,) = torch.autograd.grad(force.square().sum(), pos)
         assert curvature.isfinite().all()
         assert force[2].abs().sum() > 0
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_automatic_balls_suit_any_unit(scale, normalize):
+    """Memberships do not change with the unit, no point is lost, few are in two balls."""
+    q = torch.linspace(0, 4, FINE).double()[None]
+    orbits = Orbits(9, normalize=normalize).double()
+    orbits.fit(0.0, 4.0 * scale)
+    m = orbits(q * scale, q >= 0)
+    if not normalize:
+        assert (m.sum(-1) >= 1).all()
+        assert (m.sum(-1) == 1).double().mean() > 0.95
+    one = Orbits(9, normalize=normalize).double()
+    one.fit(0.0, 4.0)
+    assert (m - one(q, q >= 0)).abs().max(-1).values.gt(1e-9).double().mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "high", "warns"),
+    [
+        ({"delta": 0.5}, 6.0, False),  # molecules in Angstrom
+        ({"delta": 0.5}, 1.0, True),  # in a unit ball
+        ({"delta": 0.5}, 0.6, True),  # in nm
+        ({"delta": "auto"}, 1.0, False),
+        ({"delta": 0.5, "membership": "hat"}, 1.0, False),
+        ({"delta": 0.5, "num": 4}, 3.0, False),  # balls that touch
+        ({"delta": 0.5, "num": 1}, 3.0, False),
+    ],
+)
+def test_balls_over_many_centers_are_named(options, high, warns, recwarn):
+    Orbits(**options).fit(0.0, high)
+    assert [str(w.message)[:26] for w in recwarn] == (["a ball of radius delta=0.5"] * warns)
+
+
+@pytest.mark.parametrize("delta", [0, -1.0, "automatic", math.nan])
+def test_wrong_radii(delta):
+    with pytest.raises(InputError, match=r"must be positive, or auto\."):
+        Orbits(delta=delta)

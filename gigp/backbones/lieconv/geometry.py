@@ -4,7 +4,7 @@ import math
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gigp.backbones.lieconv.blocks import BlockGeometry, Pairs, all_pairs, draw_lifts
 from gigp.backbones.lieconv.layout import Layout, Packed
@@ -13,6 +13,7 @@ from gigp.backbones.lieconv.padded import Padded
 from gigp.backbones.lieconv.sampling import choose_neighbors, farthest_points
 from gigp.errors import InputError, check_choice
 from gigp.groups import Group
+from gigp.nn.fitted import FittedModule
 from gigp.pointcloud import PointCloud, Sizes, masked
 
 LayoutName = Literal["auto", "packed", "padded"]
@@ -21,7 +22,7 @@ MARGIN = 1e-5
 LIFT_TABLE = 128  # points that have lifts of their own in evaluation; larger clouds use them again
 
 
-class Geometry(nn.Module):
+class Geometry(FittedModule):
     """The neighborhoods of every block: balls that hold a fraction of the points, `nbhd` at most.
 
     Args:
@@ -40,6 +41,11 @@ class Geometry(nn.Module):
 
     radius: Tensor
     lift_table: Tensor | None
+    fitted_buffers = ("radius",)
+    how_to_fit = (
+        "the radii of the balls are not set; call model.calibrate(training_clouds), or load a "
+        "trained state dict, before the first forward pass."
+    )
 
     def __init__(
         self,
@@ -72,12 +78,7 @@ class Geometry(nn.Module):
         self.register_buffer("radius", torch.tensor(radius))
         lifts = None if group.one_lift else draw_lifts(group, table, liftsamples)
         self.register_buffer("lift_table", lifts)
-        self.calibrated = all(f == 1 for f in self.fill)
-        self.register_load_state_dict_post_hook(lambda module, _: module.after_loading())
-
-    def after_loading(self) -> None:
-        """Check once whether the loaded radii are set, so that forward passes need not."""
-        self.calibrated = not bool(self.radius.isnan().any())
+        self._fitted = all(f == 1 for f in self.fill)
 
     def layout_of(self, cloud: PointCloud) -> Layout:
         """The layout of the points of a batch."""
@@ -171,7 +172,7 @@ class Geometry(nn.Module):
                 distance = torch.cat([p.distance.flatten() for p in block.pairs])
                 rank = max(1, round(fill * len(distance)))
                 self.radius[i] = distance.kthvalue(rank).values * (1 + MARGIN)
-        self.calibrated = True
+        self._fitted = True
 
     def neighborhoods(self, blocks: list[BlockGeometry]) -> list[Neighborhood]:
         """Choose the neighbors of every block: at random in training, the same every time in
@@ -180,11 +181,7 @@ class Geometry(nn.Module):
         Raises:
             InputError: the radii are not set.
         """
-        if not self.calibrated:
-            raise InputError(
-                "the radii of the balls are not set; call model.calibrate(training_clouds), or "
-                "load a trained state dict, before the first forward pass."
-            )
+        self.check_fitted()
         if self.keep == 1:  # all blocks have the same points and the same ball
             return [self.neighborhood(0, blocks[0])] * len(blocks)
         return [self.neighborhood(i, block) for i, block in enumerate(blocks)]

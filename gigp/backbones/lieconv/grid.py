@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import accumulate
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,8 +70,8 @@ class GridGeometry(Geometry):
         self.register_buffer("grid", grid[None], persistent=False)
         self._lay_out()
 
-    def after_loading(self) -> None:
-        super().after_loading()
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
         self._lay_out()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GridGeometry":
@@ -131,7 +132,7 @@ class GridGeometry(Geometry):
         pairs = self._pairs(self.grid.double(), None)
         pairs = pairs._replace(distance=pairs.distance.round(decimals=DECIMALS))
         blocks = self._subsample(self.points[0], [pairs])
-        if not self.calibrated:
+        if not self._buffers_are_set():
             self.set_radii(blocks)
         pos, width = self._lifted(self.grid), min(self.nbhd, self.points[0].width)
         outside, neighbors, slots, first, step = [], [], [], [], []

@@ -1,0 +1,31 @@
+"""The names of the package."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+
+import gigp
+from tests.conftest import ROOT
+
+
+def test_public_names_are_listed_and_there():
+    assert dir(gigp) == sorted(gigp.__all__)
+    assert all(getattr(gigp, name) for name in dir(gigp))
+
+
+def test_version():
+    assert gigp.__version__ == version("gigp")
+    assert f"version: {gigp.__version__}" in (ROOT / "CITATION.cff").read_text()
+    assert re.match(r"\d+\.\d+\.\d+$", gigp.__version__)
+
+
+def test_importing_the_layer_brings_torch_alone():
+    code = (
+        "import sys, gigp\nassert 'torch' not in sys.modules, 'import gigp'\n"
+        "from gigp import GIGP, LieResNet, PointCloud\n"
+        "more = {'torch_geometric', 'lightning', 'hydra', 'pandas', 'scipy', 'wandb'}\n"
+        "assert not more & set(sys.modules), more & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
