@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gigp.lab.data.entries import Entry
+    from gigp.lab.data.entries import InputEntry
 
 OPTIONS = ("input", "run", "output", "batch_size")
 USAGE = "write python predict.py input=FILE [run=FOLDER] [output=FILE]."
@@ -66,7 +66,7 @@ def tell(message: str) -> None:
             print(shown, file=sys.stderr)
 
 
-def predict_and_write(arguments: list[str]) -> list["Entry"]:
+def predict_and_write(arguments: list[str]) -> list["InputEntry"]:
     """Predict by the options of the command line, write the table, and return the input's entries.
 
     Raises:

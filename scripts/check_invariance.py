@@ -14,7 +14,7 @@ import pandas as pd
 
 from gigp.errors import InputError
 from gigp.lab.files import to_path, write_atomically
-from gigp.lab.study.symmetry import measure
+from gigp.lab.study.symmetry import measure_invariance
 
 
 def main() -> None:
@@ -30,7 +30,9 @@ def main() -> None:
     found: dict[str, list[dict]] = {"invariance": [], "rotation_angle": []}
     for run in arguments.runs:
         try:
-            rows, by_angle = measure(run, arguments.turns, arguments.clouds, arguments.step)
+            rows, by_angle = measure_invariance(
+                run, arguments.turns, arguments.clouds, arguments.step
+            )
         except InputError as error:
             sys.exit(f"Error: {error}")
         shown = pd.DataFrame(rows).drop(columns="data set")

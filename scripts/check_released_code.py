@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gigp.errors import InputError
 from gigp.pools import ReleasedGIGP
-from scripts.benchmark.reference import check, load
+from scripts.benchmark.reference import check, load_module
 
 ATOMS, CHANNELS = 18, 12
 
@@ -32,7 +32,7 @@ def molecules(count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def released_pool(path: str) -> Any:
     """The pool as documented for QM9: 50 orbits, balls of 0.5, their centers fed to phi."""
-    return load(path, "architectures.baselines").LieConvGIGP(
+    return load_module(path, "architectures.baselines").LieConvGIGP(
         in_dim=CHANNELS,
         out_dim=CHANNELS,
         hidden_dim=2 * CHANNELS,
@@ -59,9 +59,9 @@ def turn() -> Tensor:
 
 
 @torch.no_grad()
-def measure(path: str) -> dict[str, float]:
+def measure_released_pool(path: str) -> dict[str, float]:
     """The figures of docs/released_code.md, by name."""
-    groups = load(path, "architectures.LieConv.lie_conv.lieGroups")
+    groups = load_module(path, "architectures.LieConv.lie_conv.lieGroups")
     pos, feat, mask = molecules(64)
 
     def lifted(pos: Tensor, feat: Tensor = feat) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,7 +116,7 @@ def main() -> None:
     except InputError as error:
         sys.exit(f"Error: {error}")
     torch.manual_seed(0)
-    for name, value in measure(arguments.checkout).items():
+    for name, value in measure_released_pool(arguments.checkout).items():
         print(f"{name:70} {value:.2g}")
 
 

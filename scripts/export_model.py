@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from gigp.errors import InputError
-from gigp.lab.data.loader import PointCloudDataModule
+from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.files import to_path
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.molecules.clouds import MoleculeClouds

@@ -26,15 +26,15 @@ from gigp.lab.config.paths import quote_paths
 from gigp.lab.data.targets import TARGETS
 from gigp.lab.files import open_atomically, to_path
 from gigp.lab.prediction.lieconv_checkpoint import (
-    Layout,
+    NetShape,
     copy_weights,
-    find_layout,
+    find_shape,
     read_checkpoint,
 )
 from gigp.lab.runs.console import quiet
-from gigp.lab.runs.environment import environment
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.memory import peak_memory_mb
+from gigp.lab.runs.provenance import collect_provenance
 from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import write_samples
 from gigp.lab.training.build import RunParts, build
@@ -72,7 +72,7 @@ def import_run(checkpoint: Path, target: str, name: str, overrides: list[str]) -
     """
     quiet()
     state = read_checkpoint(checkpoint)
-    layout = find_layout(state)
+    layout = find_shape(state)
     if layout.left_out:
         print(f"Left out: {', '.join(layout.left_out)}.")
     cfg = compose(layout, target, name, overrides)
@@ -91,7 +91,7 @@ def import_run(checkpoint: Path, target: str, name: str, overrides: list[str]) -
     return record
 
 
-def compose(layout: Layout, target: str, name: str, overrides: list[str]) -> DictConfig:
+def compose(layout: NetShape, target: str, name: str, overrides: list[str]) -> DictConfig:
     """The configuration of a net with a layout, as the reference trains it."""
     if layout.out_channels != 1:
         raise InputError(f"the net predicts {layout.out_channels} numbers; it should predict one.")
@@ -155,7 +155,7 @@ def evaluate(config: dict, parts: RunParts, folder: RunFolder) -> Record:
         parts.history,
         results,
         trainer.world_size,
-        environment(),
+        collect_provenance(),
         peak_memory_mb(),
     )
 

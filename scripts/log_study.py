@@ -10,9 +10,9 @@ from pathlib import Path
 
 from gigp.errors import InputError
 from gigp.lab.files import to_path
-from gigp.lab.study.board import log_table
 from gigp.lab.study.experiments import read_experiments
 from gigp.lab.study.report import make_tables, read_evidence
+from gigp.lab.study.wandb_report import log_table
 
 ROOT = Path(__file__).resolve().parents[1]
 

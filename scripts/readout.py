@@ -19,7 +19,7 @@ from gigp.lab.files import to_path
 from gigp.lab.study.experiments import read_experiments
 from gigp.lab.study.figures.evidence import draw_errors, draw_forest
 from gigp.lab.study.own_readout import PROTOCOLS, Own, compare, train
-from gigp.lab.study.readout_checks import warnings_of
+from gigp.lab.study.readout_checks import find_warnings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -84,7 +84,7 @@ def main() -> None:
     failed = False
     try:
         own = Own(arguments.readout, parse_arguments(arguments.arguments))
-        for warning in warnings_of(own.name, own.arguments):
+        for warning in find_warnings(own.name, own.arguments):
             print(f"Warning: {warning}", file=sys.stderr)
     except InputError as error:
         sys.exit(f"Error: {error}")

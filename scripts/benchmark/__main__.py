@@ -15,7 +15,7 @@ import torch
 from gigp.backbones.lieconv.native import native_status
 from gigp.errors import InputError
 from gigp.lab.files import to_path
-from gigp.lab.runs.environment import environment
+from gigp.lab.runs.provenance import collect_provenance
 from gigp.nn.linear import cpu_supports_bf16
 from scripts.benchmark import reference
 from scripts.benchmark.cases import (
@@ -63,7 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def sides_of(title: str, lieconv: str | None, gigp: str | None) -> dict[str, MakeModel]:
+def make_sides(title: str, lieconv: str | None, gigp: str | None) -> dict[str, MakeModel]:
     """What builds each model of a case."""
     if title == POOL:
         names = ["gigp", *(["reference"] if gigp else [])]
@@ -82,7 +82,7 @@ def main() -> None:
     arguments = parse_arguments()
     threads, repeats = arguments.threads, arguments.repeats
     torch.set_num_threads(threads)
-    record: dict[str, Any] = environment() | {
+    record: dict[str, Any] = collect_provenance() | {
         "threads": threads,
         "repeats": repeats,
         "clock": arguments.clock,
@@ -94,7 +94,7 @@ def main() -> None:
         for name, difference in record["parity"].items():
             console.print(f"largest relative difference to the reference, {name}: {difference:.1e}")
     for title in arguments.titles:
-        sides = sides_of(title, arguments.lieconv, arguments.gigp)
+        sides = make_sides(title, arguments.lieconv, arguments.gigp)
         record["cases"][title] = compare(sides, threads, repeats, arguments.clock)
         show_case(title, record["cases"][title])
         save(record, arguments.out)  # after every case, so that an interruption loses one at most

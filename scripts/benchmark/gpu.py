@@ -14,7 +14,7 @@ import torch
 
 from gigp.errors import InputError
 from gigp.lab.files import to_path
-from gigp.lab.runs.environment import environment
+from gigp.lab.runs.provenance import collect_provenance
 from gigp.lab.study.speed import gpu_notes, gpu_rows
 from scripts.benchmark import reference
 from scripts.benchmark.cases import ROOT
@@ -66,7 +66,7 @@ def show(record: dict[str, Any]) -> None:
 def main() -> None:
     arguments = parse_arguments()
     on_gpu = arguments.device == "cuda"
-    record = environment() | {"device": arguments.name}
+    record = collect_provenance() | {"device": arguments.name}
     record["tests"] = run_tests() if on_gpu else "not run"
     device = torch.device(arguments.device)
     for measured in measure_all(device, not on_gpu, arguments.minutes, arguments.lieconv):

@@ -14,11 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gigp.backbones.lieconv.geometry import LayoutName
 from gigp.backbones.lieconv.net import LieResNet
-from gigp.lab.data.loader import PointCloudDataModule
+from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.model import PointCloudModel
 from gigp.lab.runs.memory import peak_memory_mb, reset_peak_memory
 from gigp.lab.training.build import build_model
-from gigp.lab.training.execution import CompiledForward
+from gigp.lab.training.compile import CompiledForward
 from scripts.benchmark.cases import BenchInputs, load_data
 from scripts.benchmark.gpu_cases import GPUCase, cases
 from scripts.benchmark.loop import loop_cost
@@ -117,7 +117,7 @@ def count_launches(model: BenchModel) -> int:
     return sum(e.count for e in profile.key_averages() if e.key.startswith(starts))
 
 
-def measure(
+def measure_case(
     inputs: BenchInputs, device: torch.device, precision: str, compiled: bool, rates: dict
 ) -> dict[str, Any]:
     """Rates, launches, memory and share of the matrix rate of one case."""
@@ -226,7 +226,7 @@ def measure_all(
                     record["left_out"].append(f"{case.title}, {precision}, {how}")
                     continue
                 inputs = inputs or load_case(case, device, fixed=compiled)
-                entry = measure(inputs, device, precision, compiled, rates)
+                entry = measure_case(inputs, device, precision, compiled, rates)
                 result["entries"].append(entry | {"hours": case.run.hours(entry)})
                 if precision == "fp32" and not compiled:
                     result["parity"] = parity(inputs, device)

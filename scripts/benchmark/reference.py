@@ -44,7 +44,7 @@ class ReferenceNet(nn.Module):
         return self.net(batch)
 
 
-def load(path: str, module: str) -> Any:
+def load_module(path: str, module: str) -> Any:
     """Import a module of a checkout."""
     if path not in sys.path:
         sys.path.insert(0, path)
@@ -62,7 +62,7 @@ def check(lieconv: str | None, gigp: str | None) -> None:
         if path is None:
             continue
         try:
-            load(path, MODULES[name])
+            load_module(path, MODULES[name])
         except ModuleNotFoundError as error:
             if MODULES[name].startswith(str(error.name)):
                 raise InputError(
@@ -76,7 +76,7 @@ def check(lieconv: str | None, gigp: str | None) -> None:
 
 def build_net(path: str, cfg: Any, data: Any) -> ReferenceNet:
     """The reference's net with the settings of a configuration of ours."""
-    nets, groups = load(path, "lie_conv.lieConv"), load(path, "lie_conv.lieGroups")
+    nets, groups = load_module(path, "lie_conv.lieConv"), load_module(path, "lie_conv.lieGroups")
     name, backbone = cfg.choices.group, cfg.backbone
     group = {
         "T3": lambda: groups.T(3),
@@ -120,7 +120,7 @@ class ReferenceGIGP(nn.Module):
 
 def build_gigp(path: str, channels: int, orbits: int) -> ReferenceGIGP:
     """The reference's pool with the paper's settings, and hidden layers of twice the channels."""
-    layer = load(path, "architectures.baselines").LieConvGIGP(
+    layer = load_module(path, "architectures.baselines").LieConvGIGP(
         in_dim=channels,
         out_dim=channels,
         hidden_dim=2 * channels,
@@ -170,7 +170,7 @@ def parity(path: str, width: int = 64) -> dict[str, float]:
     Both are deterministic on full neighborhoods: random clouds of 8 to 27 points, all of them
     neighbors.
     """
-    nets, groups = load(path, "lie_conv.lieConv"), load(path, "lie_conv.lieGroups")
+    nets, groups = load_module(path, "lie_conv.lieConv"), load_module(path, "lie_conv.lieGroups")
     generator = torch.Generator().manual_seed(0)
     sizes = torch.randint(8, 28, (40,), generator=generator)
     mask = torch.arange(int(sizes.max())) < sizes[:, None]

@@ -239,7 +239,7 @@ def test_kernel_has_the_same_bits_for_any_number_of_threads():
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
-def pairs_of(motions: torch.Tensor) -> Pairs:
+def pair_rows(motions: torch.Tensor) -> Pairs:
     return all_pairs(SE3(), motions, motions[..., :0, 0])
 
 
@@ -269,18 +269,18 @@ def test_pairs_of_motions(num, monkeypatch):
         "gigp.backbones.lieconv.blocks.call",
         lambda name, *rest: (calls.append(name), original(name, *rest)),
     )
-    found, expected = pairs_of(motions.float()), pairs_of(motions)
+    found, expected = pair_rows(motions.float()), pair_rows(motions)
     assert calls == ["motion_pairs"]
     for mine, other in zip(found, expected, strict=True):
         torch.testing.assert_close(mine.double(), other, rtol=0, atol=1e-4)
         assert (mine - other).abs().mean() < 2e-6
     bad = motions.float()
     bad[1, 0, 0, 3], bad[2, num - 1, 1, 1] = torch.nan, torch.nan
-    missing = pairs_of(bad).distance.isnan()
+    missing = pair_rows(bad).distance.isnan()
     assert missing[1, 0].all()
     assert missing[2, :, -1].all()
     assert missing.sum() == 2 * (2 * num - 1)
-    assert pairs_of(motions.float().requires_grad_()).inputs.requires_grad
+    assert pair_rows(motions.float().requires_grad_()).inputs.requires_grad
     assert calls == ["motion_pairs"] * 2
 
 
@@ -295,11 +295,11 @@ def test_other_vectors(march, monkeypatch):
     where = TableNeighborhood(torch.randn(4 * 9 * 9, 3), [(4, 9, 9)])
     layer, feat = LieConv(70, 8, 3), torch.randn(36, 1, 70)
     motions = random_motions(3, 21).float()
-    expected = [*step(layer, where, feat), *pairs_of(motions)]
+    expected = [*step(layer, where, feat), *pair_rows(motions)]
     flags = tuple(f"-march={march}" if "march" in flag else flag for flag in native.FLAGS)
     library = native.load(flags)
     assert ctypes.c_int64.in_dll(library, "vector_bits").value == 256 <= bits
     monkeypatch.setattr(native, "library", lambda: library)
-    found = [*step(layer, where, feat), *pairs_of(motions)]
+    found = [*step(layer, where, feat), *pair_rows(motions)]
     for mine, other in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))

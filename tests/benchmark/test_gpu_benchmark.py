@@ -14,8 +14,8 @@ from scripts.benchmark.gpu_measure import (
     load_case,
     matmul_precision,
     matrix_rate,
-    measure,
     measure_all,
+    measure_case,
 )
 from tests.conftest import ROOT
 
@@ -40,7 +40,7 @@ def test_published_sizes_are_those_of_the_configuration(configure):
 def test_one_entry_in_small(qm9):
     """The first case, eager."""
     case = cases(small=True)[0]
-    entry = measure(load_case(case, CPU, fixed=False), CPU, "fp32", False, {"fp32": 10.0})
+    entry = measure_case(load_case(case, CPU, fixed=False), CPU, "fp32", False, {"fp32": 10.0})
     assert min(entry[key] for key in ("step_ms", "train", "eval", "launches", "peak_mb")) > 0
     assert 0 < entry["share_of_matrix_rate"] < 100
 

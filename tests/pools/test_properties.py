@@ -15,7 +15,7 @@ from torch import Tensor
 from gigp import GIGP, GIGPAggregation
 from gigp.errors import InputError
 from gigp.groups import SO3
-from gigp.lab.data.batches import check_finite
+from gigp.lab.data.sampler import check_finite
 from gigp.pointcloud import PointCloud
 from gigp.pools import DeepSets, MeanMLP
 from gigp.pools.base import MaxPool, MeanPool, SumPool

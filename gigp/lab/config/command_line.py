@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gigp.errors import InputError, closest, did_you_mean
 from gigp.lab.config.compose import CONFIGS
 from gigp.lab.config.instantiate import PARTS
-from gigp.lab.config.validate import RESERVED_KEYS, settings_of
+from gigp.lab.config.validate import RESERVED_KEYS, setting_names
 
 # options of Hydra that exclude each other; `info` needs no value
 ACTIONS = ("run", "multirun", "cfg", "info")
@@ -93,7 +93,7 @@ def format_hydra_error(error: ConfigCompositionException | OverrideParseExceptio
 
 def _unknown_setting(key: str, parent: DictConfig) -> str:
     section, _, name = key.rpartition(".")
-    known = sorted({*map(str, parent)} - RESERVED_KEYS) if section else settings_of(parent)
+    known = sorted({*map(str, parent)} - RESERVED_KEYS) if section else setting_names(parent)
     has = f"{section} has: {', '.join(known)}" if known else f"This {section} has no settings"
     if not section:
         has = f"There are: {', '.join(known)}"
@@ -110,5 +110,5 @@ def _places_of_settings(cfg: DictConfig) -> dict[str, str]:
     """
     sections = [name for name in (*PARTS, "trainer") if isinstance(cfg.get(name), DictConfig)]
     names = [f"{name}.{key}" for name in sections for key in {*map(str, cfg[name])} - RESERVED_KEYS]
-    names += settings_of(cfg)
+    names += setting_names(cfg)
     return {name.rpartition(".")[2]: name for name in sorted(names, key=len, reverse=True)}

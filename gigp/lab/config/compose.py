@@ -52,7 +52,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
-def sweep_of(
+def read_sweep(
     experiment: str,
 ) -> tuple[dict[str, Any] | None, dict[str, str], dict[str, str]]:
     """The settings of an experiment under `study`, the values of its sweep by key, pool and scale.

@@ -78,7 +78,7 @@ def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     _check_backbone(cfg.backbone, overrides)
 
 
-def settings_of(cfg: Mapping[str, Any]) -> list[str]:
+def setting_names(cfg: Mapping[str, Any]) -> list[str]:
     """Names that a user may write before the first dot of an override."""
     internal = {"augment", "choices", "recenter", "hydra", "study"}
     names = {str(key) for key in cfg} | {"experiment", "launcher", *cfg.get("choices", ())}
@@ -96,7 +96,7 @@ def _check_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
             )
         adds = override.startswith("+") and not override.startswith("++")
         if adds and not (name and section in OPEN_SECTIONS):
-            meant = did_you_mean(key, set(settings_of(cfg)) - {key})
+            meant = did_you_mean(key, set(setting_names(cfg)) - {key})
             raise InputError(f"{override} adds a setting that nothing reads.{meant}")
 
 

@@ -236,7 +236,7 @@ def check_finite(name: str, block: np.ndarray, start: int = 0) -> None:
     )
 
 
-def digest_of(arrays: Arrays) -> str:
+def hash_arrays(arrays: Arrays) -> str:
     """SHA-256 of the contents of arrays, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
@@ -245,7 +245,7 @@ def digest_of(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def sha256_of(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from gigp.errors import InputError
 
 
-class Entry(NamedTuple):
+class InputEntry(NamedTuple):
     """One molecule or image.
 
     Attributes:
@@ -73,7 +73,7 @@ def find_files(path: Path, readers: dict[str, Reader], option: str = "input") ->
     return [path]
 
 
-def read_entries(path: Path, readers: dict[str, Reader]) -> list[Entry]:
+def read_entries(path: Path, readers: dict[str, Reader]) -> list[InputEntry]:
     """All entries of a file, or of all files in a folder that have a reader.
 
     A file of a folder that is wrong as a whole becomes one entry with number 0.
@@ -88,25 +88,25 @@ def read_entries(path: Path, readers: dict[str, Reader]) -> list[Entry]:
     files = find_files(path, readers)
     if len(files) == 1:
         return list(_entries(files[0], readers))
-    entries: list[Entry] = []
+    entries: list[InputEntry] = []
     for file in files:
         try:
             entries += _entries(file, readers)
         except InputError as error:
-            entries.append(Entry(str(file), 0, "", None, str(error)))
+            entries.append(InputEntry(str(file), 0, "", None, str(error)))
     return entries
 
 
-def _entries(file: Path, readers: dict[str, Reader]) -> Iterator[Entry]:
+def _entries(file: Path, readers: dict[str, Reader]) -> Iterator[InputEntry]:
     number = 0
     try:
         if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe could wait forever
             raise InputError(f"{file} is a pipe or device; copy what it gives into a file first.")
         for number, (name, content) in enumerate(readers[_ending(file, readers)](file), 1):
             if isinstance(content, InputError):
-                yield Entry(str(file), number, name, None, str(content))
+                yield InputEntry(str(file), number, name, None, str(content))
             else:
-                yield Entry(str(file), number, name, content)
+                yield InputEntry(str(file), number, name, content)
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}.") from error
     if number == 0:

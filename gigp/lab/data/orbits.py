@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError, check_choice
-from gigp.lab.data.cache import digest_of
-from gigp.lab.data.loader import Part, PointCloudDataModule, hash_of
+from gigp.lab.data.cache import hash_arrays
+from gigp.lab.data.datamodule import Part, PointCloudDataModule, hash_split
 from gigp.lab.data.targets import Target
 from gigp.pointcloud import PointCloud, Sizes
 
@@ -100,21 +100,26 @@ class OrbitClouds(PointCloudDataModule):
         self.description = {
             "dataset": "orbits",
             "source": "synthetic",
-            "sha256": digest_of(arrays),
+            "sha256": hash_arrays(arrays),
             "split": "seeded draw",
-            "split_hash": hash_of(self.indices),
+            "split_hash": hash_split(self.indices),
             "sizes": self.sizes,
             "targets": {self.function: {"unit": "1", "kind": "intensive"}},
             "limit": {"mean and sum": best_of_sums(self.x[test].sum(1), self.values[test, 0])},
         }
 
-    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[PointCloud, Tensor]:
-        where = indices.to(self.device) if where is None else where
-        x = self.x[where]
+    def get_batch(
+        self, indices: Tensor, device_indices: Tensor | None = None
+    ) -> tuple[PointCloud, Tensor]:
+        if device_indices is None:
+            device_indices = indices.to(self.device)
+        x = self.x[device_indices]
         mask = torch.ones_like(x, dtype=torch.bool)
         feat = torch.stack([x, torch.ones_like(x)], -1)  # (B, n, 2)
         sizes = Sizes(np.full(len(indices), self.points))
-        return PointCloud(self.positions[where], feat, mask, sizes), self.values[where]
+        return PointCloud(self.positions[device_indices], feat, mask, sizes), self.values[
+            device_indices
+        ]
 
     def prepare_batch(
         self, batch: tuple[PointCloud, Tensor], augment: bool

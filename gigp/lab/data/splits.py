@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.lab.data.loader import Part
+from gigp.lab.data.datamodule import Part
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 # indices into `PARTS` by what files call them

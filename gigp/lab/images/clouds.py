@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gigp.lab.data.loader import PointCloudDataModule
+from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.images.readers import WHITE, ImageRules
 from gigp.pointcloud import PointCloud
 
@@ -54,9 +54,12 @@ class ImageClouds(PointCloudDataModule):
         self.points = self.disk.nonzero().squeeze(1)  # indices of the pixels, (N,)
         self.grid = pixels[self.points]  # (N, 2)
 
-    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        where = indices.to(self.device) if where is None else where
-        return self.images[where], self.labels[where]
+    def get_batch(
+        self, indices: Tensor, device_indices: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if device_indices is None:
+            device_indices = indices.to(self.device)
+        return self.images[device_indices], self.labels[device_indices]
 
     def prepare_batch(
         self, batch: tuple[Tensor, Tensor], augment: bool

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.lab.data.cache import Arrays, sha256_of
+from gigp.lab.data.cache import Arrays, hash_file
 from gigp.lab.data.entries import find_files, read_entries
 from gigp.lab.data.splits import WORDS
 from gigp.lab.data.text import shorten
-from gigp.lab.images.readers import PICTURE_READERS, ImageRules, read_stack, reason_of
+from gigp.lab.images.readers import PICTURE_READERS, ImageRules, first_line, read_stack
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +43,13 @@ def find_images(path: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def digest_of_files(path: Path) -> str:
+def hash_image_files(path: Path) -> str:
     """SHA-256 of all images and of the names of their files and folders."""
     digest = hashlib.sha256()
     for file, _ in find_images(path):
         if not file.is_file():
             raise InputError(f"{file} is a pipe or device; give a regular file.")
-        digest.update(f"{file.relative_to(path)} {sha256_of(file)}\n".encode())
+        digest.update(f"{file.relative_to(path)} {hash_file(file)}\n".encode())
     return digest.hexdigest()
 
 
@@ -107,7 +107,7 @@ def _read_archive(path: Path) -> tuple[list[Tensor], list[str], list[str]]:
     # numpy has no error class for a broken file: those of tokens, zip, memory, values
     except Exception as error:
         raise InputError(
-            f"{path} is not a complete .npz file of plain arrays ({reason_of(error)})."
+            f"{path} is not a complete .npz file of plain arrays ({first_line(error)})."
         ) from error
     for name, kinds, what in (
         ("images", "buif", "numbers"),

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.lab.data.cache import digest_of, load_or_build
-from gigp.lab.data.loader import Part, hash_of, take
+from gigp.lab.data.cache import hash_arrays, load_or_build
+from gigp.lab.data.datamodule import Part, hash_split, take
 from gigp.lab.data.splits import check_fractions, drawn_split, named_split
 from gigp.lab.images.clouds import ImageClouds
-from gigp.lab.images.files import MOST_CLASSES, digest_of_files, read_images
+from gigp.lab.images.files import MOST_CLASSES, hash_image_files, read_images
 from gigp.lab.images.readers import LARGEST, SMALLEST, WHITE, ImageRules
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Images(ImageClouds):
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):
             return
-        version = f"images-{FORMAT}-{digest_of_files(self.path)[:16]}"
+        version = f"images-{FORMAT}-{hash_image_files(self.path)[:16]}"
         arrays = load_or_build(
             self.cache / f"{version}.cache", version, lambda: read_images(self.path)
         )
@@ -98,9 +98,9 @@ class Images(ImageClouds):
         self.description = {
             "dataset": "images",
             "source": self.path.name,
-            "sha256": digest_of(arrays),
+            "sha256": hash_arrays(arrays),
             "split": drawn if arrays["parts"][0] < 0 else "named in the files",
-            "split_hash": hash_of(self.indices),
+            "split_hash": hash_split(self.indices),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
             "targets": {"class": {"unit": "%", "kind": "classification"}},
             "classes": list(classes),

@@ -43,7 +43,7 @@ def make_image(pixels: np.ndarray, rules: ImageRules = DIGITS) -> Tensor:
             as on paper.
     """
     check_shape(pixels.shape, rules)
-    top = _white_of(pixels)
+    top = _white_value(pixels)
     values = pixels.astype(np.float32)
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= top):
         raise InputError(
@@ -115,7 +115,7 @@ def read_picture(path: Path, rules: ImageRules = DIGITS) -> Iterator[Found]:
         ValueError,
         Image.DecompressionBombError,
     ) as error:
-        yield path.stem, InputError(f"not a complete png or jpeg file ({reason_of(error)}).")
+        yield path.stem, InputError(f"not a complete png or jpeg file ({first_line(error)}).")
 
 
 def read_npy(path: Path, rules: ImageRules = DIGITS) -> Iterator[Found]:
@@ -129,7 +129,7 @@ def read_npy(path: Path, rules: ImageRules = DIGITS) -> Iterator[Found]:
     # numpy has no error class for a broken file: those of tokens, zip, memory, values
     except Exception as error:
         raise InputError(
-            f"{path} is not a complete .npy array of numbers ({reason_of(error)})."
+            f"{path} is not a complete .npy array of numbers ({first_line(error)})."
         ) from error
     yield from read_stack(path, stack[None] if stack.ndim == 2 else stack, rules)
 
@@ -178,7 +178,7 @@ def _check_digit(values: np.ndarray) -> None:
         )
 
 
-def _white_of(pixels: np.ndarray) -> float:
+def _white_value(pixels: np.ndarray) -> float:
     """Value of white for pixels of a type: 255 for integers, 1 for floats and booleans."""
     if pixels.dtype.kind not in "buif":
         raise InputError(
@@ -194,7 +194,7 @@ def _check_brightness(stack: np.ndarray) -> None:
     Args:
         stack: all images of the file, (n, side, side).
     """
-    white = _white_of(stack)
+    white = _white_value(stack)
     brightest = stack.max(initial=0, where=np.isfinite(stack))
     if 0 < brightest <= DIM * white / WHITE:
         raise InputError(
@@ -226,7 +226,7 @@ def read_stack(path: Path, stack: np.ndarray, rules: ImageRules) -> Iterator[Fou
             yield "", error
 
 
-def reason_of(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of a library's error message."""
     return (str(error) or type(error).__name__).splitlines()[0][:80]
 

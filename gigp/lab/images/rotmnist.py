@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gigp.errors import check_choice
-from gigp.lab.data.cache import digest_of, load_or_build
-from gigp.lab.data.loader import Part, hash_of, take
+from gigp.lab.data.cache import hash_arrays, load_or_build
+from gigp.lab.data.datamodule import Part, hash_split, take
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.images.readers import DIGITS
 from gigp.lab.images.rotmnist_sources import POOLS, Source, find_source, read_rotmnist
@@ -79,9 +79,9 @@ class RotMNIST(ImageClouds):
         self.description = {
             "dataset": "rotmnist",
             "source": source,
-            "sha256": digest_of(arrays),
+            "sha256": hash_arrays(arrays),
             "split": "larochelle" if source == "larochelle" else "seeded draw",
-            "split_hash": hash_of(self.indices, source),
+            "split_hash": hash_split(self.indices, source),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
             "targets": {"class": {"unit": "%", "kind": "classification"}},
         }

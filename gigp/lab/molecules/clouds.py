@@ -10,7 +10,7 @@ from torch import Tensor
 from gigp.backbones.base import Atoms
 from gigp.errors import InputError, check_choice
 from gigp.groups import SO3
-from gigp.lab.data.loader import Part, PointCloudDataModule
+from gigp.lab.data.datamodule import Part, PointCloudDataModule
 from gigp.lab.data.targets import Target
 from gigp.lab.molecules.atoms import MASSES, atom_features
 from gigp.lab.molecules.readers.molecule import Molecule
@@ -128,7 +128,7 @@ class MoleculeClouds(PointCloudDataModule):
         if self.scale_positions:
             self.positions /= self.positions_std
 
-    def clouds_of(self, molecules: Sequence[Molecule], center: bool = False) -> PointCloud:
+    def make_clouds(self, molecules: Sequence[Molecule], center: bool = False) -> PointCloud:
         """Molecules from elsewhere as a batch, prepared as those of the data set.
 
         Args:
@@ -191,19 +191,22 @@ class MoleculeClouds(PointCloudDataModule):
             self.training_range = known and TrainingRange.from_state(known)
         super().load_state_dict(state)
 
-    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[PointCloud, Tensor]:
+    def get_batch(
+        self, indices: Tensor, device_indices: Tensor | None = None
+    ) -> tuple[PointCloud, Tensor]:
         counts = self.counts[indices.numpy()]
         num = self.mask.shape[1] if self.fixed_shapes else int(counts.max())
-        where = indices.to(self.device) if where is None else where
-        charges = self.charges[where, :num].long()  # (B, N)
+        if device_indices is None:
+            device_indices = indices.to(self.device)
+        charges = self.charges[device_indices, :num].long()  # (B, N)
         cloud = PointCloud(
-            self.positions[where, :num],
+            self.positions[device_indices, :num],
             self.features[charges],  # (B, N, c)
-            self.mask[where, :num],
+            self.mask[device_indices, :num],
             self.known_sizes(counts),
             self.masses[charges],
         )
-        return cloud, self.values[where]
+        return cloud, self.values[device_indices]
 
     def prepare_batch(
         self, batch: tuple[PointCloud, Tensor], augment: bool

@@ -8,7 +8,7 @@ import pandas as pd
 
 from gigp.errors import InputError
 from gigp.lab.data.cache import Arrays
-from gigp.lab.data.entries import Entry, read_entries
+from gigp.lab.data.entries import InputEntry, read_entries
 from gigp.lab.data.splits import WORDS
 from gigp.lab.data.text import parse_number, shorten
 from gigp.lab.molecules.readers import MOLECULE_READERS
@@ -58,13 +58,13 @@ def read_molecules(
     }
 
 
-def describe(entry: Entry) -> str:
+def describe(entry: InputEntry) -> str:
     """File, number and name of a molecule, for messages."""
     name = f" ({entry.name[:40]})" if entry.name else ""
     return f"{entry.file}, molecule {entry.number}{name}" if entry.number else entry.file
 
 
-def _join(entries: list[Entry], table: Path) -> list[Fields]:
+def _join(entries: list[InputEntry], table: Path) -> list[Fields]:
     """Properties of every molecule from the row of a table that has its name."""
     rows = _read_table(table)
     names = [entry.content.fields.get("name", entry.name) for entry in entries]
@@ -101,7 +101,7 @@ def _read_table(table: Path) -> dict[str, Fields]:
     return rows
 
 
-def _check_finite_extent(entry: Entry) -> None:
+def _check_finite_extent(entry: InputEntry) -> None:
     """Refuse periodic structures."""
     fields = {key.lower(): value for key, value in entry.content.fields.items()}
     periodic = fields.get("pbc", "T T T" if "lattice" in fields else "F F F")
@@ -112,7 +112,7 @@ def _check_finite_extent(entry: Entry) -> None:
         )
 
 
-def _number(entry: Entry, fields: Fields, name: str) -> float:
+def _number(entry: InputEntry, fields: Fields, name: str) -> float:
     """The property `name` of a molecule."""
     if name not in fields:
         raise InputError(
@@ -127,7 +127,7 @@ def _number(entry: Entry, fields: Fields, name: str) -> float:
     return value
 
 
-def _part(entry: Entry, fields: Fields, split: str) -> int:
+def _part(entry: InputEntry, fields: Fields, split: str) -> int:
     """Index of the part that a molecule belongs to."""
     word = fields.get(split)
     if word is None or word.strip().lower() not in WORDS:

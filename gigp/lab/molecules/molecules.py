@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.lab.data.cache import Arrays, digest_of, load_or_build, sha256_of
+from gigp.lab.data.cache import Arrays, hash_arrays, hash_file, load_or_build
+from gigp.lab.data.datamodule import Part, hash_split, take
 from gigp.lab.data.entries import find_files
-from gigp.lab.data.loader import Part, hash_of, take
 from gigp.lab.data.splits import check_fractions, drawn_split, named_split
 from gigp.lab.data.targets import Target
 from gigp.lab.molecules.atoms import SYMBOLS
@@ -118,9 +118,9 @@ class Molecules(MoleculeClouds):
         self.description = {
             "dataset": "molecules",
             "source": self.name,
-            "sha256": digest_of(arrays),
+            "sha256": hash_arrays(arrays),
             "split": self.split or f"seeded draw {self.split_seed}",
-            "split_hash": hash_of(self.indices),
+            "split_hash": hash_split(self.indices),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
             "targets": {
                 target.name: {"unit": target.unit, "kind": target.kind} for target in self.targets
@@ -160,7 +160,7 @@ class Molecules(MoleculeClouds):
             if not file.is_file():
                 raise InputError(f"{file} is missing, or is a pipe or device; give a regular file.")
         names = [target.name for target in self.targets]
-        identity = [str(FORMAT), *names, str(self.split), *map(sha256_of, [*files, *tables])]
+        identity = [str(FORMAT), *names, str(self.split), *map(hash_file, [*files, *tables])]
         digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
         return load_or_build(
             self.cache / f"molecules-{digest}.cache",

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError, check_choice
-from gigp.lab.data.cache import digest_of, load_or_build
-from gigp.lab.data.loader import Part, hash_of, take
+from gigp.lab.data.cache import hash_arrays, load_or_build
+from gigp.lab.data.datamodule import Part, hash_split, take
 from gigp.lab.data.targets import TARGETS, parse_targets
 from gigp.lab.molecules.atoms import ELEMENTS
 from gigp.lab.molecules.clouds import Center, MoleculeClouds
@@ -111,7 +111,7 @@ class QM9(MoleculeClouds):
         columns = [list(TARGETS).index(target.name) for target in self.targets]
         atoms = free_atoms(self.targets, arrays["references"])
         self.prepare(arrays["targets"][:, columns], atoms)
-        self.description = self._describe(digest_of(arrays))
+        self.description = self._describe(hash_arrays(arrays))
 
     def _by_heavy_atoms(self, parts: dict[Part, Tensor]) -> dict[Part, Tensor]:
         """The molecules of each part that are small, or large, enough."""
@@ -138,7 +138,7 @@ class QM9(MoleculeClouds):
             "source": self.source,
             "sha256": digest,
             "split": self.split,
-            "split_hash": hash_of(self.indices),
+            "split_hash": hash_split(self.indices),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
             "targets": {
                 target.name: {"unit": target.unit, "kind": target.kind} for target in self.targets

@@ -12,7 +12,7 @@ import torch
 from rich.progress import track
 
 from gigp.errors import InputError
-from gigp.lab.data.cache import Arrays, sha256_of
+from gigp.lab.data.cache import Arrays, hash_file
 from gigp.lab.data.download import check_file, download
 from gigp.lab.data.targets import TARGETS
 from gigp.lab.molecules.atoms import ELEMENTS
@@ -66,7 +66,7 @@ def _from_qm9pack() -> Arrays:
     tables = []
     for name, expected in track(QM9PACK_SHA256.items(), "Reading QM9", transient=True):
         path = Path(str(package.locate_file(f"qm9pack/data/{name}")))
-        if not path.exists() or sha256_of(path) != expected:
+        if not path.exists() or hash_file(path) != expected:
             raise InputError(
                 f"{path} is missing or damaged; run `pip install --force-reinstall qm9pack==1.0.3`."
             )

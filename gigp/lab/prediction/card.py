@@ -1,6 +1,6 @@
 """The model card of a released model: training data, errors and limits."""
 
-from gigp.lab.data.loader import PointCloudDataModule
+from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.molecules.clouds import MoleculeClouds
 from gigp.lab.prediction.release import Errors
 from gigp.lab.runs.record import Record

@@ -106,7 +106,7 @@ class MoleculeInputs:
 
     def cloud(self, batch: Sequence[Molecule], device: torch.device) -> PointCloud:
         """Molecules prepared as those of the data set."""
-        cloud = self.data.clouds_of(batch, self.center)
+        cloud = self.data.make_clouds(batch, self.center)
         moved: list[Any] = [x.to(device) if isinstance(x, Tensor) else x for x in cloud]
         return PointCloud(*moved)
 

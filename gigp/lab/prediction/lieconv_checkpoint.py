@@ -73,7 +73,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         return KNOWN.get((module, name), Opaque)
 
 
-class Layout(NamedTuple):
+class NetShape(NamedTuple):
     """The shape of a net.
 
     Attributes:
@@ -116,7 +116,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value.detach() for name, value in state.items()}
 
 
-def find_layout(state: dict[str, Tensor]) -> Layout:
+def find_shape(state: dict[str, Tensor]) -> NetShape:
     """The shape of the net that weights belong to.
 
     Raises:
@@ -137,7 +137,7 @@ def find_layout(state: dict[str, Tensor]) -> Layout:
     head = state.get(f"net.{blocks + 3}.module.bias")
     if head is None:
         raise InputError("model_state lacks the last linear layer of a LieResNet.")
-    return Layout(len(embed), blocks, len(head), _left_out(state, blocks))
+    return NetShape(len(embed), blocks, len(head), _left_out(state, blocks))
 
 
 @torch.no_grad()

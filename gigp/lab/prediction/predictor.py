@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.lab.data.cache import sha256_of
-from gigp.lab.data.loader import PointCloudDataModule
+from gigp.lab.data.cache import hash_file
+from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.molecules.clouds import MoleculeClouds
 from gigp.lab.molecules.readers.molecule import Molecule
@@ -128,7 +128,7 @@ def _check_backbone(run: Path, of: Path) -> None:
     features.
     """
     then = load_description(run)["features_of"]["checkpoint"]
-    now = sha256_of(of / "checkpoints" / "best.ckpt")[: len(then)]
+    now = hash_file(of / "checkpoints" / "best.ckpt")[: len(then)]
     if now != then:
         raise InputError(
             f"{run} was trained on features of {of}, whose checkpoint was another one then "

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gigp.errors import InputError
 from gigp.lab.config.instantiate import load_config
-from gigp.lab.data.loader import PointCloudDataModule
+from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.files import write_atomically
 from gigp.lab.runs.checkpoints import find_checkpoint, load_checkpoint
 from gigp.lab.runs.record import Record

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from gigp.errors import InputError
-from gigp.lab.data.entries import Entry, read_entries
+from gigp.lab.data.entries import InputEntry, read_entries
 from gigp.lab.data.text import printable
 from gigp.lab.prediction.inputs import Inputs
 from gigp.lab.prediction.models import load
@@ -26,7 +26,7 @@ NOT_FINITE = "the model gives no finite number; check the positions."
 
 def predict(
     run: str | Path, path: str | Path, batch_size: int | None = None
-) -> tuple[str, list[Entry]]:
+) -> tuple[str, list[InputEntry]]:
     """Predict for everything in a file or folder. A warning is logged where inputs are unlike the
     training set of the model.
 
@@ -71,7 +71,7 @@ def _predict(predictor: Predictor, contents: Sequence[Any]) -> list[list[float] 
     return [row if all(map(math.isfinite, row)) else NOT_FINITE for row in rows]
 
 
-def format_table(inputs: Inputs, entries: Sequence[Entry], rows: Sequence[Values]) -> str:
+def format_table(inputs: Inputs, entries: Sequence[InputEntry], rows: Sequence[Values]) -> str:
     """A CSV table of entries and their predictions; control characters of names are escaped.
 
     Args:
@@ -89,7 +89,7 @@ def format_table(inputs: Inputs, entries: Sequence[Entry], rows: Sequence[Values
     return table.getvalue()
 
 
-def _check(predictor: Predictor, entry: Entry) -> Entry:
+def _check(predictor: Predictor, entry: InputEntry) -> InputEntry:
     """The entry, with an error where the model cannot take it."""
     if not entry.error:
         try:

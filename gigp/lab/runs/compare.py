@@ -58,7 +58,7 @@ def group_runs(records: Sequence[Record]) -> dict[str, Runs]:
     """Runs by common settings, then by pool, then by seed."""
     found: dict[str, Runs] = {}
     for record in records:
-        runs = found.setdefault(setting_of(record), {})
+        runs = found.setdefault(shared_settings(record), {})
         by_seed = runs.setdefault(pool_of(record), {})
         by_seed[record.seed] = record
     return found
@@ -70,7 +70,7 @@ def pool_of(record: Record) -> str:
     return ", ".join([str(record.choices["pool"]), *own])
 
 
-def setting_of(record: Record) -> str:
+def shared_settings(record: Record) -> str:
     """The settings that two runs must share to be compared: all but pool and seed."""
     data, choices = record.data, record.choices
     others = [o for o in record.overrides if not o.startswith("pool.")]

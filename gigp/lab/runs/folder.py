@@ -36,7 +36,7 @@ class RunFolder:
     def __init__(self, root: str | Path, name: str, seed: int) -> None:
         self.name, self.seed = name, seed
         self.path = Path(root) / name / f"seed{seed}"
-        self.config, self.metrics, self.record, self.samples = (
+        self.config, self.metrics, self.record_path, self.samples = (
             self.path / f
             for f in ("config.yaml", "metrics.csv", "summary.json", "test_samples.npz")
         )
@@ -76,12 +76,12 @@ class RunFolder:
                     "itself there, or delete the link."
                 )
 
-    def summary(self) -> Record | None:
+    def read_record(self) -> Record | None:
         """The record of a finished run, else None."""
-        if not self.record.exists():
+        if not self.record_path.exists():
             return None
         try:
-            return read_record(self.record)
+            return read_record(self.record_path)
         except InputError as error:
             raise InputError(f"{error} Delete it, or run with overwrite=true.") from error
 
@@ -89,7 +89,7 @@ class RunFolder:
         """The record of a run that finished on this machine, so that its checkpoints are here too,
         else None.
         """
-        return self.summary() if self.done.exists() else None
+        return self.read_record() if self.done.exists() else None
 
     def check(self, config: dict[str, Any]) -> None:
         """Check that the checkpoints in the folder, if there are any, are of this configuration.
@@ -122,7 +122,7 @@ class RunFolder:
 
     def finish(self, record: Record) -> None:
         """Write the record; from now on the run counts as finished."""
-        write_atomically(self.record, record.to_json(indent=2) + "\n")
+        write_atomically(self.record_path, record.to_json(indent=2) + "\n")
         with disk_errors(self.done):
             self.done.touch()
             self._recover()
@@ -150,14 +150,14 @@ class RunFolder:
             self.metrics,
             self.samples,
             self.config,
-            self.record,
+            self.record_path,
         ]
 
     def _set_aside(self) -> None:
         """Make room for a new run: a finished one moves to `replaced`, an unfinished one is
         deleted.
         """
-        if self.record.exists():
+        if self.record_path.exists():
             _delete(self.replaced)
             self.replaced.mkdir()
             for file in filter(Path.exists, self._files()):

@@ -14,14 +14,14 @@ from gigp.lab.study.experiments import Experiment
 from gigp.lab.study.records import (
     Key,
     Samples,
-    key_of,
     read_all_samples,
     read_experiment_records,
+    record_key,
     samples_path,
     write_all_samples,
     write_records,
 )
-from gigp.lab.study.tables.results import entries_of
+from gigp.lab.study.tables.results import make_rows
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def collect(
     found: dict[str, dict[Key, tuple[Path, Record, Samples]]] = {}
     for folder in folders:
         try:
-            run = RunFolder(folder.parents[1], folder.parent.name, _seed_of(folder))
-            record = read_record(run.record)
+            run = RunFolder(folder.parents[1], folder.parent.name, _read_seed(folder))
+            record = read_record(run.record_path)
             check_evidence(record, experiments)
-            if key_of(record) != (run.name, run.seed):
+            if record_key(record) != (run.name, run.seed):
                 raise InputError(f"its record is of {record.name}, seed {record.seed}")
             headline = experiments[str(record.choices["experiment"])].study.headline
             samples = select_targets(read_samples(run.samples), list(record.metrics), headline)
@@ -91,7 +91,7 @@ def collect(
             refused[folder] = str(error)
             continue
         mine = found.setdefault(str(record.choices["experiment"]), {})
-        mine[key_of(record)] = folder, record, samples
+        mine[record_key(record)] = folder, record, samples
     added: list[Path] = []
     for experiment, runs in found.items():
         added += _add(records, experiments[experiment], runs)
@@ -114,7 +114,7 @@ def select_targets(samples: Samples, targets: Sequence[str], wanted: Sequence[st
     return {"error": samples["error"][:, columns], "targets": kept}
 
 
-def _seed_of(folder: Path) -> int:
+def _read_seed(folder: Path) -> int:
     """The seed in the name of a run's folder."""
     digits = folder.name.removeprefix("seed")
     if not digits.isdecimal():
@@ -127,7 +127,7 @@ def _add(
 ) -> list[Path]:
     """Write the runs of one experiment into its files; folders of those that are new or changed."""
     path, errors = records / f"{experiment.name}.jsonl", samples_path(records, experiment.name)
-    held = {key_of(r): r for r in read_experiment_records(path)} if path.exists() else {}
+    held = {record_key(r): r for r in read_experiment_records(path)} if path.exists() else {}
     samples = read_all_samples(errors)
     changed = [key for key, (_, record, _) in runs.items() if held.get(key) != record]
     held |= {key: runs[key][1] for key in changed}
@@ -143,8 +143,8 @@ def compared_runs(experiment: Experiment, records: Iterable[Record]) -> set[Key]
     """The runs in the rows of an experiment, which are those with the settings that validation
     chose.
     """
-    rows = entries_of(experiment, records)
-    return {key_of(r) for row in rows for runs in row.runs.values() for r in runs.values()}
+    rows = make_rows(experiment, records)
+    return {record_key(r) for row in rows for runs in row.runs.values() for r in runs.values()}
 
 
 def describe(collected: Collected, root: Path) -> Sequence[str]:

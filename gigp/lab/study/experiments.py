@@ -7,9 +7,10 @@ An experiment states its purpose under the key `study`:
       table: NAME          results/tables/NAME.csv; several experiments may share one
       title: TEXT          what it compares
       headline: [TARGET]   targets whose differences are drawn and, but for r2, tested
-      needs: EXPERIMENT    whose runs this one's start from, seed by seed
-      tune: [KEY]          settings chosen by the validation loss, the same list for every pool
-      also: [{KEY: V1,V2}] sweeps in addition to that of hydra.sweeper.params
+      starts_from: EXPERIMENT       whose runs this one's start from, seed by seed
+      select_by_validation: [KEY]   settings chosen by the validation loss, from the same list for
+                                    every pool
+      extra_sweeps: [{KEY: V1,V2}]  sweeps in addition to that of hydra.sweeper.params
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gigp.errors import InputError
-from gigp.lab.config.compose import CONFIGS, sweep_of
+from gigp.lab.config.compose import CONFIGS, read_sweep
 from gigp.lab.data.targets import TARGETS
 from gigp.lab.runs.name import further_overrides
 from gigp.lab.runs.record import Record
@@ -36,9 +37,9 @@ class Study:
     table: str
     title: str
     headline: tuple[str, ...] = ()
-    needs: str | None = None
-    tune: tuple[str, ...] = ()
-    also: tuple[dict[str, Any], ...] = ()
+    starts_from: str | None = None
+    select_by_validation: tuple[str, ...] = ()
+    extra_sweeps: tuple[dict[str, Any], ...] = ()
 
 
 class Cell(NamedTuple):
@@ -88,47 +89,51 @@ class Experiment:
                 own = further_overrides(list(overrides))
                 cell = Cell(
                     self.name,
-                    label_of(chosen.get("pool", self.pool), own, self.study.tune),
-                    tuned_of(own, self.study.tune),
+                    make_label(chosen.get("pool", self.pool), own, self.study.select_by_validation),
+                    select_overrides(own, self.study.select_by_validation),
                     chosen.get("target", ""),
                     int(chosen.get("seed", 0)),
                 )
                 found.setdefault(cell, (f"experiment={self.name}", *overrides))
         return found
 
-    def cell_of(self, record: Record) -> Cell:
+    def find_cell(self, record: Record) -> Cell:
         """The cell that a record of this experiment fills; a run with other settings than the
         experiment asks for has a cell of its own.
         """
         scale = str(record.choices["scale"])
         other = [f"scale={scale}"] if scale != self.scale else []
-        label = label_of(str(record.choices["pool"]), [*record.overrides, *other], self.study.tune)
+        label = make_label(
+            str(record.choices["pool"]),
+            [*record.overrides, *other],
+            self.study.select_by_validation,
+        )
         by_target = any("target" in sweep for sweep in self.sweeps)
         target = next(iter(record.metrics)) if by_target else ""
-        tuned = tuned_of(record.overrides, self.study.tune)
+        tuned = select_overrides(record.overrides, self.study.select_by_validation)
         return Cell(self.name, label, tuned, target, record.seed)
 
 
-def label_of(pool: str, overrides: Sequence[str], tune: Sequence[str] = ()) -> str:
+def make_label(pool: str, overrides: Sequence[str], selected: Sequence[str] = ()) -> str:
     """A pool and the settings that distinguish its run, except those that validation chooses.
 
     Args:
         pool: choice of the pool.
         overrides: see `gigp.lab.runs.name.further_overrides`.
-        tune: settings that validation chooses.
+        selected: settings that validation chooses.
     """
     pairs = [override.split("=", 1) for override in overrides]
     shown = [
         f"{key.removeprefix('pool.')}={value}"
         for key, value in pairs
-        if key not in NOT_IN_LABEL and key not in tune
+        if key not in NOT_IN_LABEL and key not in selected
     ]
     return ", ".join([pool, *shown])
 
 
-def tuned_of(overrides: Sequence[str], tune: Sequence[str]) -> tuple[str, ...]:
+def select_overrides(overrides: Sequence[str], selected: Sequence[str]) -> tuple[str, ...]:
     """The overrides of settings that validation chooses."""
-    return tuple(override for override in overrides if override.split("=", 1)[0] in tune)
+    return tuple(override for override in overrides if override.split("=", 1)[0] in selected)
 
 
 @cache
@@ -144,7 +149,7 @@ def read_experiments() -> dict[str, Experiment]:
         if experiment is not None:
             found[path.stem] = experiment
     for experiment in found.values():
-        needs = experiment.study.needs
+        needs = experiment.study.starts_from
         if needs is not None and needs not in found:
             raise InputError(
                 f"configs/experiment/{experiment.name}.yaml needs {needs}, which is not an "
@@ -159,7 +164,7 @@ def read_experiment(name: str) -> Experiment | None:
     Raises:
         InputError: see `read_experiments`.
     """
-    study, params, choices = sweep_of(name)
+    study, params, choices = read_sweep(name)
     if study is None:
         return None
     known = [f.name for f in fields(Study)]
@@ -171,12 +176,14 @@ def read_experiment(name: str) -> Experiment | None:
             "table and title must be there."
         )
     lists = {
-        key: tuple(study[key]) for key in ("headline", "tune", "also") if study.get(key) is not None
+        key: tuple(study[key])
+        for key in ("headline", "select_by_validation", "extra_sweeps")
+        if study.get(key) is not None
     }
     spec = Study(**study | lists)
     sweeps = [
         {key: parse_choices(key, value) for key, value in sweep.items()}
-        for sweep in (params, *spec.also)
+        for sweep in (params, *spec.extra_sweeps)
     ]
     return Experiment(name, spec, choices["pool"], choices["scale"], tuple(sweeps))
 

@@ -19,10 +19,10 @@ from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import read_samples
 from gigp.lab.study.baselines import baseline_errors
 from gigp.lab.study.experiments import Experiment, read_experiments
-from gigp.lab.study.records import Samples, key_of, read_all_samples, samples_path
+from gigp.lab.study.records import Samples, read_all_samples, record_key, samples_path
 from gigp.lab.study.report import context_rows, read_evidence
 from gigp.lab.study.tables.differences import differences, differences_table
-from gigp.lab.study.tables.results import Entry, entries_of, results_table
+from gigp.lab.study.tables.results import TableRow, make_rows, results_table
 from gigp.lab.study.tables.table import Table
 from gigp.lab.training.run import run
 from gigp.pools.own import register
@@ -198,7 +198,7 @@ def compare(
     for source in {entry.experiment for entry in partners}:
         samples |= read_all_samples(samples_path(evidence.folder, source))
     for record in records:
-        samples[key_of(record)] = read_samples(
+        samples[record_key(record)] = read_samples(
             RunFolder(results_dir, record.name, record.seed).samples
         )
     pairs = [(mine, partner) for partner in partners]
@@ -207,22 +207,22 @@ def compare(
     return Comparison(results, paired, mine.label, notes)
 
 
-def own_entry(own: Own, experiment: Experiment, records: Sequence[Record]) -> Entry:
+def own_entry(own: Own, experiment: Experiment, records: Sequence[Record]) -> TableRow:
     """The row of a readout, with the learning rate that validation chooses."""
-    wanted = {experiment.cell_of(record).label for record in records}
-    (entry,) = (e for e in entries_of(experiment, records) if e.label in wanted)
+    wanted = {experiment.find_cell(record).label for record in records}
+    (entry,) = (e for e in make_rows(experiment, records) if e.label in wanted)
     seeds = {record.seed for record in records}
     return replace(entry, expected=dict.fromkeys(entry.runs, len(seeds)))
 
 
-def same_backbones(one: Entry, other: Entry) -> bool:
+def same_backbones(one: TableRow, other: TableRow) -> bool:
     """Whether two rows share seeds, and start from the same weights for each of them."""
     first, second = backbones(one), backbones(other)
     shared = first.keys() & second.keys()
     return bool(shared) and all(first[seed] == second[seed] for seed in shared)
 
 
-def backbones(entry: Entry) -> dict[int, str]:
+def backbones(entry: TableRow) -> dict[int, str]:
     """Hash of the backbone's weights by seed."""
     records = (record for runs in entry.runs.values() for record in runs.values())
     return {record.seed: record.data["features_of"]["checkpoint"] for record in records}

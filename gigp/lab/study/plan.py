@@ -35,7 +35,7 @@ class Job:
 def recorded(records: Iterable[Record], experiments: Mapping[str, Experiment]) -> set[Cell]:
     """Cells that have a record."""
     return {
-        experiments[name].cell_of(record)
+        experiments[name].find_cell(record)
         for record in records
         if (name := str(record.choices.get("experiment"))) in experiments
     }
@@ -46,8 +46,8 @@ def choose_settings(
     experiments: Mapping[str, Experiment],
     records: Iterable[Record],
 ) -> tuple[dict[Cell, tuple[str, ...]], dict[Cell, tuple[str, ...]]]:
-    """Settings under `study.tune` are chosen for each row of a table by the validation loss of its
-    first seed; the other seeds run with the chosen ones alone.
+    """Settings under `study.select_by_validation` are chosen for each row of a table by the
+    validation loss of its first seed; the other seeds run with the chosen ones alone.
 
     Args:
         wanted: cells with their overrides.
@@ -61,7 +61,7 @@ def choose_settings(
     for record in records:
         name = str(record.choices.get("experiment"))
         if name in experiments:
-            losses[experiments[name].cell_of(record)] = record.val_loss
+            losses[experiments[name].find_cell(record)] = record.val_loss
     now: dict[Cell, tuple[str, ...]] = {}
     later: dict[Cell, tuple[str, ...]] = {}
     for cell, overrides in wanted.items():
@@ -108,7 +108,7 @@ def plan(
     for cell, overrides in wanted.items():
         if cell in done:
             continue
-        needs = experiments[cell.experiment].study.needs
+        needs = experiments[cell.experiment].study.starts_from
         needed = _needed(cell, needs, experiments, root, further) if needs else None
         if needed is not None:
             before = experiments[needed.experiment].cells()[needed]
@@ -140,10 +140,10 @@ def is_trained(folder: Path) -> bool:
 @cache
 def _start(experiment: str, seed: int, further: tuple[str, ...]) -> str | None:
     """Folder of the run that the cells of an experiment with this seed start from."""
-    return start_of(compose_config([f"experiment={experiment}", f"seed={seed}", *further]))
+    return find_start(compose_config([f"experiment={experiment}", f"seed={seed}", *further]))
 
 
-def start_of(cfg: DictConfig) -> str | None:
+def find_start(cfg: DictConfig) -> str | None:
     """Folder of the run that a configuration starts from."""
     for node in (cfg.dataset, cfg):
         for key in ("run", "init_from"):

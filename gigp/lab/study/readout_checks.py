@@ -12,7 +12,7 @@ TOLERANCE = 1e-3  # relative change of an output in single precision
 
 
 @torch.no_grad()
-def warnings_of(name: str, arguments: Mapping[str, Any]) -> list[str]:
+def find_warnings(name: str, arguments: Mapping[str, Any]) -> list[str]:
     """What changes the output of a readout and should not, a sentence each.
 
     Measured on random clouds with random parameters: many readouts start where they ignore

@@ -21,7 +21,7 @@ Key = tuple[str, int]  # name and seed of a run
 KEPT_BITS = 7  # significant bits of an error: 0.4% at most, and no bias
 
 
-def key_of(record: Record) -> Key:
+def record_key(record: Record) -> Key:
     """Name and seed, which no two records share."""
     return record.name, record.seed
 
@@ -36,24 +36,24 @@ def read_experiment_records(path: Path) -> list[Record]:
     records = [parse_record(line, f"line {i} of {path}") for i, line in enumerate(lines, 1)]
     seen: set[Key] = set()
     for i, record in enumerate(records, 1):
-        if key_of(record) in seen:
+        if record_key(record) in seen:
             raise InputError(
                 f"line {i} of {path} is a second record of {record.name}, seed {record.seed}; "
                 "delete one of the two."
             )
-        seen.add(key_of(record))
+        seen.add(record_key(record))
     return records
 
 
 def read_records(folder: Path) -> list[Record]:
     """All records below a folder, in the order of names and seeds."""
     files = sorted(folder.glob("*.jsonl"))
-    return sorted((r for file in files for r in read_experiment_records(file)), key=key_of)
+    return sorted((r for file in files for r in read_experiment_records(file)), key=record_key)
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write the records of one experiment."""
-    lines = [record.to_json() for record in sorted(records, key=key_of)]
+    lines = [record.to_json() for record in sorted(records, key=record_key)]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, "".join(f"{line}\n" for line in lines))
 

@@ -22,7 +22,7 @@ from gigp.lab.study.statistics import Resamples
 from gigp.lab.study.tables.claims import claims_table
 from gigp.lab.study.tables.differences import changes_table, differences, differences_table
 from gigp.lab.study.tables.published import Published, published_row, read_published
-from gigp.lab.study.tables.results import Baselines, Entry, entries_of, results_table
+from gigp.lab.study.tables.results import Baselines, TableRow, make_rows, results_table
 from gigp.lab.study.tables.table import Table, fill, to_markdown
 
 START, END = "<!-- results: make_tables.py -->", "<!-- end of results -->"
@@ -51,9 +51,9 @@ class Evidence:
     published: Published
     folder: Path
 
-    def entries(self, experiment: Experiment) -> list[Entry]:
+    def entries(self, experiment: Experiment) -> list[TableRow]:
         """The rows of an experiment."""
-        return entries_of(experiment, self.records.get(experiment.name, []))
+        return make_rows(experiment, self.records.get(experiment.name, []))
 
 
 def read_evidence(root: Path, data: Path, baselines: Baselines | None = None) -> Evidence:
@@ -75,7 +75,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
     experiments, resamples = read_experiments(), Resamples()
     tables: dict[str, Table] = {}
     pairs: dict[str, pd.DataFrame] = {}
-    rows: dict[str, list[Entry]] = {}
+    rows: dict[str, list[TableRow]] = {}
     for name, members in table_members(experiments).items():
         own = [entry for member in members for entry in evidence.entries(member)]
         context = context_rows(own, members, evidence, experiments)
@@ -95,18 +95,20 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
 
 
 def context_rows(
-    rows: list[Entry],
+    rows: list[TableRow],
     members: list[Experiment],
     evidence: Evidence,
     experiments: Mapping[str, Experiment],
-) -> list[Entry]:
+) -> list[TableRow]:
     """The networks that the experiments of a table start from, as rows of it.
 
     Where the table has no other mean pooling, such a network is the row of mean pooling: on frozen
     outputs mean pooling has nothing to train.
     """
     has_mean = any(entry.label == "mean" for entry in rows)
-    names = dict.fromkeys(member.study.needs for member in members if member.study.needs)
+    names = dict.fromkeys(
+        member.study.starts_from for member in members if member.study.starts_from
+    )
     found = []
     for name in names:
         for entry in evidence.entries(experiments[name]):
@@ -114,14 +116,14 @@ def context_rows(
     return found
 
 
-def beaten_targets(entries: list[Entry], baselines: Baselines) -> set[str]:
+def beaten_targets(entries: list[TableRow], baselines: Baselines) -> set[str]:
     """Targets on which GIGP has a lower error than every baseline."""
     ours = [entry for entry in entries if entry.label == "gigp"]
     found = set()
     for entry in ours:
         for target in entry.runs:
             best = min((fit[target] for fit in baselines.values() if target in fit), default=None)
-            if best is not None and entry.spread_of(target).mean < best:
+            if best is not None and entry.summarize(target).mean < best:
                 found.add(target)
     return found
 
@@ -155,7 +157,7 @@ def variants_of_gigp(tables: Mapping[str, Table]) -> dict[str, Table]:
     return {name: table for name, table in found.items() if len(table.shown) > 1}
 
 
-def learned_weights(entries: Iterable[Entry]) -> tuple[float, float] | None:
+def learned_weights(entries: Iterable[TableRow]) -> tuple[float, float] | None:
     """The smallest and the largest weight that GIGP learned for an orbit, means over
     seeds; None without such runs.
     """

@@ -17,7 +17,9 @@ Row = dict[str, Any]
 
 
 @torch.no_grad()
-def measure(folder: Path, turns: int, clouds: int, step: int) -> tuple[list[Row], list[Row]]:
+def measure_invariance(
+    folder: Path, turns: int, clouds: int, step: int
+) -> tuple[list[Row], list[Row]]:
     """Rows for the table of invariance and for that of errors by angle; the latter for digits only.
 
     Args:

@@ -11,12 +11,12 @@ from omegaconf import DictConfig
 
 from gigp.errors import InputError
 from gigp.lab.config.instantiate import instantiate
-from gigp.lab.data.loader import PointCloudDataModule
+from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.model import PointCloudModel
 from gigp.lab.runs.checkpoints import load_backbone, load_checkpoint
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.history import History
-from gigp.lab.training.execution import CompiledForward, set_matmul_precision
+from gigp.lab.training.compile import CompiledForward, set_matmul_precision
 from gigp.lab.training.module import Classification, LitModule, Regression
 from gigp.lab.training.trainer import build_trainer
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from gigp.distributed import shard_cloud, single_process, world_size
 from gigp.errors import InputError
-from gigp.lab.data.batches import epoch_seed
+from gigp.lab.data.sampler import epoch_seed
 
 
 class EpochSeed(L.Callback):

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gigp.errors import InputError, check_choice
 from gigp.lab.config.instantiate import load_config
-from gigp.lab.data.cache import Arrays, CacheWriter, load_or_fill, sha256_of
-from gigp.lab.data.loader import Part, PointCloudDataModule, hash_of
+from gigp.lab.data.cache import Arrays, CacheWriter, hash_file, load_or_fill
+from gigp.lab.data.datamodule import Part, PointCloudDataModule, hash_split
 from gigp.lab.model import beside_inputs
 from gigp.lab.runs.checkpoints import find_checkpoint
 from gigp.lab.training.load import load_trained
@@ -108,7 +108,7 @@ class BackboneFeatures(PointCloudDataModule):
             return
         data = self.source
         data.setup()
-        checkpoint = sha256_of(find_checkpoint(self.run))[:12]
+        checkpoint = hash_file(find_checkpoint(self.run))[:12]
         arrays = self._arrays(checkpoint)
         sizes = torch.from_numpy(arrays["sizes"]).long()  # (M,)
         self.counts = sizes.numpy()
@@ -133,17 +133,24 @@ class BackboneFeatures(PointCloudDataModule):
         assert isinstance(self.trained, Regression)
         return self.trained.mean.cpu(), self.trained.std.cpu()
 
-    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> tuple[PointCloud, Tensor]:
+    def get_batch(
+        self, indices: Tensor, device_indices: Tensor | None = None
+    ) -> tuple[PointCloud, Tensor]:
         counts = self.counts[indices.numpy()]
         num = self.mask.shape[1] if self.fixed_shapes else int(counts.max())
-        where = indices.to(self.device) if where is None else where
-        mask = self.mask[where, :num]  # (B, N)
-        rows = self.starts[where, None] + torch.arange(num, device=where.device)  # (B, N)
+        if device_indices is None:
+            device_indices = indices.to(self.device)
+        mask = self.mask[device_indices, :num]  # (B, N)
+        rows = self.starts[device_indices, None] + torch.arange(
+            num, device=device_indices.device
+        )  # (B, N)
         rows = rows.clamp(max=len(self.features) - 1)
         feat = self.features.index_select(0, rows.flatten()).float()  # copies whole rows
         pos, feat = self.positions[rows], feat.unflatten(0, rows.shape)
         mass = None if self.masses is None else self.masses[rows]
-        return PointCloud(pos, feat, mask, self.known_sizes(counts), mass), self.values[where]
+        return PointCloud(pos, feat, mask, self.known_sizes(counts), mass), self.values[
+            device_indices
+        ]
 
     def prepare_batch(
         self, batch: tuple[PointCloud, Tensor], augment: bool
@@ -180,7 +187,7 @@ class BackboneFeatures(PointCloudDataModule):
 
     def _arrays(self, checkpoint: str) -> Arrays:
         """Read the cache, or compute its arrays."""
-        clouds = f"{hash_of(self.source.indices)} {json.dumps(self.changes, sort_keys=True)}"
+        clouds = f"{hash_split(self.source.indices)} {json.dumps(self.changes, sort_keys=True)}"
         clouds = hashlib.sha256(clouds.encode()).hexdigest()[:12]
         what = f"{self.level}+inputs" if self.extra_channels else self.level
         version = f"{what}-{checkpoint}-{clouds}-{FORMAT}"

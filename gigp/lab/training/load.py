@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from gigp.errors import InputError
 from gigp.lab.config.instantiate import instantiate, limit_parameters, load_config
-from gigp.lab.data.loader import PointCloudDataModule
+from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.runs.checkpoints import find_checkpoint, load_checkpoint
 from gigp.lab.runs.checks import UnfitError, check_weights
 from gigp.lab.runs.record import read_record

@@ -13,7 +13,7 @@ from torchmetrics import Accuracy, MeanAbsoluteError, Metric
 from gigp.distributed import gather_rows, shard_batch, world_size
 from gigp.errors import InputError
 from gigp.lab.model import PointCloudModel
-from gigp.lab.training.execution import CompiledForward
+from gigp.lab.training.compile import CompiledForward
 from gigp.pointcloud import PointCloud
 
 Batch = tuple[PointCloud, Tensor]

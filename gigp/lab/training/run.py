@@ -12,7 +12,6 @@ from gigp.errors import InputError
 from gigp.lab.config.paths import expand_home
 from gigp.lab.config.validate import check_settings
 from gigp.lab.runs.console import console, print_record, quiet
-from gigp.lab.runs.environment import environment
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.memory import (
     keep_freed_memory,
@@ -21,6 +20,7 @@ from gigp.lab.runs.memory import (
     reset_peak_memory,
 )
 from gigp.lab.runs.name import further_overrides, group_name, run_name
+from gigp.lab.runs.provenance import collect_provenance
 from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import write_samples
 from gigp.lab.training.build import build
@@ -87,7 +87,7 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
         release_memory()  # of an earlier run of a sweep, which may have failed
     _started.append(folder.name)
     reset_peak_memory()
-    started_with = environment()  # the code that runs, not that of the checkout at the end
+    started_with = collect_provenance()  # the code that runs, not that of the checkout at the end
     first, overwrite = rank_zero_only.rank == 0, config["overwrite"]  # type: ignore[attr-defined]
     if first and not overwrite:
         folder.check(config)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gigp.errors import InputError
-from gigp.lab.data.loader import PointCloudDataModule
+from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.runs.history import History
 from gigp.lab.runs.record import SCHEMA_VERSION, Metric, Record, first_problem
 from gigp.lab.training.module import LitModule
@@ -24,7 +24,7 @@ def make_record(
     history: History,
     results: Mapping[str, float],
     processes: int,
-    environment: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     peak_memory_mb: float,
 ) -> Record:
     """The record of a run that has just ended.
@@ -38,7 +38,7 @@ def make_record(
         history: one row for each epoch, as in metrics.csv.
         results: metrics that the trainer's test returned.
         processes: number of processes that trained together.
-        environment: see `gigp.lab.runs.environment`.
+        provenance: see `gigp.lab.runs.provenance`.
         peak_memory_mb: largest memory in use.
 
     Raises:
@@ -56,7 +56,7 @@ def make_record(
         **_cost(data, history),
         **_model(task),
         "execution": _execution(config, task),
-        **environment,
+        **provenance,
     }
     try:
         return Record(**fields)

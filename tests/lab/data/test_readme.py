@@ -1,6 +1,6 @@
 """The page on the data agrees with the code: checksums, sizes, hashes."""
 
-from gigp.lab.data.loader import hash_of
+from gigp.lab.data.datamodule import hash_split
 from gigp.lab.data.targets import HARTREE
 from gigp.lab.images import rotmnist
 from gigp.lab.images.rotmnist import VALIDATION
@@ -24,14 +24,14 @@ def test_sizes_and_hashes():
     for split, (seed, (train, val, test)) in SPLITS.items():
         line = next(line for line in PAGE.splitlines() if line.startswith(f"| `{split}`"))
         assert (
-            f"| {seed} | {train:,} / {val:,} / {test:,} | `{hash_of(split_indices(split))}` |"
+            f"| {seed} | {train:,} / {val:,} / {test:,} | `{hash_split(split_indices(split))}` |"
             in line
         )
     for source, (fit, test) in POOLS.items():
         line = next(line for line in PAGE.splitlines() if line.startswith(f"| `{source}`"))
         assert line.endswith(
             f"| {fit - VALIDATION[source]:,} / {VALIDATION[source]:,} / {test:,} "
-            f"| `{hash_of(rotmnist.split_indices(source), source)}` |"
+            f"| `{hash_split(rotmnist.split_indices(source), source)}` |"
         )
 
 

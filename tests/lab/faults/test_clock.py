@@ -39,7 +39,7 @@ def test_jumping_clock(clouds, monkeypatch):
         os.utime(path, (-YEAR, -YEAR) if i % 2 else (60 * YEAR, 60 * YEAR))
     run(cfg)
     assert_same_run(cfg, whole)
-    record = json.loads(left(cfg).record.read_text())
+    record = json.loads(left(cfg).record_path.read_text())
     seconds = pd.read_csv(left(cfg).metrics)[["train_seconds", "seconds"]].to_numpy()
     assert ((seconds > 0) & (seconds < 60)).all()
     assert record["samples_per_second"] > 0

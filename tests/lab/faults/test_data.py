@@ -9,7 +9,7 @@ import pytest
 
 from gigp.errors import InputError
 from gigp.lab.data import cache
-from gigp.lab.data.cache import digest_of, read, write
+from gigp.lab.data.cache import hash_arrays, read, write
 from gigp.lab.images import rotmnist
 from gigp.lab.images.rotmnist_sources import find_source
 from gigp.lab.molecules import qm9 as qm9_module
@@ -90,14 +90,14 @@ def test_record_tells_source_and_checksum(qm9, digits):
             >= {"source": source, "sha256": data.description["sha256"]}.items()
         )
     arrays = read(digits.cache / "rotmnist-embedded.cache", f"rotmnist-embedded-{rotmnist.FORMAT}")
-    assert digits.description["sha256"] == digest_of(arrays)
-    assert qm9.description["sha256"] == digest_of(qm9._arrays())
+    assert digits.description["sha256"] == hash_arrays(arrays)
+    assert qm9.description["sha256"] == hash_arrays(qm9._arrays())
     for changed in (
         {"images": arrays["images"] ^ (arrays["labels"] == 3)[:, None, None]},
         {"labels": arrays["labels"][::-1]},
         {"labels": arrays["labels"].astype(np.int16)},
     ):
-        assert digest_of({**arrays, **changed}) != digits.description["sha256"]
+        assert hash_arrays({**arrays, **changed}) != digits.description["sha256"]
 
 
 def test_cache_of_an_older_version_is_built_again(qm9, tmp_path, monkeypatch, caplog):

@@ -63,7 +63,7 @@ def fill_and_go_on(clouds, small, whole, rooms) -> list[str]:
             assert "No space left" in message
             assert str(left(cfg).path) in message
             assert remains(small.path) == []
-            assert not left(cfg).record.exists()
+            assert not left(cfg).record_path.exists()
             run(cfg)
         assert_same_run(cfg, whole)
     return said
@@ -114,7 +114,7 @@ def test_no_room_for_the_record(disk, clouds, whole, monkeypatch):
         run(cfg)
     monkeypatch.undo()
     small.clear()
-    assert not left(cfg).record.exists()
+    assert not left(cfg).record_path.exists()
     epochs = left(cfg).metrics.read_text()
     run(cfg)
     assert left(cfg).metrics.read_text() == epochs  # nothing was trained again
@@ -140,7 +140,7 @@ def test_read_only_results(disk, clouds, whole):
     _, _, task = load_trained(left(cfg).path)  # reading needs no writing
     assert (
         sum(p.numel() for p in task.model.parameters())
-        == json.loads(left(whole).record.read_text())["parameters"]
+        == json.loads(left(whole).record_path.read_text())["parameters"]
     )
 
 

@@ -73,22 +73,24 @@ def overwrite_killed(cfg, old, event: int, log) -> bool:
     there always.
     """
     folder = left(cfg)
-    before = folder.record.read_text()
+    before = folder.record_path.read_text()
     killed = Killable(cfg, die_at, (event, log))
     if killed.wait() == 0:
         return False
     assert killed.process.exitcode == -9, killed.says
     records = [
         path.read_text()
-        for path in (folder.record, folder.replaced / "summary.json")
+        for path in (folder.record_path, folder.replaced / "summary.json")
         if path.exists()
     ]
     assert records
-    if not folder.last.exists() or (folder.record.exists() and folder.record.read_text() == before):
+    if not folder.last.exists() or (
+        folder.record_path.exists() and folder.record_path.read_text() == before
+    ):
         # the old run is the one that counts: the command that made it finds it finished
         assert before in records
         finish(old)
-        assert folder.record.read_text() == before
+        assert folder.record_path.read_text() == before
         assert folder.best.exists()
     else:  # the new one goes on, also where it is not said again that it may overwrite
         finish(OmegaConf.merge(cfg, {"overwrite": False}))
@@ -124,7 +126,7 @@ def test_killed_at_random_moments(molecules, clouds):
     moments, kills, runs = random.Random(0), 0, 0
     for make, most, overrides in ((clouds, 3, diverging), (molecules, 6, ())):
         finish(whole := make(f"whole{runs}", *overrides))
-        record = json.loads(left(whole).record.read_text())
+        record = json.loads(left(whole).record_path.read_text())
         assert make is molecules or record["best_epoch"] < record["epochs"] / 2
         begun = kills
         while kills < begun + 20:

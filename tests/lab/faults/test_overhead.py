@@ -21,7 +21,7 @@ from tests.conftest import tiny
 # write as well
 CAREFUL = [
     (cache, "read"),  # SHA-256 of the cache; a careless reader would map the file
-    (qm9, "digest_of"),  # SHA-256 of the arrays
+    (qm9, "hash_arrays"),  # SHA-256 of the arrays
     (batches, "check_finite"),  # of every batch
     (running, "check_settings"),
     (config, "check_targets"),

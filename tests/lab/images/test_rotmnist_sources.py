@@ -20,7 +20,7 @@ import torch
 
 from gigp.errors import InputError
 from gigp.groups import SO2
-from gigp.lab.data.cache import digest_of
+from gigp.lab.data.cache import hash_arrays
 from gigp.lab.images import rotmnist
 from gigp.lab.images import rotmnist_sources as sources
 from gigp.lab.images.clouds import pixel_grid, rotate
@@ -33,7 +33,7 @@ needs_raw = pytest.mark.skipif(not RAW.is_dir(), reason="the MNIST files are not
 def test_regenerated_digits_are_the_same_on_every_machine(digits):
     again = sources.read_rotmnist("embedded", None)
     assert np.array_equal(again["images"], digits.images.numpy())
-    assert digits.description["sha256"] == digest_of(again) == sources.TURNED["embedded"]
+    assert digits.description["sha256"] == hash_arrays(again) == sources.TURNED["embedded"]
     assert hashlib.sha256(again["labels"].tobytes()).hexdigest()[:12] == "9954edd9fbec"
     assert again["images"].mean(dtype=float) == pytest.approx(33.4797, abs=1e-3)
 
@@ -191,7 +191,7 @@ def amat(path: Path, members: dict[str, int]) -> None:
 def original(tmp_path, monkeypatch):
     """A small archive in the place of the original."""
     members = dict(zip(sources.MEMBERS, (40, 25), strict=True))
-    path = sources.archive_of(tmp_path)
+    path = sources.archive_path(tmp_path)
     path.parent.mkdir()
     amat(path, members)
     monkeypatch.setattr(sources, "MEMBERS", members)

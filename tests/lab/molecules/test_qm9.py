@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gigp.errors import InputError
-from gigp.lab.data.loader import hash_of
+from gigp.lab.data.datamodule import hash_split
 from gigp.lab.data.targets import HARTREE
 from gigp.lab.molecules.atoms import atom_features
 from gigp.lab.molecules.qm9 import QM9, SPLITS, split_indices
@@ -67,14 +67,14 @@ def test_splits(split, seed, sizes, digest, first):
     assert torch.equal(together.sort().values, torch.arange(NUM_MOLECULES))
     assert together[:3].tolist() == first
     assert together[-1] == np.random.RandomState(seed).permutation(NUM_MOLECULES)[-1]
-    assert hash_of(parts) == digest
+    assert hash_split(parts) == digest
 
 
 def test_hash_notices_another_order():
     parts = {part: torch.arange(5) + i for i, part in enumerate(("train", "val", "test"))}
-    assert hash_of(parts) == hash_of(dict(reversed(parts.items())))
-    assert hash_of(parts) != hash_of({**parts, "val": parts["val"].flip(0)})
-    assert hash_of(parts) != hash_of({**parts, "val": parts["test"], "test": parts["val"]})
+    assert hash_split(parts) == hash_split(dict(reversed(parts.items())))
+    assert hash_split(parts) != hash_split({**parts, "val": parts["val"].flip(0)})
+    assert hash_split(parts) != hash_split({**parts, "val": parts["test"], "test": parts["val"]})
 
 
 def test_subsets_lie_inside_their_part(qm9):

@@ -18,7 +18,7 @@ from gigp.lab.model import PointCloudModel
 from gigp.lab.molecules.atoms import atom_features
 from gigp.lab.molecules.readers.molecule import make_molecule
 from gigp.lab.prediction import Predictor
-from gigp.lab.prediction.lieconv_checkpoint import copy_weights, find_layout, read_checkpoint
+from gigp.lab.prediction.lieconv_checkpoint import copy_weights, find_shape, read_checkpoint
 from gigp.pointcloud import PointCloud
 from gigp.pools.base import MeanPool
 from scripts.import_reference import import_run
@@ -93,7 +93,7 @@ def by_hand(state: dict[str, Tensor], pos: Tensor, feat: Tensor) -> Tensor:
 
 
 def our_model(state: dict[str, Tensor]) -> PointCloudModel:
-    layout = find_layout(state)
+    layout = find_shape(state)
     net = LieResNet(15, T(3), width=layout.width, blocks=layout.blocks, fill=0.25)
     model = PointCloudModel(net, MeanPool(layout.out_channels), layout.out_channels).eval()
     copy_weights(model, state)
@@ -103,8 +103,8 @@ def our_model(state: dict[str, Tensor]) -> PointCloudModel:
 def test_predictions_are_those_of_the_reference():
     """In balls that hold some of the points, and with variances near 0."""
     state = reference_state()
-    assert find_layout(state)[:3] == (WIDTH, BLOCKS, 1)
-    assert find_layout(state).left_out == []
+    assert find_shape(state)[:3] == (WIDTH, BLOCKS, 1)
+    assert find_shape(state).left_out == []
     model = our_model(state)
     for num in (1, 5, 20):
         pos, feat = 2 * torch.randn(num, 3), torch.randn(num, 15)
@@ -174,11 +174,11 @@ def test_files_that_are_no_checkpoint(tmp_path, content, message):
 def test_nets_that_do_not_fit():
     state = reference_state()
     with pytest.raises(InputError, match="does not hold the weights of a LieResNet"):
-        find_layout({"x": torch.zeros(2)})
+        find_shape({"x": torch.zeros(2)})
     with pytest.raises(InputError, match=r"only nets on T\(3\) for QM9"):
-        find_layout(state | {"net.1.conv.weightnet.0.module.weight": torch.zeros(32, 6)})
+        find_shape(state | {"net.1.conv.weightnet.0.module.weight": torch.zeros(32, 6)})
     more = state | {"gigp_lin_layer.weight": torch.zeros(1, 50)}
-    assert find_layout(more).left_out == ["gigp_lin_layer.weight"]
+    assert find_shape(more).left_out == ["gigp_lin_layer.weight"]
     with pytest.raises(InputError, match="balls of the blocks have different radii"):
         our_model(state | {"net.1.conv.r": torch.tensor(0.8)})
     for wrong in (torch.zeros(3), torch.full((WIDTH,), torch.nan)):

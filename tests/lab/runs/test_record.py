@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gigp.errors import InputError
-from gigp.lab.runs import environment
+from gigp.lab.runs import provenance
 from gigp.lab.runs.record import parse_record
 from gigp.lab.runs.samples import read_samples, write_samples
 from tests.records import example_record
@@ -94,17 +94,17 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "README.md").write_text("no table yet")
     for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b.c commit -q -m first"):
         subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "gigp" / "records.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "gigp" / "records.py"))
     return tmp_path
 
 
 def test_changed_code_is_told(checkout: Path) -> None:
-    assert environment.environment()["git_dirty"] is False
+    assert provenance.collect_provenance()["git_dirty"] is False
     (checkout / "gigp" / "records.py").write_text("other code")
-    assert environment.environment()["git_dirty"] is True
+    assert provenance.collect_provenance()["git_dirty"] is True
 
 
 def test_changed_records_and_their_tables_are_no_changed_code(checkout: Path) -> None:
     (checkout / "results" / "summary.json").write_text("[]")
     (checkout / "README.md").write_text("a table")
-    assert environment.environment()["git_dirty"] is False
+    assert provenance.collect_provenance()["git_dirty"] is False

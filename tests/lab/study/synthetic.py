@@ -9,7 +9,7 @@ from gigp.lab.data.targets import TARGETS
 from gigp.lab.runs.name import further_overrides
 from gigp.lab.runs.record import Metric, Record
 from gigp.lab.study.experiments import Cell, Experiment
-from gigp.lab.study.records import key_of, samples_path, write_all_samples, write_records
+from gigp.lab.study.records import record_key, samples_path, write_all_samples, write_records
 from tests.records import example_record
 
 EPOCHS = 5
@@ -80,6 +80,6 @@ def write_evidence(
     ]
     folder = root / "results" / "records"
     write_records(folder / f"{experiment.name}.jsonl", records)
-    samples = {key_of(record): samples_of(record) for record in records}
+    samples = {record_key(record): samples_of(record) for record in records}
     write_all_samples(samples_path(folder, experiment.name), samples)
     return records

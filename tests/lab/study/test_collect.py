@@ -25,7 +25,7 @@ from gigp.lab.study.records import (
     write_all_samples,
     write_records,
 )
-from gigp.lab.study.tables.differences import losses_of
+from gigp.lab.study.tables.differences import sample_losses
 from tests.conftest import ROOT
 from tests.records import example_record
 
@@ -48,7 +48,7 @@ def test_errors_are_kept_on_the_targets_of_the_headline_alone():
     samples = {"error": ERROR}
     kept = select_targets(samples, ["zpve", "mu"], ("homo", "mu"))
     assert list(kept["targets"]) == ["mu"]
-    np.testing.assert_array_equal(losses_of(kept, ["zpve", "mu"])["mu"], np.abs(ERROR[:, 1]))
+    np.testing.assert_array_equal(sample_losses(kept, ["zpve", "mu"])["mu"], np.abs(ERROR[:, 1]))
     for others in ((), ("homo",)):
         assert select_targets(samples, ["zpve", "mu"], others) is samples
     digits = {"predicted": np.arange(3), "label": np.arange(3)}

@@ -19,7 +19,7 @@ from gigp.lab.study.report import (
     read_evidence,
     stale_files,
 )
-from gigp.lab.study.tables.results import entries_of
+from gigp.lab.study.tables.results import make_rows
 from gigp.lab.study.tables.table import fill
 from tests.conftest import DATA, ROOT
 from tests.lab.study.synthetic import record_of, write_evidence
@@ -118,7 +118,7 @@ def test_latex_goes_elsewhere(committed, monkeypatch, tmp_path, qm9):
 
 def test_learned_weights_are_means_over_seeds():
     experiment = read_experiments()["qm9_outputs"]
-    assert learned_weights(entries_of(experiment, [])) is None
+    assert learned_weights(make_rows(experiment, [])) is None
     cells = [c for c in experiment.cells().items() if c[0].tuned == ("lr=0.001",)]
     learned = {("gigp", 0): [0.5, 1.0], ("gigp", 1): [0.7, 1.2], ("one_orbit", 0): [9.0]}
     records = [
@@ -130,7 +130,7 @@ def test_learned_weights_are_means_over_seeds():
         if (cell.label, cell.seed) in learned
     ]
     assert len(records) == 3
-    found = learned_weights(entries_of(experiment, records))
+    found = learned_weights(make_rows(experiment, records))
     assert found == pytest.approx((0.6, 1.1))
 
 

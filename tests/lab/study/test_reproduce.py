@@ -14,7 +14,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gigp.errors import InputError
-from gigp.lab.config.compose import _compose, compose_config, sweep_of
+from gigp.lab.config.compose import _compose, compose_config, read_sweep
 from gigp.lab.config.instantiate import instantiate
 from gigp.lab.config.paths import trained_network
 from gigp.lab.runs.lock import lock_folder
@@ -22,7 +22,7 @@ from gigp.lab.runs.name import run_name
 from gigp.lab.runs.weights import FILE
 from gigp.lab.study.experiments import (
     Cell,
-    label_of,
+    make_label,
     parse_choices,
     read_experiment,
     read_experiments,
@@ -32,10 +32,10 @@ from gigp.lab.study.plan import (
     Job,
     _start,
     choose_settings,
+    find_start,
     plan,
     recorded,
     run_jobs,
-    start_of,
 )
 from gigp.pools import Pool
 from tests.conftest import ROOT
@@ -143,7 +143,9 @@ def test_the_record_of_a_cell_fills_it(name):
     """Metadata of a cell, known without composing its configuration, equal those of its record."""
     experiment = EXPERIMENTS[name]
     for cell, overrides in experiment.cells().items():
-        assert experiment.cell_of(record_of(experiment, cell, overrides, lambda c, t: 1.0)) == cell
+        assert (
+            experiment.find_cell(record_of(experiment, cell, overrides, lambda c, t: 1.0)) == cell
+        )
     cfg = compose_config(overrides)
     assert cfg.choices.experiment == name
     assert cfg.choices.pool == cell.label.partition(",")[0]
@@ -161,22 +163,22 @@ def test_every_pool_of_an_experiment_can_be_made(name):
         assert isinstance(pool, Pool)
 
 
-@pytest.mark.parametrize("name", [n for n, e in EXPERIMENTS.items() if e.study.needs])
+@pytest.mark.parametrize("name", [n for n, e in EXPERIMENTS.items() if e.study.starts_from])
 def test_what_an_experiment_starts_from_is_a_run_of_what_it_needs(name, models):
-    needs = EXPERIMENTS[name].study.needs
+    needs = EXPERIMENTS[name].study.starts_from
     *_, (cell, overrides) = EXPERIMENTS[needs].cells().items()
     cfg = compose_config([f"experiment={name}", f"seed={cell.seed}"])
     needed = compose_config(overrides)
     config = {"name": needed.name, "choices": needed.choices, "target": needed.target}
-    assert start_of(cfg) == f"results/runs/{run_name(config, list(overrides))}/seed{cell.seed}"
+    assert find_start(cfg) == f"results/runs/{run_name(config, list(overrides))}/seed{cell.seed}"
 
 
 def test_a_run_with_other_settings_is_a_row_of_its_own():
     experiment = EXPERIMENTS["qm9_scratch"]
     choices = {"pool": "gigp", "scale": "paper", "experiment": "qm9_scratch"}
     record = example_record(choices=choices, overrides=["lr=0.1"], metrics=example_record().metrics)
-    assert experiment.cell_of(record).label == "gigp, lr=0.1, scale=paper"
-    assert label_of("gigp", ["lr=0.1", "pool.orbits=5"], ["lr"]) == "gigp, orbits=5"
+    assert experiment.find_cell(record).label == "gigp, lr=0.1, scale=paper"
+    assert make_label("gigp", ["lr=0.1", "pool.orbits=5"], ["lr"]) == "gigp, orbits=5"
 
 
 def test_a_network_that_comes_with_the_project_goes_before_the_run(models, tmp_path):
@@ -305,7 +307,7 @@ def test_choices_are_read_as_hydra_reads_them():
 @pytest.mark.parametrize("name", ["qm9_ablation", "qm9_homo_outputs", "orbits_pools"])
 def test_an_experiments_file_says_what_hydra_composes(name):
     cfg = _compose([f"experiment={name}"])
-    study, sweep, choices = sweep_of(name)
+    study, sweep, choices = read_sweep(name)
     assert study == OmegaConf.to_container(cfg.study)
     assert sweep == dict(cfg.hydra.sweeper.params)
     assert choices == {key: cfg.hydra.runtime.choices[key] for key in ("pool", "scale")}
@@ -315,7 +317,7 @@ def test_a_study_key_that_says_something_else_is_refused(monkeypatch):
     import gigp.lab.study.experiments as module
 
     said = {"table": "it", "title": "It.", "need": "qm9_backbone"}
-    monkeypatch.setattr(module, "sweep_of", lambda name: (said, {}, {}))
+    monkeypatch.setattr(module, "read_sweep", lambda name: (said, {}, {}))
     with pytest.raises(InputError, match=r"it\.yaml: study has need; it takes table, title"):
         read_experiment("it")
     said.pop("need")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from gigp.lab.study.symmetry import measure, turned
+from gigp.lab.study.symmetry import measure_invariance, turned
 from gigp.lab.training.run import run
 from tests.conftest import ROOT, tiny
 
@@ -22,12 +22,16 @@ def test_molecules_have_a_row_for_every_target(configure, tmp_path, qm9):
     """
     for group in ("T3", "SE3"):
         run(configure(f"group={group}", "target=[homo,r2]", *TINY, f"name={group}"))
-    (homo, r2), none = measure(tmp_path / "runs" / "T3" / "seed0", turns=2, clouds=20, step=90)
+    (homo, r2), none = measure_invariance(
+        tmp_path / "runs" / "T3" / "seed0", turns=2, clouds=20, step=90
+    )
     assert none == []
     assert (homo["unit"], r2["unit"], homo["motion"]) == ("meV", "bohr^2", "random turn and shift")
     assert homo["relative_change"] > 1e-3
     assert homo["error"] > 1  # in meV, not in eV
-    (turned_homo, _), _ = measure(tmp_path / "runs" / "SE3" / "seed0", turns=2, clouds=20, step=90)
+    (turned_homo, _), _ = measure_invariance(
+        tmp_path / "runs" / "SE3" / "seed0", turns=2, clouds=20, step=90
+    )
     assert turned_homo["motion"] == "random turn"
 
 

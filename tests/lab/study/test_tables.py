@@ -19,7 +19,7 @@ from gigp.lab.study.tables.claims import (
 )
 from gigp.lab.study.tables.differences import changes_table, differences, differences_table
 from gigp.lab.study.tables.published import published_row, read_published
-from gigp.lab.study.tables.results import entries_of, results_table
+from gigp.lab.study.tables.results import make_rows, results_table
 from gigp.lab.study.tables.table import Table
 from tests.conftest import ROOT
 from tests.lab.study.synthetic import NUM, write_evidence
@@ -38,7 +38,7 @@ def rows_of(root, experiment, value, **options):
     """Rows of an experiment and its test samples, from files."""
     records = write_evidence(root, experiment, value, **options)
     path = samples_path(root / "results" / "records", experiment.name)
-    return entries_of(experiment, records), read_all_samples(path)
+    return make_rows(experiment, records), read_all_samples(path)
 
 
 def test_results_by_pool_and_target(tmp_path):
@@ -70,7 +70,7 @@ def test_rows_without_runs_are_listed_above(tmp_path):
 
 
 def test_no_runs_yet():
-    table = results_table("it", "", entries_of(SCRATCH, []), FITS, (), ("homo", "r2"))
+    table = results_table("it", "", make_rows(SCRATCH, []), FITS, (), ("homo", "r2"))
     assert list(table.shown.columns) == ["pool", "homo, meV", "r2, bohr^2"]
     assert table.shown.iloc[-1].tolist() == ["`one_orbit`", "not run", "not run"]
     assert "No runs yet." in table.markdown()
@@ -82,7 +82,7 @@ def test_validation_chooses_among_what_is_tuned(tmp_path):
     entries, _ = rows_of(tmp_path, experiment, lambda c, t: 1.0 + (c.tuned == ("lr=0.003",)))
     assert {entry.tuned for entry in entries} == {("lr=0.001",)}
     assert "gigp, center=mass, divisor=constant" in [entry.label for entry in entries]
-    assert all(entry.spread_of("homo").num == 3 for entry in entries)
+    assert all(entry.summarize("homo").num == 3 for entry in entries)
     only = lambda c: c.tuned == ("lr=0.003",) or c.seed == 0  # noqa: E731
     entries, _ = rows_of(tmp_path, experiment, lambda c, t: 1.0 + len(c.tuned[0]), only=only)
     # one seed of the other rate does not count against three
@@ -230,7 +230,7 @@ def test_the_verdict_on_orbits(tmp_path):
     assert of(gigp=0.1) == HOLDS
     assert of(gigp=0.1, radial_deepsets_rho=0.2) == CAVEAT
     assert of(gigp=3.5) == NOT_SEEN
-    assert expresses(entries_of(experiment, []))[1] == OPEN
+    assert expresses(make_rows(experiment, []))[1] == OPEN
 
 
 def test_published_figures_stand_beside():

@@ -16,7 +16,7 @@ from gigp.backbones.lieconv import LieResNet
 from gigp.errors import InputError
 from gigp.groups import SE3, SO2, SO3, T
 from gigp.lab.model import PointCloudModel
-from gigp.lab.training.execution import CompiledForward, set_matmul_precision
+from gigp.lab.training.compile import CompiledForward, set_matmul_precision
 from gigp.lab.training.run import run
 from gigp.pools.gigp import GIGP
 from tests.conftest import tiny

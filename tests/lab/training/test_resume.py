@@ -151,5 +151,5 @@ def test_killed_process_resumes(configure, tmp_path, runs, how):
     assert "Resuming" in resumed.stdout
     assert_same_run(configure(*overrides, "name=it"), whole)
     # the test does not go back in history
-    record = json.loads(left(whole).record.read_text())
+    record = json.loads(left(whole).record_path.read_text())
     assert record["epochs"] == 60 > record["best_epoch"] + 1

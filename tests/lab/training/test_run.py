@@ -70,7 +70,7 @@ def test_record(configure, tmp_path, dataset, capsys):
         folder.name
         == {"qm9": "qm9_homo_E3_gigp_debug", "rotmnist": "rotmnist_SO2_gigp_debug"}[dataset]
     )
-    assert read_record(folder.record) == summary
+    assert read_record(folder.record_path) == summary
     name, unit = ("homo", "meV") if dataset == "qm9" else ("error", "%")
     assert summary.metrics[name].unit == unit
     assert summary.metrics[name].test > 0
@@ -164,7 +164,7 @@ def test_record_without_checkpoints_is_run_again(configure, tmp_path):
     folder.config.write_text("seed: of another version\n")
     with pytest.raises(InputError, match="Did you mean homo"):
         run(configure(*TINY, "target=hommo", f"name={folder.name}"))
-    assert folder.summary() == first
+    assert folder.read_record() == first
     assert run(configure(*TINY)).metrics == first.metrics
     assert folder.best.exists()
     assert folder.finished() is not None
@@ -267,7 +267,7 @@ def test_checkpoint_of_another_architecture(configure, tmp_path):
 def test_damaged_checkpoint(configure, tmp_path, content):
     run(configure(*TINY))
     folder = folder_of(tmp_path)
-    folder.record.unlink()
+    folder.record_path.unlink()
     whole = folder.last.read_bytes()
     folder.last.write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(InputError, match=r"last\.ckpt is damaged"):
@@ -277,7 +277,7 @@ def test_damaged_checkpoint(configure, tmp_path, content):
 def test_checkpoint_that_would_execute_code(configure, tmp_path):
     run(configure(*TINY))
     folder = folder_of(tmp_path)
-    folder.record.unlink()
+    folder.record_path.unlink()
     torch.save({"state_dict": {}, "callbacks": subprocess.Popen}, folder.last)
     with pytest.raises(InputError, match="damaged or not a checkpoint"):
         run(configure(*TINY))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gigp.errors import InputError
-from gigp.lab.molecules.readers.molecule import charge_of
+from gigp.lab.molecules.readers.molecule import ion_charge
 
 CARBON, VALENCE = 6, 4
 ORDERS = {1: 1.0, 2: 2.0, 3: 3.0, 4: 1.5}  # by type of bond in the format; 4 is aromatic
@@ -23,7 +23,7 @@ def check_hydrogens(elements: Sequence[str], bonds: Sequence[Bond]) -> None:
     Raises:
         InputError: naming the first such carbon.
     """
-    charges = [charge_of(element) for element in elements]
+    charges = [ion_charge(element) for element in elements]
     if 1 in charges or not bonds or len(charges) < 3:
         return
     orders = [0.0] * len(charges)

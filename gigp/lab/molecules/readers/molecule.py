@@ -58,7 +58,7 @@ def make_molecule(
         raise InputError(
             f"{len(elements)} atoms; a molecule has 1 to {MOST_ATOMS} (QM9's have up to 29)."
         )
-    charges = torch.tensor([charge_of(str(element)) for element in elements])
+    charges = torch.tensor([ion_charge(str(element)) for element in elements])
     try:
         pos = torch.as_tensor(positions, dtype=torch.float64).detach().cpu()  # (n, 3)
     except (ValueError, TypeError) as error:
@@ -72,7 +72,7 @@ def make_molecule(
     return Molecule(charges, pos, fields or {})
 
 
-def charge_of(element: str) -> int:
+def ion_charge(element: str) -> int:
     """Nuclear charge of a symbol, a label, or a nuclear charge as text.
 
     Raises:

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from gigp.lab.runs.record import Record
-from gigp.lab.study.figures.style import grid, plt, save, style_of
+from gigp.lab.study.figures.style import find_style, grid, plt, save
 from gigp.lab.study.tables.published import Published, published_figure
-from gigp.lab.study.tables.results import Entry
+from gigp.lab.study.tables.results import TableRow
 
 FOREST = {  # tables by the title of their rows
     "qm9_outputs": "outputs (P)",
@@ -60,7 +60,7 @@ def draw_forest(
         for place, key in enumerate(keys):
             if key not in mine.index:
                 continue
-            cell, (color, _, marker) = mine.loc[key], style_of(key[1])
+            cell, (color, _, marker) = mine.loc[key], find_style(key[1])
             scale = cell["percent"] / cell["difference"] if cell["difference"] else 0.0
             ax.plot([scale * cell["low"], scale * cell["high"]], [place, place], color=color)
             ax.plot(cell["percent"], place, marker, color=color, markersize=4)
@@ -130,7 +130,9 @@ def draw_backbone_curves(
     return True
 
 
-def draw_head_curves(entries: Sequence[Entry], path: Path, targets: Sequence[str] = PANELS) -> bool:
+def draw_head_curves(
+    entries: Sequence[TableRow], path: Path, targets: Sequence[str] = PANELS
+) -> bool:
     """Validation error of pools by epoch, mean over the seeds, a panel a target: was a pool still
     learning when it ended?
 
@@ -155,7 +157,7 @@ def draw_head_curves(entries: Sequence[Entry], path: Path, targets: Sequence[str
     fig, axes = grid(len(curves) + 1, 2.6, 2.4)
     for ax, (title, lines) in zip(axes, curves.items(), strict=False):
         for label, values in lines.items():
-            color, style, marker = style_of(label)
+            color, style, marker = find_style(label)
             look = {"marker": marker, "markersize": 3} if "," in label else {"linestyle": style}
             epochs = np.arange(1, len(values) + 1)
             ax.plot(epochs, values, color=color, linewidth=0.9, label=label, **look)

@@ -42,7 +42,7 @@ plt.rcParams.update(
 OTHERS = sorted({path.stem for path in (CONFIGS / "pool").glob("*.yaml")} - STYLES.keys())
 
 
-def style_of(label: str) -> tuple[str, Any, str]:
+def find_style(label: str) -> tuple[str, Any, str]:
     """Color, line and marker of a pool, the same for all its variants; rows that are of no pool of
     the project, as a backbone, look as mean pooling.
     """

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from gigp.lab.study.tables.results import Entry
+from gigp.lab.study.tables.results import TableRow
 from gigp.lab.study.tables.table import Table
 
 HOLDS, CAVEAT, NOT_SEEN, TOO_COARSE, OPEN = (
@@ -30,7 +30,7 @@ NO_EVIDENCE = "no runs with several seeds yet"
 
 
 def claims_table(
-    entries: Mapping[str, Sequence[Entry]],
+    entries: Mapping[str, Sequence[TableRow]],
     differences: Mapping[str, pd.DataFrame],
     beaten: Mapping[str, set[str]],
 ) -> Table:
@@ -53,13 +53,13 @@ def claims_table(
     return Table("claims", [], pd.DataFrame(rows, columns=["claim", "evidence", "verdict"]))
 
 
-def expresses(orbits: Sequence[Entry]) -> tuple[str, str]:
+def expresses(orbits: Sequence[TableRow]) -> tuple[str, str]:
     """Evidence and verdict on functions of the orbits (`dataset=orbits`)."""
     by_label = {entry.label: entry for entry in orbits}
     target = "orbit_sums"
-    ours, mean = (by_label[label].spread_of(target) for label in ("gigp", "mean"))
+    ours, mean = (by_label[label].summarize(target) for label in ("gigp", "mean"))
     radial = [
-        by_label[label].spread_of(target)
+        by_label[label].summarize(target)
         for label in ("radial_deepsets", "radial_deepsets_rho")
         if label in by_label
     ]
@@ -127,7 +127,7 @@ def _names(targets: Sequence[str]) -> str:
     return ", ".join(targets) if len(targets) else "none"
 
 
-def is_same(numbers: pd.DataFrame, entries: Sequence[Entry]) -> tuple[str, str]:
+def is_same(numbers: pd.DataFrame, entries: Sequence[TableRow]) -> tuple[str, str]:
     """Evidence and verdict of one protocol on digits.
 
     Args:
@@ -159,7 +159,7 @@ def is_same(numbers: pd.DataFrame, entries: Sequence[Entry]) -> tuple[str, str]:
     return f"no difference seen: {evidence}", HOLDS if fine else TOO_COARSE
 
 
-def repetition(entries: Sequence[Entry]) -> tuple[float, float]:
+def repetition(entries: Sequence[TableRow]) -> tuple[float, float]:
     """How far a repetition of a training lies from it: the largest difference between mean pooling
     and the scaled sum for the same seed, in points and in percent of the error; 0 where no seed has
     both.

@@ -8,7 +8,7 @@ import pandas as pd
 from gigp.lab.study.experiments import target_rank
 from gigp.lab.study.records import Key, Samples
 from gigp.lab.study.statistics import Interval, Resamples, holm, mcnemar, paired_intervals
-from gigp.lab.study.tables.results import Entry
+from gigp.lab.study.tables.results import TableRow
 from gigp.lab.study.tables.table import Table
 
 OURS = "gigp"
@@ -36,7 +36,7 @@ def is_ours(label: str) -> bool:
     return label.partition(",")[0] == OURS
 
 
-def pairs_of(entries: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+def pair_rows(entries: Sequence[TableRow]) -> list[tuple[TableRow, TableRow]]:
     """GIGP and its variants against every other pool, and the variants against plain GIGP; each
     against those on the same data.
     """
@@ -57,7 +57,7 @@ def data_settings(label: str) -> set[str]:
     return {option for option in label.split(", ") if option.startswith("dataset.")}
 
 
-def losses_of(samples: Samples, targets: Sequence[str]) -> dict[str, np.ndarray]:
+def sample_losses(samples: Samples, targets: Sequence[str]) -> dict[str, np.ndarray]:
     """Absolute error of every test sample by target; for classes 100 where it is wrong, else 0.
 
     Args:
@@ -71,10 +71,10 @@ def losses_of(samples: Samples, targets: Sequence[str]) -> dict[str, np.ndarray]
 
 
 def differences(
-    entries: Sequence[Entry],
+    entries: Sequence[TableRow],
     samples: Mapping[Key, Samples],
     headline: Sequence[str],
-    pairs: Sequence[tuple[Entry, Entry]] | None = None,
+    pairs: Sequence[tuple[TableRow, TableRow]] | None = None,
     resamples: Resamples | None = None,
 ) -> pd.DataFrame:
     """All pairs in numbers.
@@ -83,11 +83,11 @@ def differences(
         entries: rows of a table.
         samples: results of the test samples by run.
         headline: targets whose p values, but for that of `CONTROL`, are corrected for their number.
-        pairs: rows to compare; None: see `pairs_of`.
+        pairs: rows to compare; None: see `pair_rows`.
         resamples: those of other tables; None: drawn anew, the same.
     """
     losses = {
-        key: losses_of(samples[key], list(record.metrics))
+        key: sample_losses(samples[key], list(record.metrics))
         for entry in entries
         for runs in entry.runs.values()
         for record in runs.values()
@@ -96,7 +96,7 @@ def differences(
     stacked: dict[Hashable, np.ndarray] = {}  # (seeds, samples) by row, target and seeds
     paired: dict[str, tuple[Hashable, Hashable]] = {}
     rows: dict[str, dict] = {}
-    for one, other in pairs_of(entries) if pairs is None else pairs:
+    for one, other in pair_rows(entries) if pairs is None else pairs:
         for target in sorted(one.runs, key=target_rank):
             seeds = _common_seeds(one, other, target, losses)
             if not seeds:
@@ -135,13 +135,13 @@ def _mcnemar_text(first: np.ndarray, second: np.ndarray) -> str:
     return " ".join(f"{test.p:.2g}" for test in tests)
 
 
-def _key(entry: Entry, target: str, seed: int) -> Key:
+def _key(entry: TableRow, target: str, seed: int) -> Key:
     record = entry.runs[target][seed]
     return record.name, record.seed
 
 
 def _common_seeds(
-    one: Entry, other: Entry, target: str, losses: Mapping[Key, dict[str, np.ndarray]]
+    one: TableRow, other: TableRow, target: str, losses: Mapping[Key, dict[str, np.ndarray]]
 ) -> list[int]:
     """Seeds of both on a target whose test samples are known and the same."""
     common = one.runs[target].keys() & other.runs.get(target, {}).keys()
@@ -153,7 +153,7 @@ def _common_seeds(
     ]
 
 
-def _split(entry: Entry, target: str, seed: int) -> tuple[str, int]:
+def _split(entry: TableRow, target: str, seed: int) -> tuple[str, int]:
     """The identity of the test samples of a run."""
     data = entry.runs[target][seed].data
     return str(data["split"]), int(data["sizes"]["test"])
@@ -182,7 +182,7 @@ def differences_table(name: str, numbers: pd.DataFrame, headline: Sequence[str])
     for (pool, minus), group in mine.groupby(["pool", "minus"], sort=False):
         row = {"pool": f"`{pool}`", "minus": f"`{minus}`"}
         for cell in group.to_dict("records"):
-            row[f"{cell['target']}, {cell['unit']}"] = text_of(cell)
+            row[f"{cell['target']}, {cell['unit']}"] = format_difference(cell)
         rows.append(row)
     shown = pd.DataFrame(rows).fillna("—")
     return Table(f"{name}_differences", [NOTE], shown, numbers)
@@ -199,7 +199,7 @@ def changes_table(name: str, numbers: pd.DataFrame, headline: Sequence[str]) -> 
     return Table(f"{name}_changes", [CHANGES_NOTE], pd.DataFrame(rows.values()), mine)
 
 
-def text_of(cell: Mapping) -> str:
+def format_difference(cell: Mapping) -> str:
     """One difference to read."""
     p = f", p {cell['p corrected']:.2g}" if not np.isnan(cell["p corrected"]) else ""
     interval = f"[{cell['low']:+.3g}, {cell['high']:+.3g}]"

@@ -19,7 +19,7 @@ Baselines = Mapping[str, Mapping[str, float]]  # mean absolute error by baseline
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableRow:
     """The runs of one row of a table.
 
     Attributes:
@@ -36,7 +36,7 @@ class Entry:
     runs: dict[str, dict[int, Record]]
     expected: dict[str, int]
 
-    def spread_of(self, target: str) -> Spread:
+    def summarize(self, target: str) -> Spread:
         """Mean and spread of the test results on a target."""
         runs = self.runs.get(target, {})
         values = [record.metrics[target].test for record in runs.values()]
@@ -44,11 +44,11 @@ class Entry:
         return spread([*values, *[np.nan] * missing])
 
 
-def entries_of(experiment: Experiment, records: Iterable[Record]) -> list[Entry]:
+def make_rows(experiment: Experiment, records: Iterable[Record]) -> list[TableRow]:
     """The rows of an experiment in the order of its sweeps; then those of other settings.
 
-    Of the settings in `study.tune`, a row has those with the lowest validation loss, the mean over
-    seeds, among those with the most seeds.
+    Of the settings in `study.select_by_validation`, a row has those with the lowest validation
+    loss, the mean over seeds, among those with the most seeds.
     """
     filled: dict[str, dict[tuple[str, ...], list[Record]]] = {}
     expected: dict[str, dict[str, set[int]]] = {}
@@ -56,7 +56,7 @@ def entries_of(experiment: Experiment, records: Iterable[Record]) -> list[Entry]
         filled.setdefault(cell.label, {}).setdefault(cell.tuned, [])
         expected.setdefault(cell.label, {}).setdefault(cell.target, set()).add(cell.seed)
     for record in records:
-        cell = experiment.cell_of(record)
+        cell = experiment.find_cell(record)
         filled.setdefault(cell.label, {}).setdefault(cell.tuned, []).append(record)
     rows = []
     for label, by_tuned in filled.items():
@@ -68,7 +68,7 @@ def entries_of(experiment: Experiment, records: Iterable[Record]) -> list[Entry]
         asked = expected.get(label, {})
         counts = {target: len(asked.get(target, asked.get("", ()))) for target in runs}
         counts |= {target: len(seeds) for target, seeds in asked.items() if target}
-        rows.append(Entry(experiment.name, label, tuned, runs, counts))
+        rows.append(TableRow(experiment.name, label, tuned, runs, counts))
     return rows
 
 
@@ -80,13 +80,13 @@ def _preference(records: Sequence[Record]) -> tuple[int, float]:
     return -len(seeds), float(np.mean([record.val_loss for record in records]))
 
 
-def results_numbers(entries: Sequence[Entry]) -> pd.DataFrame:
+def results_numbers(entries: Sequence[TableRow]) -> pd.DataFrame:
     """A row for each pool and target, in numbers."""
     rows = []
     for entry in entries:
         for target, runs in entry.runs.items():
             first = next(iter(runs.values()))
-            metric, cell = first.metrics[target], entry.spread_of(target)
+            metric, cell = first.metrics[target], entry.summarize(target)
             minutes = [r.cpu_minutes for r in runs.values() if r.cpu_minutes is not None]
             rows.append(
                 {
@@ -129,9 +129,9 @@ def baseline_numbers(baselines: Baselines, numbers: pd.DataFrame) -> pd.DataFram
 def results_table(
     name: str,
     title: str,
-    entries: Sequence[Entry],
+    entries: Sequence[TableRow],
     baselines: Baselines,
-    context: Sequence[Entry] = (),
+    context: Sequence[TableRow] = (),
     targets: Sequence[str] = (),
 ) -> Table:
     """Results by pool and target.
@@ -180,7 +180,9 @@ def results_table(
     return Table(name, notes, shown, numbers)
 
 
-def entry_row(entry: Entry, units: Mapping[str, str], best: Mapping[str, float]) -> dict[str, str]:
+def entry_row(
+    entry: TableRow, units: Mapping[str, str], best: Mapping[str, float]
+) -> dict[str, str]:
     """A row of `results_table`.
 
     Args:
@@ -188,7 +190,7 @@ def entry_row(entry: Entry, units: Mapping[str, str], best: Mapping[str, float])
         units: units of the targets to show.
         best: for each target the lowest error of the baselines.
     """
-    cells = {target: entry.spread_of(target) for target in units}
+    cells = {target: entry.summarize(target) for target in units}
     seeds = {cell.seeds for cell in cells.values() if cell.num}
     alike = seeds.pop() if len(seeds) == 1 else ""  # said once where all cells are alike
     row = {"pool": f"`{entry.label}`{alike}"}

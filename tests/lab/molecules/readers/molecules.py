@@ -1,7 +1,7 @@
 """One molecule of water in every format, and what the readers make of a text."""
 
 from gigp.errors import InputError
-from gigp.lab.data.entries import Entry, read_entries
+from gigp.lab.data.entries import InputEntry, read_entries
 from gigp.lab.molecules.readers import MOLECULE_READERS
 
 WATER = [("O", 0.0, 0.0, 0.1173), ("H", 0.0, 0.7572, -0.4692), ("H", 0.0, -0.7572, -0.4692)]
@@ -33,13 +33,13 @@ TEXTS = {
 }
 
 
-def read(tmp_path, name: str, text: str) -> list[Entry]:
+def read(tmp_path, name: str, text: str) -> list[InputEntry]:
     """Entries of a file with this text."""
     (tmp_path / name).write_bytes(text.encode())
     return read_entries(tmp_path / name, MOLECULE_READERS)
 
 
-def errors(entries: list[Entry]) -> list[str]:
+def errors(entries: list[InputEntry]) -> list[str]:
     return [entry.error for entry in entries]
 
 
@@ -51,7 +51,7 @@ def problems(path) -> list[str]:
         return [str(error)]
 
 
-def assert_water(entries: list[Entry], count: int = 1) -> None:
+def assert_water(entries: list[InputEntry], count: int = 1) -> None:
     """So many molecules of water, to the last digit."""
     assert errors(entries) == [""] * count
     for entry in entries:

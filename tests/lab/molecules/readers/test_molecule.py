@@ -5,15 +5,20 @@ import torch
 
 from gigp.errors import InputError
 from gigp.lab.molecules.atoms import ELEMENTS, MASSES, SYMBOLS
-from gigp.lab.molecules.readers.molecule import MOST_ATOMS, charge_of, check_elements, make_molecule
+from gigp.lab.molecules.readers.molecule import (
+    MOST_ATOMS,
+    check_elements,
+    ion_charge,
+    make_molecule,
+)
 
 BOND = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]]
 
 
 def test_symbols_are_those_of_the_data_set():
-    assert {symbol: charge_of(symbol) for symbol in ELEMENTS} == ELEMENTS
+    assert {symbol: ion_charge(symbol) for symbol in ELEMENTS} == ELEMENTS
     assert len(SYMBOLS) == len(set(SYMBOLS)) == len(MASSES) == 119
-    assert [charge_of(name) for name in ("Fe", "CL", "xe", "118", "D", "T3", "Og1")] == [
+    assert [ion_charge(name) for name in ("Fe", "CL", "xe", "118", "D", "T3", "Og1")] == [
         *(26, 17, 54, 118, 1, 1, 118)
     ]
 

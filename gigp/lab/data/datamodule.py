@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from gigp.backbones.base import Atoms
 from gigp.errors import InputError, needs_extra
-from gigp.lab.data.batches import BatchSampler, Samples, check_finite
+from gigp.lab.data.sampler import BatchSampler, Samples, check_finite
 from gigp.lab.data.targets import Target
 from gigp.pointcloud import PointCloud, Sizes
 
@@ -141,12 +141,12 @@ class PointCloudDataModule(L.LightningDataModule):
         return Sizes.at_most(points, pairs)
 
     @abstractmethod
-    def get_batch(self, indices: Tensor, where: Tensor | None = None) -> Any:
+    def get_batch(self, indices: Tensor, device_indices: Tensor | None = None) -> Any:
         """Raw batch of samples, on the device of the data.
 
         Args:
             indices: the samples, on the host, (B,).
-            where: the same indices on the device of the data.
+            device_indices: the same indices on the device of the data.
         """
 
     @abstractmethod
@@ -237,7 +237,7 @@ def take(parts: dict[Part, Tensor], sizes: dict[Part, int | None]) -> dict[Part,
     return {part: indices[: sizes[part]] for part, indices in parts.items()}
 
 
-def hash_of(parts: dict[Part, Tensor], source: str = "") -> str:
+def hash_split(parts: dict[Part, Tensor], source: str = "") -> str:
     """Twelve hexadecimal digits that name a split: the SHA-256 of its indices, and of their source
     where data sets of other samples have as many."""
     digest = hashlib.sha256(source.encode())

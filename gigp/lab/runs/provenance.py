@@ -15,7 +15,7 @@ NOT_CODE = (":(top,exclude)results", ":(top,exclude)*.md")
 CHANGED = ("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *NOT_CODE)
 
 
-def environment() -> dict[str, Any]:
+def collect_provenance() -> dict[str, Any]:
     """Conditions of a result besides the configuration: versions, commit, machine."""
     commit = _git("rev-parse", "HEAD")
     packages = ("gigp", "torch", "lightning", "torch-geometric", "numpy")

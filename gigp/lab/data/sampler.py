@@ -11,7 +11,7 @@ from gigp.errors import InputError
 from gigp.pointcloud import PointCloud
 
 if TYPE_CHECKING:
-    from gigp.lab.data.loader import PointCloudDataModule
+    from gigp.lab.data.datamodule import PointCloudDataModule
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
