@@ -103,7 +103,7 @@ def compose(layout: NetShape, target: str, name: str, overrides: list[str]) -> D
         "logger": "csv",
         "target": target,
         "name": name,
-        "recalibrate": 0,  # the statistics of the batch norms come with the weights
+        "batch_norm_clouds": 0,  # the statistics of the batch norms come with the weights
         "dataset.reference": "atoms",
         "backbone.width": layout.width,
         "backbone.blocks": layout.blocks,

@@ -20,7 +20,7 @@ def example_record(**fields) -> Record:
         pool_on="outputs",
         init_from=None,
         frozen_backbone=False,
-        recalibrated_on=2000,
+        batch_norm_clouds=2000,
         metrics={"homo": Metric(unit="meV", kind="intensive", test=100.5, val=99)},
         test_loss=0.1,
         val_loss=0.1,

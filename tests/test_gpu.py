@@ -28,8 +28,8 @@ def test_same_as_on_the_cpu(case, qm9, digits):
     data = digits if case == "SO2" else qm9
     options = {
         "T3": {},
-        "SE3": {"fill": 0.5, "nbhd": 25, "liftsamples": 2},
-        "SO2": {"fill": 0.1, "nbhd": 25, "total_ds": 0.1, "grid": digits.grid},
+        "SE3": {"fill": 0.5, "max_neighbors": 25, "num_lifts": 2},
+        "SO2": {"fill": 0.1, "max_neighbors": 25, "keep_fraction": 0.1, "grid": digits.grid},
     }[case]
     group = {"T3": T(3), "SE3": SE3(), "SO2": SO2()}[case]
     net = LieResNet(data.in_channels, group, width=16, blocks=2, **options)
@@ -49,7 +49,7 @@ def test_a_step_never_waits(case, qm9):
     """The second step, forward and backward, under CUDA's own check for waiting, which finds that
     reading the loss would wait.
     """
-    options = {"T3": {}, "SE3": {"fill": 0.5, "nbhd": 25, "liftsamples": 2}}[case]
+    options = {"T3": {}, "SE3": {"fill": 0.5, "max_neighbors": 25, "num_lifts": 2}}[case]
     net = LieResNet(15, T(3) if case == "T3" else SE3(), width=16, blocks=2, **options)
     model = PointCloudModel(net, GIGP(1, SO3()), 1)
     cloud, target = qm9.prepare_batch(qm9.get_batch(torch.arange(20)), augment=False)

@@ -38,7 +38,7 @@ def nets() -> dict[str, tuple[LieResNet, PointCloud]]:
     options = {"width": 8, "blocks": 2, "fill": 0.5}
     return {
         "T(3)": (LieResNet(3, T(3), **options).double(), points),
-        "SE(3)": (LieResNet(3, SE3(), liftsamples=2, **options).double(), points),
+        "SE(3)": (LieResNet(3, SE3(), num_lifts=2, **options).double(), points),
         "grid": (
             LieResNet(3, SO2(), grid=grid, **options),
             PointCloud(grid[None], pixels.feat.float(), pixels.mask[:1]),

@@ -132,17 +132,17 @@ class Group(ABC):
         return self.log(self.inverse(v) @ u)
 
     def stabilizer(
-        self, *shape: int, liftsamples: int = 1, **options: Unpack[RandomOptions]
+        self, *shape: int, num_lifts: int = 1, **options: Unpack[RandomOptions]
     ) -> Tensor:
         """Random elements that fix every representative.
 
         Args:
             shape: shape of the batch.
-            liftsamples: number of elements for each member of the batch.
+            num_lifts: number of elements for each member of the batch.
             options: `generator`, `dtype`, `device`.
 
         Returns:
-            (*shape, liftsamples, rep_dim, rep_dim).
+            (*shape, num_lifts, rep_dim, rep_dim).
 
         Raises:
             InputError: the group acts freely.
@@ -170,7 +170,7 @@ class Group(ABC):
                 f"{self} acts on {self.dim}-dimensional points, not {x.shape[-1]}-dimensional ones."
             )
         if stabilizer is not None and self.free:
-            raise InputError(f"{self} acts freely: a point has one lift; use liftsamples=1.")
+            raise InputError(f"{self} acts freely: a point has one lift; use num_lifts=1.")
         section = self.section(x).unsqueeze(-3)
         return section if stabilizer is None else section @ stabilizer
 

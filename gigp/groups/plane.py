@@ -197,9 +197,9 @@ class SE2(Group):
         return rigid(torch.eye(2, dtype=x.dtype, device=x.device).expand(*x.shape[:-1], 2, 2), x)
 
     def stabilizer(
-        self, *shape: int, liftsamples: int = 1, **options: Unpack[RandomOptions]
+        self, *shape: int, num_lifts: int = 1, **options: Unpack[RandomOptions]
     ) -> Tensor:
-        angle = stratified_angles(*shape, num=liftsamples, **options)
+        angle = stratified_angles(*shape, num=num_lifts, **options)
         return rigid(rotation(angle), angle.new_zeros(*angle.shape, 2))
 
     def distance(self, a: Tensor, qu: Tensor, qv: Tensor) -> Tensor:

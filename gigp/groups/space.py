@@ -125,9 +125,9 @@ class SO3(Group):
         return turn * torch.cat([sign, sign, torch.ones_like(sign)], -1).unsqueeze(-2)
 
     def stabilizer(
-        self, *shape: int, liftsamples: int = 1, **options: Unpack[RandomOptions]
+        self, *shape: int, num_lifts: int = 1, **options: Unpack[RandomOptions]
     ) -> Tensor:
-        angle = stratified_angles(*shape, num=liftsamples, **options)
+        angle = stratified_angles(*shape, num=num_lifts, **options)
         zero = torch.zeros_like(angle)
         return rotation_exp(torch.stack([angle, zero, zero], -1))
 
@@ -195,9 +195,9 @@ class SE3(Group):
         return rigid(torch.eye(3, dtype=x.dtype, device=x.device).expand(*x.shape[:-1], 3, 3), x)
 
     def stabilizer(
-        self, *shape: int, liftsamples: int = 1, **options: Unpack[RandomOptions]
+        self, *shape: int, num_lifts: int = 1, **options: Unpack[RandomOptions]
     ) -> Tensor:
-        r = SO3().random(*shape, liftsamples, **options)
+        r = SO3().random(*shape, num_lifts, **options)
         return rigid(r, r.new_zeros(*r.shape[:-1]))
 
     def distance(self, a: Tensor, qu: Tensor, qv: Tensor) -> Tensor:
@@ -266,11 +266,9 @@ class E3(SE3):
         return inputs, distance
 
     def stabilizer(
-        self, *shape: int, liftsamples: int = 1, **options: Unpack[RandomOptions]
+        self, *shape: int, num_lifts: int = 1, **options: Unpack[RandomOptions]
     ) -> Tensor:
-        return self._reflected(
-            super().stabilizer(*shape, liftsamples=liftsamples, **options), options
-        )
+        return self._reflected(super().stabilizer(*shape, num_lifts=num_lifts, **options), options)
 
     def random(self, *shape: int, **options: Unpack[RandomOptions]) -> Tensor:
         return self._reflected(super().random(*shape, **options), options)

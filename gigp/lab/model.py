@@ -52,7 +52,7 @@ class PointCloudModel(nn.Module):
         if pool_inputs and not backbone.keeps_points:
             raise InputError(
                 "pool_inputs=true needs a backbone that keeps every point once; use "
-                "backbone.total_ds=1 and backbone.liftsamples=1, as group=E3 has them."
+                "backbone.keep_fraction=1 and backbone.num_lifts=1, as group=E3 has them."
             )
         self.pool_inputs = pool_inputs
         self.backbone, self.pool, self.pool_on = backbone, pool, pool_on

@@ -23,7 +23,7 @@ CASES: dict[str, list[str]] = {
     "QM9 T(3), k 256": ["dataset=qm9", "group=T3", "backbone.width=256"],
     "QM9 E(3), k 256": ["dataset=qm9", "backbone.width=256"],
     "QM9 T(3), k 1536": ["dataset=qm9", "group=T3"],
-    "QM9 SE(3), 4 lifts, nbhd 25, k 256": ["dataset=qm9", "group=SE3", "backbone.width=256"],
+    "QM9 SE(3), 4 lifts, 25 neighbors, k 256": ["dataset=qm9", "group=SE3", "backbone.width=256"],
     "rotated MNIST SO(2), k 128": ["dataset=rotmnist", *EMBEDDED_DIGITS],
     "rotated MNIST SE(2), 2 lifts, k 128": ["dataset=rotmnist", *EMBEDDED_DIGITS, "group=SE2"],
 }

@@ -81,7 +81,7 @@ def training_overhead(threads: int) -> dict[str, float]:
     logging, Lightning.
     """
     torch.set_num_threads(threads)
-    options = ["scale=small", "dataset=qm9", "pool=gigp", "recalibrate=75"]
+    options = ["scale=small", "dataset=qm9", "pool=gigp", "batch_norm_clouds=75"]
     options += ["dataset.train_size=7500", "dataset.val_size=75", "dataset.test_size=75"]
     options += ["trainer.max_epochs=2", "trainer.accelerator=cpu"]
     starts: list[float] = []

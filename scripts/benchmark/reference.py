@@ -88,8 +88,8 @@ def build_net(path: str, cfg: Any, data: Any) -> ReferenceNet:
         "k": backbone.width,
         "num_layers": backbone.blocks,
         "fill": backbone.fill,
-        "nbhd": backbone.nbhd,
-        "liftsamples": backbone.liftsamples,
+        "nbhd": backbone.max_neighbors,
+        "liftsamples": backbone.num_lifts,
         "group": group,
     }
     if data.grid is None:
@@ -98,7 +98,7 @@ def build_net(path: str, cfg: Any, data: Any) -> ReferenceNet:
         )
         return ReferenceNet(net)
     net = nets.ImgLieResnet(
-        chin=data.in_channels, num_targets=data.out_dim, total_ds=backbone.total_ds, **options
+        chin=data.in_channels, num_targets=data.out_dim, total_ds=backbone.keep_fraction, **options
     )
     return ReferenceNet(net, data.disk)
 

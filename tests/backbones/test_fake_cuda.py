@@ -46,12 +46,19 @@ def cloud_of(dim: int, channels: int = 5) -> PointCloud:
 
 
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("total_ds", [1.0, 0.5])
+@pytest.mark.parametrize("keep_fraction", [1.0, 0.5])
 @pytest.mark.parametrize("group", GROUPS, ids=str)
-def test_every_group(group, total_ds, train):
+def test_every_group(group, keep_fraction, train):
     lifts = 1 if group.one_lift else 2
     net = LieResNet(
-        5, group, width=8, blocks=2, fill=0.5, nbhd=4, total_ds=total_ds, liftsamples=lifts
+        5,
+        group,
+        width=8,
+        blocks=2,
+        fill=0.5,
+        max_neighbors=4,
+        keep_fraction=keep_fraction,
+        num_lifts=lifts,
     )
     cloud = cloud_of(group.dim)
     net.calibrate(cloud)
@@ -66,7 +73,7 @@ def test_every_group(group, total_ds, train):
 @pytest.mark.parametrize("group", [g for g in GROUPS if g.dim == 2], ids=str)
 def test_every_group_on_a_grid(group, digits):
     lifts = 1 if group.one_lift else 2
-    options = {"fill": 0.1, "nbhd": 25, "total_ds": 0.1, "liftsamples": lifts}
+    options = {"fill": 0.1, "max_neighbors": 25, "keep_fraction": 0.1, "num_lifts": lifts}
     net = LieResNet(1, group, width=8, blocks=2, grid=digits.grid, **options)
     mode = FakeTensorMode()
     data, where = copy.copy(digits), torch.arange(4)

@@ -32,8 +32,8 @@ def net(kind, group: Group | None = None, in_channels: int = 15, **options):
         "group": group or T(3),
         "grid": None,
         "atoms": ATOMS,
-        "liftsamples": 1,
-        "nbhd": 100,
+        "num_lifts": 1,
+        "max_neighbors": 100,
     }
     options |= BASIS if kind is DimeNetPlusPlus else {}
     return kind(**SMALL, **(setting | options)).double()

@@ -35,8 +35,8 @@ def backbone(group, fitted=True, **options) -> LieResNet:
         "width": 16,
         "blocks": 2,
         "fill": 0.6,
-        "nbhd": 5,
-        "liftsamples": 1 if group.one_lift else 2,
+        "max_neighbors": 5,
+        "num_lifts": 1 if group.one_lift else 2,
         **options,
     }
     net = LieResNet(5, group, **options).double()
@@ -52,7 +52,9 @@ def group(request):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"fill": 1.0, "nbhd": 99}, {"total_ds": 0.3}], ids=["ball", "full", "kept"]
+    "options",
+    [{}, {"fill": 1.0, "max_neighbors": 99}, {"keep_fraction": 0.3}],
+    ids=["ball", "full", "kept"],
 )
 @pytest.mark.parametrize("group", EXACT, ids=str)
 def test_groups_with_one_lift_are_equivariant(group, options):
@@ -61,10 +63,10 @@ def test_groups_with_one_lift_are_equivariant(group, options):
 
 
 @pytest.mark.parametrize("group", LIFTED, ids=str)
-@pytest.mark.parametrize("total_ds", [1.0, 0.3])
-def test_lifted_groups_are_equivariant_when_lifts_move_along(group, total_ds):
-    net, (pos, feat, mask, *_) = backbone(group, total_ds=total_ds), cloud(group.dim)
-    lifts = group.lift(pos, group.stabilizer(*pos.shape[:2], liftsamples=2, dtype=pos.dtype))
+@pytest.mark.parametrize("keep_fraction", [1.0, 0.3])
+def test_lifted_groups_are_equivariant_when_lifts_move_along(group, keep_fraction):
+    net, (pos, feat, mask, *_) = backbone(group, keep_fraction=keep_fraction), cloud(group.dim)
+    lifts = group.lift(pos, group.stabilizer(*pos.shape[:2], num_lifts=2, dtype=pos.dtype))
     out = net(PointCloud(pos, feat, mask), lifts).feat
     for g in random_element(group, 3, dtype=pos.dtype):
         moved = net(PointCloud(group.act(g, pos), feat, mask), g @ lifts).feat
@@ -76,10 +78,10 @@ def test_lifted_groups_are_equivariant_in_distribution(group):
     """The mean over many lifts of a moved cloud is that of the cloud itself; so is not that of
     another cloud.
     """
-    net, (pos, feat, mask, *_) = backbone(group, nbhd=99, fill=1.0), cloud(group.dim)
+    net, (pos, feat, mask, *_) = backbone(group, max_neighbors=99, fill=1.0), cloud(group.dim)
 
     def mean(p, lifts=300):
-        many = group.stabilizer(lifts, p.shape[1], liftsamples=2, dtype=p.dtype)
+        many = group.stabilizer(lifts, p.shape[1], num_lifts=2, dtype=p.dtype)
         batch = PointCloud(*(x[1:2].expand(lifts, *x.shape[1:]) for x in (p, feat, mask)))
         y = net(batch, group.lift(batch.pos, many)).feat.mean(1)
         return y.mean(0), y.std(0) / lifts**0.5
@@ -102,7 +104,7 @@ def test_kernels_of_distances_see_distances_and_nothing_else():
     """Negative controls of E(3): a deformed cloud is another one, a mirrored one is not, and a
     kernel that sees the offset is refused.
     """
-    net, (pos, feat, mask, *_) = backbone(E3(), fill=1.0, nbhd=99), cloud(3)
+    net, (pos, feat, mask, *_) = backbone(E3(), fill=1.0, max_neighbors=99), cloud(3)
 
     def features(p: torch.Tensor) -> torch.Tensor:
         return net(PointCloud(p, feat, mask)).feat
@@ -110,13 +112,13 @@ def test_kernels_of_distances_see_distances_and_nothing_else():
     out = features(pos)
     torch.testing.assert_close(features(pos * torch.tensor([-1.0, 1, 1])), out)
     assert not torch.allclose(features(pos * torch.tensor([1.1, 1, 1])), out, rtol=1e-3)
-    offsets = backbone(T(3), fill=1.0, nbhd=99)
+    offsets = backbone(T(3), fill=1.0, max_neighbors=99)
     with pytest.raises(AssertionError, match=r"not equivariant under E\(3\)"):
         assert_invariant(lambda p: offsets(PointCloud(p, feat, mask)).feat, E3(), pos)
 
 
 def test_single_precision_is_invariant_to_rounding():
-    net, (pos, feat, mask, *_) = backbone(E3(), fill=1.0, nbhd=99).float(), cloud(3)
+    net, (pos, feat, mask, *_) = backbone(E3(), fill=1.0, max_neighbors=99).float(), cloud(3)
     assert_invariant(
         lambda p: net(PointCloud(p, feat.float(), mask)).feat, E3(), pos.float(), tolerance=1e-4
     )
@@ -128,7 +130,7 @@ def test_order_of_points(group):
     lifts = (
         None
         if group.one_lift
-        else group.lift(pos, group.stabilizer(2, 9, liftsamples=2, dtype=pos.dtype))
+        else group.lift(pos, group.stabilizer(2, 9, num_lifts=2, dtype=pos.dtype))
     )
     out = net(PointCloud(pos, feat, mask), lifts)
     moved = net(PointCloud(pos[:, p], feat[:, p], mask), None if lifts is None else lifts[:, p])
@@ -137,10 +139,10 @@ def test_order_of_points(group):
     torch.testing.assert_close(moved.pos, out.pos[:, order])
 
 
-@pytest.mark.parametrize("total_ds", [1.0, 0.3])
-def test_padding_and_batch(group, total_ds):
+@pytest.mark.parametrize("keep_fraction", [1.0, 0.3])
+def test_padding_and_batch(group, keep_fraction):
     """Padding, its values, and the other clouds of the batch change nothing."""
-    net, (pos, feat, mask, *_) = backbone(group, total_ds=total_ds), cloud(group.dim)
+    net, (pos, feat, mask, *_) = backbone(group, keep_fraction=keep_fraction), cloud(group.dim)
     out = net(PointCloud(pos, feat.masked_fill(~mask.unsqueeze(-1), torch.nan), mask))
     for b, n in enumerate(mask.sum(1).tolist()):
         single = net(PointCloud(pos[b : b + 1, :n], feat[b : b + 1, :n], mask[b : b + 1, :n]))
@@ -156,9 +158,9 @@ def test_batch_statistics_ignore_padding(group):
     longer.mask[:, short.mask.shape[1] :] = False
     lifts = None
     if not group.one_lift:
-        lifts = group.stabilizer(*longer.mask.shape, liftsamples=2, dtype=torch.float64)
+        lifts = group.stabilizer(*longer.mask.shape, num_lifts=2, dtype=torch.float64)
         lifts = group.lift(longer.pos, lifts)
-    nets = [backbone(group, fill=1.0, nbhd=99).train() for _ in range(3)]
+    nets = [backbone(group, fill=1.0, max_neighbors=99).train() for _ in range(3)]
     before = [b.clone() for b in nets[2].buffers()]
     nets[0](short, None if lifts is None else lifts[:, : short.mask.shape[1]])
     nets[1](longer, lifts)
@@ -183,11 +185,11 @@ def test_training_samples_anew(group):
     assert not torch.equal(net(cloud(3)).feat, net(cloud(3)).feat)
 
 
-@pytest.mark.parametrize("total_ds", [1.0, 0.3])
-def test_reload_equals_stored(group, total_ds):
+@pytest.mark.parametrize("keep_fraction", [1.0, 0.3])
+def test_reload_equals_stored(group, keep_fraction):
     net, fresh = (
-        backbone(group, total_ds=total_ds),
-        backbone(group, fitted=False, total_ds=total_ds),
+        backbone(group, keep_fraction=keep_fraction),
+        backbone(group, fitted=False, keep_fraction=keep_fraction),
     )
     with pytest.raises(InputError, match="not set"):
         fresh(cloud(group.dim))
@@ -261,7 +263,13 @@ PLANAR = [g for g in GROUPS if g.dim == 2]
 
 
 def grid_net(group, **options) -> LieResNet:
-    options = {"total_ds": 0.3, "fill": 0.2, "nbhd": 6, "grid": grid_cloud().pos[0], **options}
+    options = {
+        "keep_fraction": 0.3,
+        "fill": 0.2,
+        "max_neighbors": 6,
+        "grid": grid_cloud().pos[0],
+        **options,
+    }
     return backbone(group, fitted=False, **options)
 
 
@@ -272,7 +280,7 @@ def test_shared_grid_equals_single_clouds(group):
     torch.manual_seed(0)
     net.train()(grid_cloud())
     net.eval()
-    own = backbone(group, fitted=False, total_ds=0.3, fill=0.2, nbhd=6)
+    own = backbone(group, fitted=False, keep_fraction=0.3, fill=0.2, max_neighbors=6)
     own.geometry.lift_table = net.geometry.lift_table  # one lift for each pixel
     own.load_state_dict(net.state_dict())
     out = own(PointCloud(pos.expand(3, -1, -1), feat, mask.expand(3, -1)))
@@ -347,16 +355,23 @@ def test_a_step_in_the_padded_layout_never_asks_the_device(monkeypatch, qm9, dig
     data, _ = qm9.prepare_batch(qm9.get_batch(torch.arange(8)), augment=True)
     images, _ = digits.prepare_batch(digits.get_batch(torch.arange(4)), augment=True)
     options = {"width": 8, "blocks": 2, "layout": "padded"}
-    lifted = {"fill": 0.5, "nbhd": 5, "liftsamples": 2, **options}
+    lifted = {"fill": 0.5, "max_neighbors": 5, "num_lifts": 2, **options}
     image_net = LieResNet(
-        1, SO2(), width=8, blocks=3, fill=0.1, nbhd=25, total_ds=0.1**0.5, grid=digits.grid
+        1,
+        SO2(),
+        width=8,
+        blocks=3,
+        fill=0.1,
+        max_neighbors=25,
+        keep_fraction=0.1**0.5,
+        grid=digits.grid,
     )
     cases = [
         (LieResNet(15, T(3), **options), data),
         (LieResNet(15, E3(), **options), data),
         (LieResNet(15, T(3), **options), data._replace(sizes=None)),
         (LieResNet(15, SO3(), **lifted), data),
-        (LieResNet(15, SE3(), total_ds=0.5, **lifted), data),
+        (LieResNet(15, SE3(), keep_fraction=0.5, **lifted), data),
         (image_net, images),
     ]
     for net, batch in cases:
@@ -381,11 +396,14 @@ def test_sizes_that_travel_with_the_batch(qm9):
 
 
 def test_kernel_rows_are_real_pairs():
-    """The kernel MLP runs on real pairs: not on padding, once for all images of a grid, on `nbhd`
-    neighbors at most.
+    """The kernel MLP runs on real pairs: not on padding, once for all images of a grid, on at most
+    `max_neighbors` neighbors.
     """
-    assert kernel_rows(backbone(T(3), fill=1.0, nbhd=99), cloud(3)) == [7**2 + 12**2 + 4**2] * 2
-    assert max(kernel_rows(backbone(T(3), fill=1.0, nbhd=3), cloud(3))) == 3 * (7 + 12 + 4)
+    assert (
+        kernel_rows(backbone(T(3), fill=1.0, max_neighbors=99), cloud(3))
+        == [7**2 + 12**2 + 4**2] * 2
+    )
+    assert max(kernel_rows(backbone(T(3), fill=1.0, max_neighbors=3), cloud(3))) == 3 * (7 + 12 + 4)
     one, many = (
         kernel_rows(grid_net(SO2()), grid_cloud(1)),
         kernel_rows(grid_net(SO2()), grid_cloud(50)),
@@ -397,15 +415,15 @@ def test_kernel_rows_are_real_pairs():
 @pytest.mark.parametrize(
     ("group", "options", "message"),
     [
-        (T(3), {"liftsamples": 2}, "acts freely"),
-        (E3(), {"liftsamples": 2}, "isotropically has one lift"),
-        (SE3(), {"liftsamples": 0}, "liftsamples=0"),
+        (T(3), {"num_lifts": 2}, "acts freely"),
+        (E3(), {"num_lifts": 2}, "isotropically has one lift"),
+        (SE3(), {"num_lifts": 0}, "num_lifts=0"),
         (T(3), {"width": 2}, "width=2: it must be a whole number, 4 or larger"),
         (T(3), {"width": 16.0}, r"width=16\.0: it must be a whole number"),
         (T(3), {"blocks": 0}, "blocks=0: it must be a whole number, 1 or larger"),
         (SO3, {}, r"group is the class SO3; pass an object of it, as SO3\(\)"),
         (T(3), {"fill": 0.0}, "positive"),
-        (T(3), {"nbhd": 0}, "at least 1"),
+        (T(3), {"max_neighbors": 0}, "at least 1"),
         (T(3), {"kernel_norm": "layer"}, "batch, none"),
     ],
 )

@@ -12,15 +12,15 @@ from gigp.lab.model import PointCloudModel
 from gigp.pools.gigp import GIGP
 from scripts.benchmark.operations import OperationCounter
 
-LIFTED = {"fill": 0.5, "nbhd": 25, "liftsamples": 4}
-PIXELS = {"fill": 0.1, "nbhd": 25, "total_ds": 0.1}
+LIFTED = {"fill": 0.5, "max_neighbors": 25, "num_lifts": 4}
+PIXELS = {"fill": 0.1, "max_neighbors": 25, "keep_fraction": 0.1}
 OPTIMIZER = 2  # fused Adam and its counters of steps
 CASES = {  # group, options of the network, operations at most
     "T3": (T(3), {}, 600),
     "SO3": (SO3(), LIFTED, 900),
     "SE3": (SE3(), LIFTED, 900),
     "SO2": (SO2(), PIXELS, 500),
-    "SE2": (SE2(), PIXELS | {"liftsamples": 2}, 500),
+    "SE2": (SE2(), PIXELS | {"num_lifts": 2}, 500),
 }
 
 

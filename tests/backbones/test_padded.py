@@ -11,9 +11,9 @@ from tests.backbones.test_lieconv_net import GROUPS, backbone, cloud
 
 SIZES = (7, 12, 4, 0, 1, 12)
 OPTIONS = {
-    "ball": {"nbhd": 99},
-    "full": {"nbhd": 99, "fill": 1.0},
-    "kept": {"nbhd": 99, "total_ds": 0.3},
+    "ball": {"max_neighbors": 99},
+    "full": {"max_neighbors": 99, "fill": 1.0},
+    "kept": {"max_neighbors": 99, "keep_fraction": 0.3},
 }
 CASES = [(group, options, "exact") for group in GROUPS for options in OPTIONS]
 CASES += [
@@ -51,7 +51,7 @@ def test_same_as_packed(group, options, known):
     clouds = cloud(group.dim, SIZES)
     lifts = None
     if not group.one_lift:
-        lifts = group.stabilizer(*clouds.mask.shape, liftsamples=2, dtype=torch.float64)
+        lifts = group.stabilizer(*clouds.mask.shape, num_lifts=2, dtype=torch.float64)
         lifts = group.lift(clouds.pos, lifts)
     packed = backbone(group, **OPTIONS[options])
     padded = copy.deepcopy(packed)
@@ -65,9 +65,9 @@ def test_same_as_packed(group, options, known):
 
 @pytest.mark.parametrize("group", GROUPS, ids=str)
 def test_same_neighbors_in_evaluation(group):
-    """Balls that hold more than `nbhd` points are sampled at the same ranks."""
+    """Balls that hold more than `max_neighbors` points are sampled at the same ranks."""
     clouds = cloud(group.dim, SIZES)
-    packed = backbone(group, nbhd=3, fill=0.8)
+    packed = backbone(group, max_neighbors=3, fill=0.8)
     padded = copy.deepcopy(packed)
     padded.geometry.layout = "padded"
     expected, found = packed(clouds), padded(host_knows(clouds, "exact"))
@@ -78,7 +78,7 @@ def test_random_neighbors_are_real_and_in_the_ball():
     """Negative control of the mask: padding at the origin would be the nearest point of all."""
     clouds = cloud(3, SIZES)
     far = clouds._replace(pos=torch.where(clouds.mask.unsqueeze(-1), clouds.pos + 5, 0.0))
-    net = backbone(GROUPS[1], nbhd=2, fill=0.5, layout="padded").train()
+    net = backbone(GROUPS[1], max_neighbors=2, fill=0.5, layout="padded").train()
     layout = net.geometry.layout_of(far)
     neighborhood = net.geometry.neighborhoods(net.geometry(layout, far.pos))[0]
     counts = neighborhood.in_ball.sum(1).flatten()

@@ -26,12 +26,12 @@ def test_cases_are_the_published_settings(title):
     assert (backbone.blocks, cfg.dataset.batch_size) == (6, 25 if images else 75)
     assert backbone.width == int(title.split("k ")[1].split(",")[0])
     if "SE(3)" in title:
-        lifts, nbhd = backbone.liftsamples, backbone.nbhd
-        assert (lifts, nbhd, backbone.fill, cfg.group.alpha) == (4, 25, 0.5, 0.2)
+        lifts, max_neighbors = backbone.num_lifts, backbone.max_neighbors
+        assert (lifts, max_neighbors, backbone.fill, cfg.group.alpha) == (4, 25, 0.5, 0.2)
     if "SE(2)" in title:
-        assert (backbone.liftsamples, cfg.group.alpha) == (2, 0.05)
+        assert (backbone.num_lifts, cfg.group.alpha) == (2, 0.05)
     if images:
-        assert (backbone.nbhd, backbone.fill, backbone.total_ds) == (25, 0.1, 0.1)
+        assert (backbone.max_neighbors, backbone.fill, backbone.keep_fraction) == (25, 0.1, 0.1)
 
 
 def test_a_step_is_counted():

@@ -98,7 +98,7 @@ def test_lifts_reach_the_point(group):
     x[0] = x[0] if leaves_out_the_origin(group) else 0
     # opposite of the axis that SO(3) lifts start from
     x[1] = torch.tensor([-1.0, 0, 0, 0][: group.dim])
-    stabilizer = None if group.free else group.stabilizer(len(x), liftsamples=3, dtype=x.dtype)
+    stabilizer = None if group.free else group.stabilizer(len(x), num_lifts=3, dtype=x.dtype)
     lifts = group.lift(x, stabilizer)
     base = group.representative(group.orbit(x)).unsqueeze(-2)
     torch.testing.assert_close(
@@ -110,10 +110,10 @@ def test_stabilizers_fix_and_are_uniform(group):
     if group.free:
         with pytest.raises(InputError, match="acts freely"):
             group.stabilizer(3)
-        with pytest.raises(InputError, match="liftsamples=1"):
+        with pytest.raises(InputError, match="num_lifts=1"):
             group.lift(points(group), torch.eye(group.rep_dim).expand(50, 2, -1, -1))
         return
-    s = group.stabilizer(4000, liftsamples=2, dtype=torch.float64)
+    s = group.stabilizer(4000, num_lifts=2, dtype=torch.float64)
     base = group.representative(group.orbit(points(group, 1))[0])
     torch.testing.assert_close(group.act(s, base), base.expand(4000, 2, -1))
     d = group.dim

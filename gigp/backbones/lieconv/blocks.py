@@ -84,9 +84,9 @@ def native_motion_pairs(elements: Tensor, alpha: float) -> Pairs:
     return Pairs(inputs, distance)
 
 
-def draw_lifts(group: Group, points: int, liftsamples: int) -> Tensor:
+def draw_lifts(group: Group, points: int, num_lifts: int) -> Tensor:
     """Random stabilizer elements (points, L, r, r), the same in every process."""
     generator = torch.Generator().manual_seed(0)
     return group.stabilizer(
-        points, liftsamples=liftsamples, generator=generator, dtype=torch.float32, device="cpu"
+        points, num_lifts=num_lifts, generator=generator, dtype=torch.float32, device="cpu"
     )

@@ -23,15 +23,16 @@ LIFT_TABLE = 128  # points that have lifts of their own in evaluation; larger cl
 
 
 class Geometry(FittedModule):
-    """The neighborhoods of every block: balls that hold a fraction of the points, `nbhd` at most.
+    """The neighborhoods of every block: balls that hold a fraction of the points, and at most
+    `max_neighbors`.
 
     Args:
         group: the group that points are lifted to.
         blocks: number of blocks.
         fill: fraction of the input points that a ball holds on average.
-        nbhd: largest number of neighbors; a ball that holds more is sampled.
+        max_neighbors: largest number of neighbors; a ball that holds more is sampled.
         keep: fraction of the points that each block keeps, by farthest-point subsampling.
-        liftsamples: group elements for each point.
+        num_lifts: group elements for each point.
         layout: `packed`, `padded`, or `auto`, which is `padded` on GPUs.
         table: points that have lifts of their own in evaluation.
 
@@ -52,31 +53,36 @@ class Geometry(FittedModule):
         group: Group,
         blocks: int,
         fill: float,
-        nbhd: int,
+        max_neighbors: int,
         *,
         keep: float = 1.0,
-        liftsamples: int = 1,
+        num_lifts: int = 1,
         layout: LayoutName = "auto",
         table: int = LIFT_TABLE,
     ) -> None:
         super().__init__()
         check_choice("layout", layout, LayoutName)
-        if not (fill > 0 and nbhd >= 1 and 0 < keep <= 1):
+        if not (fill > 0 and max_neighbors >= 1 and 0 < keep <= 1):
             raise InputError(
-                f"fill={fill}, nbhd={nbhd}, keep={keep}: fill must be positive, nbhd at least 1, "
-                "keep in (0, 1]."
+                f"fill={fill}, max_neighbors={max_neighbors}, keep={keep}: fill must be positive, "
+                "max_neighbors at least 1, keep in (0, 1]."
             )
-        if liftsamples < 1 or (group.one_lift and liftsamples > 1):
+        if num_lifts < 1 or (group.one_lift and num_lifts > 1):
             raise InputError(
-                f"liftsamples={liftsamples} with {group}: a group that acts freely or "
+                f"num_lifts={num_lifts} with {group}: a group that acts freely or "
                 "isotropically has one lift for each point, others one or more."
             )
-        self.group, self.nbhd, self.keep, self.liftsamples = group, nbhd, keep, liftsamples
+        self.group, self.max_neighbors, self.keep, self.num_lifts = (
+            group,
+            max_neighbors,
+            keep,
+            num_lifts,
+        )
         self.layout = layout
         self.fill = [min(fill / keep**i, 1.0) for i in range(blocks)]
         radius = [math.inf if f == 1 else math.nan for f in self.fill]
         self.register_buffer("radius", torch.tensor(radius))
-        lifts = None if group.one_lift else draw_lifts(group, table, liftsamples)
+        lifts = None if group.one_lift else draw_lifts(group, table, num_lifts)
         self.register_buffer("lift_table", lifts)
         self._fitted = all(f == 1 for f in self.fill)
 
@@ -110,7 +116,7 @@ class Geometry(FittedModule):
             for x, mask, lift in zip(tables, layout.masks, lifts, strict=True):
                 x = x if mask is None else masked(x, mask)  # padding may hold anything
                 pairs.append(self._pairs(x, lift))
-            return self._subsample(layout.lift(self.liftsamples), pairs)
+            return self._subsample(layout.lift(self.num_lifts), pairs)
 
     def _pairs(self, pos: Tensor, elements: Tensor | None) -> Pairs:
         """All pairs of g clouds of n points.
@@ -123,8 +129,8 @@ class Geometry(FittedModule):
         if elements is None:
             elements = self.group.lift(pos, self._stabilizer(g, n, pos))
         orbit = self.group.orbit(pos)  # (g, n, q)
-        if self.liftsamples > 1:
-            orbit = orbit.repeat_interleave(self.liftsamples, 1)  # (g, n * L, q)
+        if self.num_lifts > 1:
+            orbit = orbit.repeat_interleave(self.num_lifts, 1)  # (g, n * L, q)
         return all_pairs(self.group, elements.flatten(1, 2), orbit)
 
     def _stabilizer(self, g: int, n: int, like: Tensor) -> Tensor | None:
@@ -135,7 +141,7 @@ class Geometry(FittedModule):
             return None
         if self.training:
             return self.group.stabilizer(
-                g, n, liftsamples=self.liftsamples, dtype=like.dtype, device=like.device
+                g, n, num_lifts=self.num_lifts, dtype=like.dtype, device=like.device
             )
         index = torch.arange(n, device=like.device) % len(self.lift_table)
         return self.lift_table[index].to(like.dtype).expand(g, -1, -1, -1, -1)
@@ -190,10 +196,10 @@ class Geometry(FittedModule):
         """Choose the neighbors of block i."""
         inputs = [p.inputs for p in block.pairs]
         largest = max([0, *(p.distance.shape[1] for p in block.pairs)])
-        if self.fill[i] == 1 and largest <= self.nbhd:
+        if self.fill[i] == 1 and largest <= self.max_neighbors:
             return block.points.all_neighbors(inputs, block.queries)
         chosen = [
-            choose_neighbors(p.distance, self.radius[i], self.nbhd, self.training, mask)
+            choose_neighbors(p.distance, self.radius[i], self.max_neighbors, self.training, mask)
             for p, mask in zip(block.pairs, block.points.masks, strict=True)
         ]
         return block.points.chosen_neighbors(inputs, chosen, block.queries)
@@ -214,8 +220,8 @@ class Geometry(FittedModule):
                 sizes=None,
             )
         rows = layout.rows(cloud.pos)
-        if self.liftsamples > 1:
-            rows = rows.repeat_interleave(self.liftsamples, 0)
+        if self.num_lifts > 1:
+            rows = rows.repeat_interleave(self.num_lifts, 0)
         for block in blocks:
             kept = block.kept_rows()
             rows = rows if kept is None else rows.index_select(0, kept)
@@ -224,4 +230,4 @@ class Geometry(FittedModule):
 
     def _lifted(self, x: Tensor) -> Tensor:
         """Values of points for each of their lifts, (B, N, ...) -> (B, N * L, ...)."""
-        return x if self.liftsamples == 1 else x.repeat_interleave(self.liftsamples, 1)
+        return x if self.num_lifts == 1 else x.repeat_interleave(self.num_lifts, 1)

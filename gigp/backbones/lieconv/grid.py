@@ -27,7 +27,7 @@ class GridGeometry(Geometry):
     concatenated, M in all, with P neighbors each, so that neighbors are chosen at once.
 
     Args:
-        group, blocks, fill, nbhd, keep, liftsamples: see `Geometry`.
+        group, blocks, fill, max_neighbors, keep, num_lifts: see `Geometry`.
         grid: positions that all clouds share, (N, d).
 
     Attributes:
@@ -56,15 +56,17 @@ class GridGeometry(Geometry):
         group: Group,
         blocks: int,
         fill: float,
-        nbhd: int,
+        max_neighbors: int,
         *,
         grid: Tensor,
         keep: float = 1.0,
-        liftsamples: int = 1,
+        num_lifts: int = 1,
     ) -> None:
         table = len(grid)
-        super().__init__(group, blocks, fill, nbhd, keep=keep, liftsamples=liftsamples, table=table)
-        self.points = [Shared(len(grid) * liftsamples)]
+        super().__init__(
+            group, blocks, fill, max_neighbors, keep=keep, num_lifts=num_lifts, table=table
+        )
+        self.points = [Shared(len(grid) * num_lifts)]
         for _ in range(blocks):
             self.points.append(self.points[-1].keep(keep))
         self.register_buffer("grid", grid[None], persistent=False)
@@ -117,7 +119,7 @@ class GridGeometry(Geometry):
         for i, block in enumerate(blocks):
             n, m = block.points.width, block.queries.width
             slots, count = self.get_buffer(f"slots_{i}"), self.get_buffer(f"count_{i}")
-            chosen = of_block[i][:, : min(self.nbhd, n)]
+            chosen = of_block[i][:, : min(self.max_neighbors, n)]
             found.append(TableNeighborhood(pairs[i], [(1, n, m)], chosen, slots, count))
         return found
 
@@ -134,7 +136,7 @@ class GridGeometry(Geometry):
         blocks = self._subsample(self.points[0], [pairs])
         if not self._buffers_are_set():
             self.set_radii(blocks)
-        pos, width = self._lifted(self.grid), min(self.nbhd, self.points[0].width)
+        pos, width = self._lifted(self.grid), min(self.max_neighbors, self.points[0].width)
         outside, neighbors, slots, first, step = [], [], [], [], []
         place = 0
         for i, block in enumerate(blocks):
@@ -143,7 +145,9 @@ class GridGeometry(Geometry):
             missing = self.points[0].width - in_ball.shape[1]
             out = torch.where(in_ball, 0.0, OUTSIDE)
             outside.append(F.pad(out, (0, missing), value=2 * OUTSIDE))
-            chosen, inside = choose_neighbors(distance, self.radius[i], self.nbhd, random=False)
+            chosen, inside = choose_neighbors(
+                distance, self.radius[i], self.max_neighbors, random=False
+            )
             more = width - chosen.shape[2]
             neighbors.append(F.pad(chosen[0], (0, more)))
             slots.append(place + positions(F.pad(inside[0], (0, more))))

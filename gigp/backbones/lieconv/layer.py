@@ -17,7 +17,7 @@ class LieConv(nn.Module):
     """Average of kernel x feature over a neighborhood of group elements (equation 7 and appendix
     A.1).
 
-        y_i = W sum_j k(a_ij) (x) f_j / |nbhd(i)|,   a_ij = [log(v_j^-1 u_i), q_i, q_j]
+        y_i = W sum_j k(a_ij) (x) f_j / |N(i)|,   a_ij = [log(v_j^-1 u_i), q_i, q_j]
 
     The kernel, a c_in x c_out matrix for every pair, is factored: an MLP k gives 16 numbers for a
     pair, and the linear layer W, shared by all pairs, follows the sum.

@@ -74,7 +74,7 @@ class LieResNet(Backbone):
     """LieConv residual network on point clouds: equivariant features for every (kept, lifted)
     point.
 
-    Points are lifted to group elements, `liftsamples` random ones each where the group does not act
+    Points are lifted to group elements, `num_lifts` random ones each where the group does not act
     freely (Finzi et al., section 4.2). In evaluation the lifts are a fixed table by the index of
     the point, so results repeat.
 
@@ -84,8 +84,8 @@ class LieResNet(Backbone):
         width: channels k of the residual stream; blocks that subsample widen it by 1 / sqrt(points
             kept).
         blocks: number of residual blocks.
-        fill, nbhd, liftsamples: see `gigp.backbones.lieconv.geometry.Geometry`.
-        total_ds: fraction of the points left after all blocks, by farthest-point subsampling.
+        fill, max_neighbors, num_lifts: see `gigp.backbones.lieconv.geometry.Geometry`.
+        keep_fraction: fraction of the points left after all blocks, by farthest-point subsampling.
         kernel_norm: see `LieConv`.
         layout: memory layout of batches: `packed`, clouds of equal size side by side; `padded`,
             one masked table; `auto`, packed on CPUs and padded on GPUs. The numbers are the same.
@@ -107,9 +107,9 @@ class LieResNet(Backbone):
         width: int = 128,
         blocks: int = 6,
         fill: float = 1.0,
-        nbhd: int = 100,
-        total_ds: float = 1.0,
-        liftsamples: int = 1,
+        max_neighbors: int = 100,
+        keep_fraction: float = 1.0,
+        num_lifts: int = 1,
         kernel_norm: KernelNorm = "batch",
         layout: LayoutName = "auto",
         grid: Tensor | None = None,
@@ -125,15 +125,15 @@ class LieResNet(Backbone):
                 f"layout={layout}: clouds that share their positions, as images do, have one "
                 "layout; use layout=auto."
             )
-        keep = total_ds ** (1 / blocks)
+        keep = keep_fraction ** (1 / blocks)
         widths = [int(width / keep ** (i / 2)) for i in range(blocks + 1)]
-        self.group, self.liftsamples, self.out_channels = group, liftsamples, widths[-1]
-        self.keeps_points = keep == 1 and liftsamples == 1
-        options = {"keep": keep, "liftsamples": liftsamples}
+        self.group, self.num_lifts, self.out_channels = group, num_lifts, widths[-1]
+        self.keeps_points = keep == 1 and num_lifts == 1
+        options = {"keep": keep, "num_lifts": num_lifts}
         self.geometry = (
-            Geometry(group, blocks, fill, nbhd, layout=layout, **options)
+            Geometry(group, blocks, fill, max_neighbors, layout=layout, **options)
             if grid is None
-            else GridGeometry(group, blocks, fill, nbhd, grid=grid, **options)
+            else GridGeometry(group, blocks, fill, max_neighbors, grid=grid, **options)
         )
         self.in_channels = in_channels
         self.embed = nn.Linear(in_channels, width)
@@ -152,15 +152,15 @@ class LieResNet(Backbone):
             elements: lifts of the points (B, N, L, r, r) to use in place of random ones.
 
         Returns:
-            Positions and features (B, N', out_channels), where N' counts `liftsamples` lifts of
+            Positions and features (B, N', out_channels), where N' counts `num_lifts` lifts of
             each kept point.
         """
         self._check(cloud)
         layout = self.geometry.layout_of(cloud)
         blocks = self.geometry(layout, cloud.pos, elements)
         feat = call_linear(self.embed, layout.rows(self._marked(cloud)))  # (R, S, width)
-        if self.liftsamples > 1:
-            feat = feat.repeat_interleave(self.liftsamples, 0)  # (R * L, S, width)
+        if self.num_lifts > 1:
+            feat = feat.repeat_interleave(self.num_lifts, 0)  # (R * L, S, width)
         neighborhoods = self.geometry.neighborhoods(blocks)
         kernels = self._kernels(neighborhoods)
         for block, *inputs in zip(self.blocks, blocks, neighborhoods, kernels, strict=True):

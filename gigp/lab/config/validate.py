@@ -20,7 +20,7 @@ TYPES = {
     "overwrite": bool,
     "pool_inputs": bool,
 }
-MINIMUM = {"seed": 0, "trainer.max_epochs": 1, "recalibrate": 0}
+MINIMUM = {"seed": 0, "trainer.max_epochs": 1, "batch_norm_clouds": 0}
 TYPE_NAMES = {
     int: "a whole number",
     float: "a number",

@@ -4,6 +4,7 @@
 study keeps records as lines of JSON.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from gigp.errors import InputError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LARGEST = float(np.finfo(np.float32).max)
 STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -66,7 +67,7 @@ class Record:
         pool_inputs: whether the pool got the input features of the points, too.
         init_from: run that the model started from.
         frozen_backbone: whether only pool and head were trained.
-        recalibrated_on: training clouds that batch-norm statistics were estimated on.
+        batch_norm_clouds: training clouds that batch-norm statistics were estimated on.
         metrics: test metrics by name.
         test_loss, val_loss: losses of the best checkpoint.
         best_epoch: epoch that was tested, by `select`: `best`, that of the lowest validation loss,
@@ -101,7 +102,7 @@ class Record:
     pool_on: str
     init_from: str | None
     frozen_backbone: bool
-    recalibrated_on: Count
+    batch_norm_clouds: Count
     metrics: Annotated[dict[str, Metric], Field(min_length=1)]
     test_loss: Number
     val_loss: Number
@@ -149,16 +150,16 @@ def parse_record(text: str, source: str) -> Record:
     Raises:
         InputError: the text is not JSON, or a field is missing, unknown, or of another kind.
     """
-    try:
-        record = _ADAPTER.validate_json(text)
-    except ValidationError as error:
-        raise InputError(f"{source} is damaged ({first_problem(error)}).") from error
-    if record.schema_version != SCHEMA_VERSION:
+    version = re.search(r'"schema_version": *(\d+)', text)  # fields differ between versions
+    if version and int(version[1]) != SCHEMA_VERSION:
         raise InputError(
-            f"{source} has schema_version {record.schema_version}; this version of gigp reads "
+            f"{source} has schema_version {version[1]}; this version of gigp reads "
             f"{SCHEMA_VERSION}. Run it again, or use the version that wrote it."
         )
-    return record
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"{source} is damaged ({first_problem(error)}).") from error
 
 
 def read_record(path: Path) -> Record:

@@ -74,7 +74,7 @@ def _asked_for(config: Mapping[str, Any]) -> dict[str, Any]:
         "backbone": _settings(config["backbone"]),
         "pool": _settings(config["pool"]),
         "frozen_backbone": config["freeze_backbone"],
-        "recalibrated_on": config["recalibrate"],
+        "batch_norm_clouds": config["batch_norm_clouds"],
         "select": config["select"],
         "pool_inputs": config["pool_inputs"],
     }

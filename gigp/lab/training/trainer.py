@@ -61,7 +61,7 @@ def build_trainer(
         EpochSeed(cfg.seed),
         InterruptOnSigterm(),
         StopOnNaN(),
-        PreciseBatchNorm(cfg.recalibrate),
+        PreciseBatchNorm(cfg.batch_norm_clouds),
         history,
         ProgressLine(console),
         EpochCheckpoints(folder.last, folder.best, history),

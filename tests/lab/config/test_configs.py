@@ -102,14 +102,24 @@ def test_defaults_follow_the_data_set_and_the_command_line_wins(configure):
     assert configure("dataset=rotmnist", "group=SE2").group.alpha == 0.05
     assert configure().choices.group == "E3"
     cfg = configure("group=SE3")
-    assert (cfg.backbone.fill, cfg.backbone.nbhd, cfg.backbone.liftsamples) == (0.5, 25, 4)
+    assert (cfg.backbone.fill, cfg.backbone.max_neighbors, cfg.backbone.num_lifts) == (0.5, 25, 4)
     assert cfg.dataset.recenter is cfg.dataset.scale_positions is True
-    assert configure("group=SE3", "backbone.nbhd=7", "dataset.recenter=false").backbone.nbhd == 7
+    assert (
+        configure(
+            "group=SE3", "backbone.max_neighbors=7", "dataset.recenter=false"
+        ).backbone.max_neighbors
+        == 7
+    )
 
 
 def test_paper_scale_is_as_published(configure):
     qm9 = configure("scale=paper")
-    assert (qm9.backbone.width, qm9.backbone.blocks, qm9.backbone.nbhd, qm9.backbone.fill) == (
+    assert (
+        qm9.backbone.width,
+        qm9.backbone.blocks,
+        qm9.backbone.max_neighbors,
+        qm9.backbone.fill,
+    ) == (
         1536,
         6,
         100,
@@ -127,8 +137,16 @@ def test_paper_scale_is_as_published(configure):
         13_083,
     )
     digits = configure("scale=paper", "dataset=rotmnist")
-    assert (digits.backbone.width, digits.backbone.blocks, digits.backbone.nbhd) == (128, 6, 25)
-    assert (digits.backbone.fill, digits.backbone.total_ds, digits.group.alpha) == (0.1, 0.1, 0.2)
+    assert (digits.backbone.width, digits.backbone.blocks, digits.backbone.max_neighbors) == (
+        128,
+        6,
+        25,
+    )
+    assert (digits.backbone.fill, digits.backbone.keep_fraction, digits.group.alpha) == (
+        0.1,
+        0.1,
+        0.2,
+    )
     assert (digits.dataset.batch_size, digits.warmup, digits.trainer.max_epochs) == (25, 0, 500)
     assert (digits.dataset.train_size, digits.dataset.val_size, digits.dataset.test_size) == (
         10_000,
@@ -144,7 +162,7 @@ def test_paper_scale_is_as_published(configure):
         ["trainer.precision=bf16-mixed"],
         ["trainer.gradient_clip_val=1.0"],
         ["backbone.kernel_norm=none"],
-        ["recalibrate=0"],
+        ["batch_norm_clouds=0"],
     ],
 )
 def test_options_take_a_step(configure, options):

@@ -70,8 +70,8 @@ def test_what_cannot_be_composed(configure, override, message):
         ("lr=", "lr=: it must be a number."),
         ("lr=true", "lr=True: it must be a number."),
         ("warmup=null", "warmup=None: it must be a number."),
-        ("recalibrate=-1", "recalibrate=-1: it must be a whole number, 0 or larger."),
-        ("recalibrate=1.5", "recalibrate=1.5: it must be a whole number"),
+        ("batch_norm_clouds=-1", "batch_norm_clouds=-1: it must be a whole number, 0 or larger."),
+        ("batch_norm_clouds=1.5", "batch_norm_clouds=1.5: it must be a whole number"),
         ("compile=yess", "compile=yess: it must be true or false."),
         (
             "matmul_precision=tf32",

@@ -29,7 +29,7 @@ def molecules(configure, qm9):
 
     def make(name: str, *overrides: str):
         sizes = tiny(epochs=4, train=150, val=60, test=70)
-        return configure("dataset=qm9", *sizes, "recalibrate=100", f"name={name}", *overrides)
+        return configure("dataset=qm9", *sizes, "batch_norm_clouds=100", f"name={name}", *overrides)
 
     return make
 

@@ -36,7 +36,7 @@ def test_choices_come_first_then_what_was_changed(name):
         (["compile=True"], ["compile=true"]),
         (["lr=1e-2"], ["lr=0.01"]),
         (["lr=0.003"], []),
-        (["compile=false", "seed=0", "recalibrate=2000"], []),
+        (["compile=false", "seed=0", "batch_norm_clouds=2000"], []),
         (["backbone=lieconv", "trainer=default"], []),
         (["dataset.root=/mnt/data", "trainer.devices=2", "backbone.layout=padded"], []),
         (["matmul_precision=highest"], []),
@@ -66,7 +66,7 @@ def test_what_changes_the_run_changes_its_name(name):
 
 def test_names_are_short_and_of_plain_characters(name):
     many = [
-        *(f"backbone.{key}=7" for key in ("width", "blocks", "nbhd", "liftsamples")),
+        *(f"backbone.{key}=7" for key in ("width", "blocks", "max_neighbors", "num_lifts")),
         *(f"dataset.{part}_size=99" for part in ("train", "val", "test")),
         "init_from='runs/an old one=1 #2~/seed0'",
         "warmup=0.25",

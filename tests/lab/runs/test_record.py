@@ -38,7 +38,7 @@ def test_one_line_by_default() -> None:
         (["seed"], 0.5, "seed: .*not 0.5"),
         (["git_dirty"], "no", "git_dirty: .*not 'no'"),
         (["comment"], "mine", "comment: "),
-        (["schema_version"], 1, "schema_version 1; this version of gigp reads 2"),
+        (["schema_version"], 1, "schema_version 1; this version of gigp reads 3"),
     ],
 )
 def test_other_values_are_refused(path: list[str], value: object, message: str) -> None:
@@ -62,7 +62,8 @@ def test_other_texts_are_refused(text: str) -> None:
 
 def test_every_field_must_be_there() -> None:
     content = json.loads(example_record().to_json())
-    for key in content.keys() - {"native", "execution"}:  # which came later
+    later = {"native", "execution", "select", "pool_inputs"}
+    for key in content.keys() - later:
         with pytest.raises(InputError, match=f"{key}: Field required"):
             parse_record(json.dumps({k: v for k, v in content.items() if k != key}), "it")
 

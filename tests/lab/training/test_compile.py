@@ -21,12 +21,12 @@ from gigp.lab.training.run import run
 from gigp.pools.gigp import GIGP
 from tests.conftest import tiny
 
-BALL = {"fill": 0.5, "nbhd": 25, "liftsamples": 2}
+BALL = {"fill": 0.5, "max_neighbors": 25, "num_lifts": 2}
 CASES = {
     "T3": (T(3), {}),
     "SO3": (SO3(), BALL),
     "SE3": (SE3(), BALL),
-    "SO2": (SO2(), {"fill": 0.1, "nbhd": 25, "total_ds": 0.1}),
+    "SO2": (SO2(), {"fill": 0.1, "max_neighbors": 25, "keep_fraction": 0.1}),
 }
 SMALL = ("backbone.width=8", "backbone.blocks=2", *tiny(epochs=2, train=60, val=20, test=20))
 

@@ -339,7 +339,7 @@ def test_full_disk_keeps_the_last_checkpoint(configure, tmp_path, monkeypatch):
         (["pool_on=points"], "outputs, features"),
         (["dataset.train_size=999999"], "from 1 to 100000"),
         (["lr=-1"], "lr must be positive"),
-        (["backbone.liftsamples=3"], "acts freely"),
+        (["backbone.num_lifts=3"], "acts freely"),
         (["dataset.split=random"], "cormorant, dimenet"),
         (["results_dir=/proc/nowhere"], "set results_dir"),
     ],
