@@ -18,7 +18,6 @@ from gigp.lab.study.baselines import baseline_errors
 from gigp.lab.study.experiments import Experiment, read_experiments, table_members
 from gigp.lab.study.records import read_all_samples, read_experiment_records, samples_path
 from gigp.lab.study.speed import hours_table, speed_report
-from gigp.lab.study.statistics import Resamples
 from gigp.lab.study.tables.claims import claims_table
 from gigp.lab.study.tables.differences import changes_table, differences, differences_table
 from gigp.lab.study.tables.published import Published, published_row, read_published
@@ -72,7 +71,7 @@ def read_evidence(root: Path, data: Path, baselines: Baselines | None = None) ->
 
 def make_tables(evidence: Evidence) -> dict[str, Table]:
     """All tables by name: results and differences of every table, and the claims."""
-    experiments, resamples = read_experiments(), Resamples()
+    experiments = read_experiments()
     tables: dict[str, Table] = {}
     pairs: dict[str, pd.DataFrame] = {}
     rows: dict[str, list[TableRow]] = {}
@@ -86,7 +85,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
         samples: dict[Any, Any] = {}
         for source in {entry.experiment for entry in rows[name]}:
             samples |= read_all_samples(samples_path(evidence.folder, source))
-        pairs[name] = differences(rows[name], samples, headline, resamples=resamples)
+        pairs[name] = differences(rows[name], samples, headline)
         if len(pairs[name]):
             tables[f"{name}_differences"] = differences_table(name, pairs[name], headline)
     beaten = {name: beaten_targets(rows[name], evidence.baselines) for name in rows}

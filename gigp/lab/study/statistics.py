@@ -1,21 +1,17 @@
-"""Mean and spread over seeds; differences paired over seeds and test samples; corrections for
-several tests.
+"""Mean and spread over seeds; differences paired over seeds and test samples, by Student's t, and
+Holm's correction for several tests. Nothing is resampled, so no result depends on random numbers.
 """
 
-import copy
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy import stats
 
-RESAMPLES = 10_000
-CHUNK = 16  # resamples drawn at a time: with 13,083 molecules 2 MB, which stay near the processor
-BLOCK = 250  # resamples of which means are taken at a time
-ROUNDING = 1e-9  # of the largest difference
-FEW = 100  # distinct values of a difference whose numbers in a resample are drawn directly
-POWER = 1.43  # (1.96 + 0.84) / 1.96: half an interval becomes the effect seen with a power of 80%
+LEVEL = 0.95  # of intervals
+POWER = 0.8  # with which a detectable effect is seen
+ROUNDING = 1e-9  # of the largest difference: a smaller mean is a tie
 
 
 @dataclass(frozen=True)
@@ -70,12 +66,16 @@ def with_error(mean: float, std: float) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean difference with its 95% interval.
+    """A mean difference with its 95% interval over seeds.
 
     Attributes:
         mean: mean of the differences.
-        low, high: bounds of the interval.
-        p: two-sided p value of no difference.
+        low, high: bounds of the interval by Student's t over the seeds; NaN for a single seed.
+        p: exact two-sided p value of no difference by the same t; NaN for a single seed.
+        detectable: smallest effect that would have been seen with a power of 80%; NaN for a single
+            seed.
+        of_samples: half the 95% interval that the choice of the test samples alone makes: other
+            samples, the same trained networks.
         seeds: number of seeds.
         samples: number of test samples.
     """
@@ -84,6 +84,8 @@ class Interval:
     low: float
     high: float
     p: float
+    detectable: float
+    of_samples: float
     seeds: int
     samples: int
 
@@ -92,137 +94,33 @@ class Interval:
         """The verdict by the interval, where lower is better: `lower`, `higher` or `unresolved`."""
         return "lower" if self.high < 0 else "higher" if self.low > 0 else "unresolved"
 
-    @property
-    def detectable(self) -> float:
-        """Smallest effect that would have been seen with a power of 80%."""
-        return POWER * (self.high - self.low) / 2
 
+def paired_interval(first: np.ndarray, second: np.ndarray) -> Interval:
+    """Difference of two rows of runs, paired over seeds and test samples.
 
-class Resamples:
-    """Resamples of test samples, drawn once for each number of samples and shared by all tables.
+    For each seed the mean over the test samples; over seeds Student's t with n - 1 degrees of
+    freedom. A single seed says nothing about other seeds, so it has neither interval nor p value.
 
     Args:
-        num: number of resamples.
-        seed: seed of the random numbers.
+        first, second: losses on the same samples with the same seeds, (seeds, samples).
     """
-
-    def __init__(self, num: int = RESAMPLES, seed: int = 0) -> None:
-        self.num, self.seed = num, seed
-        self._drawn: dict[int, tuple[np.ndarray, np.random.Generator]] = {}
-
-    def sums(self, columns: np.ndarray) -> tuple[np.ndarray, np.random.Generator]:
-        """Sums of columns (samples, k) over every resample, (num, k), and random numbers to go on
-        with, the same for all columns.
-
-        Errors have few binary digits (`gigp.lab.study.records.KEPT_BITS`), so that their sums over
-        seeds and samples are exact, in any order.
-        """
-        if len(columns) not in self._drawn:
-            rng = np.random.default_rng(self.seed)
-            self._drawn[len(columns)] = draw_counts(len(columns), self.num, rng), rng
-        counts, rng = self._drawn[len(columns)]
-        blocks = range(0, self.num, BLOCK)
-        sums = [counts[i : i + BLOCK].astype(np.float64) @ columns for i in blocks]
-        return np.concatenate(sums), copy.deepcopy(rng)
-
-
-def draw_counts(num: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of `num` samples is in every resample, (resamples, num) uint8."""
-    counts = np.empty((resamples, num), np.uint8)
-    for start in range(0, resamples, CHUNK):
-        size = min(CHUNK, resamples - start)
-        drawn = rng.integers(num, size=(size, num))
-        drawn += num * np.arange(size)[:, None]
-        counted = np.bincount(drawn.ravel(), minlength=size * num)
-        counts[start : start + size] = counted.reshape(size, num)
-    return counts
-
-
-def paired_intervals(
-    losses: Mapping[Hashable, np.ndarray],
-    pairs: Mapping[str, tuple[Hashable, Hashable]],
-    resamples: Resamples,
-) -> dict[str, Interval]:
-    """Hierarchical bootstrap of paired differences over seeds, then over test samples.
-
-    The test samples are the same for all seeds, so a resample draws them once for all. A resample
-    of three to five seeds is too narrow at any number of resamples: there are only ten different
-    ones of three. At the level of seeds the resample is therefore a draw of Student's t with n - 1
-    degrees of freedom times the standard error over seeds (`seed_variance`). A single seed says
-    nothing of other seeds; its interval is over test samples alone.
-
-    Args:
-        losses: losses by row and target, each (seeds, samples).
-        pairs: the two whose difference is taken, by name.
-        resamples: resamples of the test samples.
-    """
-    found: dict[str, Interval] = {}
-    for num in sorted({losses[one].shape[1] for one, _ in pairs.values()}):
-        mine = {name: pair for name, pair in pairs.items() if losses[pair[0]].shape[1] == num}
-        found |= _intervals(losses, mine, resamples)
-    return found
-
-
-def _intervals(
-    losses: Mapping[Hashable, np.ndarray],
-    pairs: Mapping[str, tuple[Hashable, Hashable]],
-    resamples: Resamples,
-) -> dict[str, Interval]:
-    """The intervals of pairs with the same number of test samples."""
-    differences = {name: losses[one] - losses[other] for name, (one, other) in pairs.items()}
-    values = {name: _distinct(rows.sum(axis=0)) for name, rows in differences.items()}
-    many = dict.fromkeys(key for name, pair in pairs.items() if not values[name] for key in pair)
-    rng, sums = np.random.default_rng(resamples.seed), {}
-    if many:  # a resampled difference is that of the resampled rows, which many pairs share
-        columns = np.stack([losses[key].sum(axis=0) for key in many], axis=1)  # (samples, k)
-        table, rng = resamples.sums(columns)
-        sums = dict(zip(many, table.T, strict=True))
-    found = {}
-    for name, rows in differences.items():
-        if known := values[name]:
-            num, (each, counts) = rows.shape[1], known
-            total = rng.multinomial(num, counts / num, size=resamples.num) @ each
-        else:
-            one, other = pairs[name]
-            total = sums[one] - sums[other]
-        found[name] = _interval(rows, total / rows.size, rng)
-    return found
-
-
-def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The values and the number of each where they are few, as those of digits, whose numbers in a
-    resample can be drawn directly; else None.
-    """
-    if len(np.unique(values[: 2 * FEW])) > FEW:  # saves sorting all of them
-        return None
-    each, counts = np.unique(values, return_counts=True)
-    return (each, counts) if len(each) <= FEW else None
-
-
-def _interval(values: np.ndarray, means: np.ndarray, rng: np.random.Generator) -> Interval:
-    """The interval of differences (seeds, samples) from the means of their resamples."""
-    by_seed, resampled = values.mean(axis=1), means
-    if len(by_seed) > 1:
-        error = math.sqrt(seed_variance(values) / len(by_seed))
-        resampled = resampled + error * rng.standard_t(len(by_seed) - 1, len(means))
-    # what rounding leaves of a tie, as counts of digits have them
-    resampled[np.abs(resampled) < ROUNDING * np.abs(values).max(initial=0)] = 0
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    tail = float(min(np.mean(resampled <= 0), np.mean(resampled >= 0)))
-    p = min(1.0, 2 * (tail * len(means) + 1) / (len(means) + 1))
-    return Interval(float(by_seed.mean()), float(low), float(high), p, *values.shape)
-
-
-def seed_variance(values: np.ndarray) -> float:
-    """Variance of the mean difference between seeds, (seeds, samples), without the part due to
-    the choice of the test samples, which is resampled already.
-    """
-    by_seed, by_sample = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
-    rest = values - by_seed - by_sample + values.mean()
-    num_seeds, num = values.shape
-    of_samples = float((rest**2).sum()) / ((num_seeds - 1) * max(1, num - 1) * num)
-    variance = float(by_seed.var(ddof=1))
-    return max(variance / 2, variance - of_samples)  # a difference of estimates: with a floor
+    differences = first - second
+    seeds, samples = differences.shape
+    by_seed = differences.mean(axis=1)
+    by_seed[np.abs(by_seed) <= ROUNDING * np.abs(differences).max(initial=0)] = 0
+    mean = float(by_seed.mean())
+    error = float(differences.mean(axis=0).std(ddof=1)) / math.sqrt(samples) if samples > 1 else 0.0
+    of_samples = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
+    if seeds < 2:
+        nan = math.nan
+        return Interval(mean, nan, nan, nan, nan, of_samples, seeds, samples)
+    error = float(by_seed.std(ddof=1)) / math.sqrt(seeds)
+    critical = float(stats.t.ppf((1 + LEVEL) / 2, seeds - 1))
+    p = 2 * float(stats.t.sf(abs(mean) / error, seeds - 1)) if error else float(mean == 0)
+    # the t quantile of the power is added to that of the level: a little on the safe side
+    detectable = (critical + float(stats.t.ppf(POWER, seeds - 1))) * error
+    half = critical * error
+    return Interval(mean, mean - half, mean + half, p, detectable, of_samples, seeds, samples)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -235,29 +133,3 @@ def holm(p: Sequence[float]) -> list[float]:
     found = np.empty(len(p))
     found[order] = corrected
     return found.tolist()
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """Comparison of two classifiers on the same samples.
-
-    Attributes:
-        first_only, second_only: samples that only one of the two gets wrong.
-        p: exact two-sided p value of equal error rates.
-    """
-
-    first_only: int
-    second_only: int
-    p: float
-
-
-def mcnemar(first_wrong: np.ndarray, second_wrong: np.ndarray) -> McNemar:
-    """Exact McNemar test: the samples that only one classifier gets wrong are a fair coin.
-
-    Args:
-        first_wrong, second_wrong: whether each sample is classified wrongly, (n,) booleans.
-    """
-    first = int((first_wrong & ~second_wrong).sum())
-    second = int((second_wrong & ~first_wrong).sum())
-    p = float(binomtest(first, first + second).pvalue) if first + second else 1.0
-    return McNemar(first, second, p)

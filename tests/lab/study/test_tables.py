@@ -165,26 +165,44 @@ def test_variants_stand_in_percent_of_gigp(tmp_path):
     assert list(table.shown.columns) == ["pool", "mu, %", "homo, %"]
 
 
-def verdict(tmp_path, pools: dict[str, float], beaten=frozenset({"homo", "mu", "alpha", "U0"})):
-    entries, samples = rows_of(tmp_path, SCRATCH, lambda c, t: pools[c.label] + c.seed)
-    numbers = differences(entries, samples, ["homo", "mu", "alpha", "U0"])
-    return improves(numbers, set(beaten))
+PLAIN = {"gigp": 90.0, "mean": 100.0, "one_orbit": 96.0}
+ALL = frozenset(PRIMARY)
+
+
+def finding(tmp_path, pools: dict[str, float], beaten=ALL, noise: float = 0.0, seeds: int = 5):
+    """Of protocol S, with results that differ between the seeds of GIGP by `noise`."""
+    rng = np.random.default_rng(0)
+
+    def value(cell, target: str) -> float:
+        own = noise * rng.standard_normal() if cell.label == "gigp" else 0.0
+        return pools[cell.label] + cell.seed + own
+
+    entries, samples = rows_of(tmp_path, SCRATCH, value, only=lambda cell: cell.seed < seeds)
+    return improves(differences(entries, samples, PRIMARY), set(beaten))
 
 
 def test_verdicts_follow_the_differences(tmp_path):
-    better = {"gigp": 90.0, "mean": 100.0, "one_orbit": 96.0}
-    evidence, said = verdict(tmp_path, better)
-    assert said == HOLDS
-    assert "lower error than mean pooling on all of mu, alpha, homo, U0" in evidence
-    evidence, said = verdict(tmp_path, better | {"one_orbit": 90.0})
-    assert said == CAVEAT
-    assert evidence.endswith("; than one_orbit on none")
-    evidence, _ = verdict(tmp_path, better | {"one_orbit": 80.0})
-    assert evidence.endswith("; than one_orbit on none, higher on mu, alpha, homo, U0")
-    assert verdict(tmp_path, better | {"gigp": 101.0})[1] == NOT_SEEN
+    found = finding(tmp_path, PLAIN)
+    assert (found.verdict, found.seeds) == (HOLDS, 5)
+    assert found.against == {"mean": "4 / 0 / 0", "one_orbit": "4 / 0 / 0"}
+    found = finding(tmp_path, PLAIN | {"one_orbit": 80.0})
+    assert found.verdict == CAVEAT
+    assert found.against["one_orbit"] == "0 / 4 / 0"
+    found = finding(tmp_path, PLAIN | {"gigp": 101.0})
+    assert (found.verdict, found.against["mean"]) == (NOT_SEEN, "0 / 4 / 0")
     # targets on which GIGP does not beat the fit on atom counts tell nothing
-    assert verdict(tmp_path, better, frozenset())[1] == OPEN
-    assert improves(differences([], {}, []), {"homo"})[1] == OPEN
+    assert finding(tmp_path, PLAIN, frozenset()).verdict == OPEN
+    assert improves(differences([], {}, []), {"homo"}).verdict == OPEN
+
+
+def test_a_verdict_needs_five_seeds_and_power(tmp_path):
+    assert finding(tmp_path, PLAIN, seeds=4).verdict == TOO_COARSE
+    assert finding(tmp_path, PLAIN, seeds=1).verdict == OPEN
+    equal = PLAIN | {"gigp": 100.0}
+    fine, coarse = (finding(tmp_path, equal, noise=noise) for noise in (0.3, 10.0))
+    assert (fine.verdict, fine.against["mean"]) == (NOT_SEEN, "0 / 0 / 4")
+    assert (coarse.verdict, coarse.against["mean"]) == (TOO_COARSE, "0 / 0 / 4")
+    assert float(fine.smallest.removesuffix("%")) < 2 < float(coarse.smallest.removesuffix("%"))
 
 
 @pytest.mark.parametrize("verdict", ["lower", "higher"])
@@ -193,9 +211,29 @@ def test_what_the_correction_leaves_open_is_no_evidence(tmp_path, verdict):
     entries, samples = rows_of(tmp_path, SCRATCH, scratch_value)
     numbers = differences(entries, samples, PRIMARY).assign(verdict=verdict)
     numbers["p corrected"] = np.where(numbers["target"] == "U0", 0.077, 0.009)
-    evidence, _ = improves(numbers, set(PRIMARY))
-    assert ("on mu, alpha, homo of" in evidence) == (verdict == "lower")
-    assert ("higher on mu, alpha, homo after" in evidence) == (verdict == "higher")
+    found = improves(numbers, set(PRIMARY)).against["mean"]
+    assert found == {"lower": "3 / 0 / 1", "higher": "0 / 3 / 1"}[verdict]
+
+
+def test_one_seed_has_no_p_value(tmp_path):
+    entries, samples = rows_of(tmp_path, SCRATCH, scratch_value, only=lambda cell: cell.seed == 0)
+    numbers = differences(entries, samples, PRIMARY)
+    assert numbers[["low", "high", "p", "p corrected"]].isna().all(axis=None)
+    assert set(numbers["verdict"]) == {"unresolved"}
+    assert differences_table("it", numbers, PRIMARY).shown["homo, meV"][0].endswith(", one seed")
+
+
+def test_a_value_at_the_edge_of_what_was_tried_is_named(tmp_path):
+    experiment = EXPERIMENTS["qm9_e3_outputs"]
+
+    def notes(best: str) -> str:
+        value = lambda c, t: 1.0 + (c.tuned != (f"lr={best}",))  # noqa: E731
+        entries, _ = rows_of(tmp_path, experiment, value, only=lambda c: c.label == "gigp")
+        return " ".join(results_table("it", "", entries, {}).notes)
+
+    assert "edge" not in notes("0.001")
+    for rate in ("0.0003", "0.003"):
+        assert f"better may lie outside: `gigp` (lr={rate})." in notes(rate)
 
 
 def test_the_verdict_on_digits_is_about_sameness(tmp_path):
@@ -204,33 +242,32 @@ def test_the_verdict_on_digits_is_about_sameness(tmp_path):
     def found(ours: float, scaled: float = 10.0, **changes: float):
         values = {"gigp": ours, "scaled_sum": scaled}
         entries, samples = rows_of(tmp_path, experiment, lambda c, t: values.get(c.label, 10.0))
-        return is_same(differences(entries, samples, ["error"]).assign(**changes), entries)
+        numbers = differences(entries, samples, ["error"]).assign(**{"seeds": 5} | changes)
+        return is_same(numbers, entries)
 
-    evidence, said = found(10.0)
-    assert said == HOLDS
-    assert "no difference seen" in evidence
-    assert "McNemar p by seed: 1 1 1" in evidence
+    assert found(10.0).verdict == HOLDS
+    assert found(10.0).against["mean"] == "+0 points [+0, +0]"
+    assert found(10.0, seeds=3).verdict == TOO_COARSE
     # no difference seen, but only one of half of the error would have been
-    assert found(10.0, **{"detectable percent": 50.0})[1] == TOO_COARSE
-    assert found(30.0)[1] == NOT_SEEN
+    assert found(10.0, **{"detectable percent": 50.0}).verdict == TOO_COARSE
+    assert found(30.0).verdict == NOT_SEEN
     # on images the scaled sum is the mean: the same training, repeated, gives another error
-    assert found(10.0, scaled=10.5)[1] == HOLDS
-    evidence, said = found(10.0, scaled=12.5)
-    assert said == TOO_COARSE
-    assert "are 2.5 points apart for the same seed, 22% of the error" in evidence
+    assert found(10.0, scaled=10.5).verdict == HOLDS
+    coarse = found(10.0, scaled=12.5)
+    assert (coarse.verdict, coarse.smallest) == (TOO_COARSE, "22%")
 
 
 def test_the_verdict_on_orbits(tmp_path):
     experiment = EXPERIMENTS["orbits_pools"]
 
-    def of(**errors: float):
+    def of(**errors: float) -> str:
         value = lambda c, t: errors.get(c.label, 4.0)  # noqa: E731
-        return expresses(rows_of(tmp_path, experiment, value)[0])[1]
+        return expresses(rows_of(tmp_path, experiment, value)[0]).verdict
 
     assert of(gigp=0.1) == HOLDS
     assert of(gigp=0.1, radial_deepsets_rho=0.2) == CAVEAT
     assert of(gigp=3.5) == NOT_SEEN
-    assert expresses(make_rows(experiment, []))[1] == OPEN
+    assert expresses(make_rows(experiment, [])).verdict == OPEN
 
 
 def test_published_figures_stand_beside():

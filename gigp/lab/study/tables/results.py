@@ -28,6 +28,8 @@ class TableRow:
         tuned: settings that validation chose.
         runs: records by seed.
         expected: seeds that the experiment asks for, by target.
+        at_edge: validation chose the first or the last of a list of numbers, so that a better one
+            may lie outside.
     """
 
     experiment: str
@@ -35,6 +37,7 @@ class TableRow:
     tuned: tuple[str, ...]
     runs: dict[str, dict[int, Record]]
     expected: dict[str, int]
+    at_edge: bool = False
 
     def summarize(self, target: str) -> Spread:
         """Mean and spread of the test results on a target."""
@@ -68,8 +71,17 @@ def make_rows(experiment: Experiment, records: Iterable[Record]) -> list[TableRo
         asked = expected.get(label, {})
         counts = {target: len(asked.get(target, asked.get("", ()))) for target in runs}
         counts |= {target: len(seeds) for target, seeds in asked.items() if target}
-        rows.append(TableRow(experiment.name, label, tuned, runs, counts))
+        edge = _at_edge(tuned, list(by_tuned))
+        rows.append(TableRow(experiment.name, label, tuned, runs, counts, edge))
     return rows
+
+
+def _at_edge(chosen: tuple[str, ...], tried: Sequence[tuple[str, ...]]) -> bool:
+    """Whether a setting is the smallest or the largest of those that were tried."""
+    if len(tried) < 2 or any(len(settings) != 1 for settings in tried):
+        return False
+    values = {settings: float(settings[0].partition("=")[2]) for settings in tried}
+    return values[chosen] in (min(values.values()), max(values.values()))
 
 
 def _preference(records: Sequence[Record]) -> tuple[int, float]:
@@ -171,6 +183,11 @@ def results_table(
     missing = [f"`{entry.label}`" for entry in every if not entry.runs]
     if missing and not numbers.empty:
         notes.append(f"Not run yet: {'; '.join(missing)}.")
+    edge = [f"`{e.label}` ({' '.join(e.tuned)})" for e in entries if e.runs and e.at_edge]
+    if edge:
+        notes.append(
+            f"At the edge of what was tried, so better may lie outside: {'; '.join(edge)}."
+        )
     if baselines and columns:
         notes.append(
             f"{NO_SAY.strip()} does not beat the best least-squares fit, so pools cannot be "
