@@ -36,12 +36,7 @@ collect: .venv/ready  ## put finished runs into results/records, the evidence of
 	@$(BIN)/python scripts/collect.py $(ARGS)
 
 tables: .venv/ready  ## tables and figures from results/records; FORMAT=latex OUT=DIR writes LaTeX
-ifeq ($(FORMAT),latex)
-	@$(BIN)/python scripts/make_tables.py --format latex --out $(OUT)
-else
-	@$(BIN)/python scripts/make_figures.py
-	@$(BIN)/python scripts/make_tables.py
-endif
+	@$(BIN)/python scripts/make_tables.py $(if $(FORMAT),--format $(FORMAT)) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 clean:  ## remove the environment and caches; data, runs and checkpoints stay
 	rm -rf .venv .venv.unfinished .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,16 +1,21 @@
-"""Make the tables, results/README.md and the README's table from the records: `python
+"""Make the tables, the figures, results/README.md and the README's table from the records: `python
 scripts/make_tables.py`.
 
-With --check nothing is written; the exit status tells whether the files follow from the records.
-With --format latex and --out DIR the tables are written as LaTeX, and nothing else.
+A file is written only where it differs by more than rounding. With --check nothing is written; the
+exit status tells whether the files follow from the records. With --format latex and --out DIR the
+tables are written as LaTeX, and nothing else.
 """
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from gigp.errors import InputError
 from gigp.lab.files import to_path, write_atomically
+from gigp.lab.molecules.qm9 import QM9
+from gigp.lab.study.baselines import molecule_errors
+from gigp.lab.study.figures.drawings import draw_figures
 from gigp.lab.study.report import make, make_tables, read_evidence, stale_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,12 +38,7 @@ def main() -> None:
     if (arguments.format == "latex") != (arguments.out is not None):
         parser.error("--format latex and --out DIR go together")
     try:
-        evidence = read_evidence(arguments.root, arguments.data)
-        tables = make_tables(evidence)
-        if arguments.out:
-            files = {arguments.out / f"{t.name}.tex": t.latex() for t in tables.values()}
-        else:
-            files = make(arguments.root, evidence, tables)
+        files = make_files(arguments.root, arguments.data, arguments.out)
     except InputError as error:
         sys.exit(f"Error: {error}")
     stale = list(files) if arguments.out else stale_files(arguments.root, files)
@@ -46,12 +46,38 @@ def main() -> None:
         names = ", ".join(map(str, stale))
         sys.exit(f"not what the records give: {names}; run python scripts/make_tables.py")
     for path in stale:
-        if path in files:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, files[path])
-        else:
-            path.unlink()
-        print(f"{'wrote' if path in files else 'removed'} {path}")
+        write(path, files)
+    if not stale:
+        print(f"Nothing to write: all {len(files)} files are what the records give.")
+
+
+def make_files(root: Path, data: Path, latex: Path | None) -> dict[Path, str]:
+    """Every file with its text; says what it does."""
+    say("Fitting the baselines by least squares on QM9")
+    qm9 = QM9(root=str(data), cache=str(data), target="all")
+    qm9.setup()
+    evidence = read_evidence(root, data, molecule_errors(qm9))
+    number = sum(map(len, evidence.records.values()))
+    say(f"Comparing pools, from {number} records and the errors of their test samples")
+    tables = make_tables(evidence)
+    if latex:
+        return {latex / f"{table.name}.tex": table.latex() for table in tables.values()}
+    say("Drawing the figures")
+    return make(root, evidence, tables, draw_figures(evidence, tables, qm9))
+
+
+def say(what: str) -> None:
+    print(f"{what} ...", flush=True)
+
+
+def write(path: Path, files: Mapping[Path, str]) -> None:
+    """Write a file, or remove it where the records give none."""
+    if path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, files[path])
+    else:
+        path.unlink()
+    print(f"{'wrote' if path in files else 'removed'} {path}")
 
 
 if __name__ == "__main__":

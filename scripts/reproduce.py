@@ -217,8 +217,7 @@ def main() -> None:
         found = finished_runs(arguments.runs)
         collected = collect(found, ROOT / "results" / "records", experiments)
         print("\n".join(describe(collected, ROOT)))
-        for script in ("make_figures.py", "make_tables.py"):
-            subprocess.run([sys.executable, f"scripts/{script}"], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "scripts/make_tables.py"], cwd=ROOT, check=True)
     if failed:
         lines = (f"{' '.join(map(str, cell))}:\n{problem}" for cell, problem in failed.items())
         sys.exit(f"\n{len(failed)} runs FAILED:\n" + "\n".join(lines))

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import subprocess
 import sys
 
 import pytest
 import torch
 
+from gigp.lab.study.report import make, make_tables, read_evidence
 from scripts.benchmark import gpu
 from scripts.benchmark.gpu_cases import cases
 from scripts.benchmark.gpu_measure import (
@@ -75,20 +75,20 @@ GPU_RECORD = {
 
 def test_the_record_of_a_gpu_becomes_part_of_the_tables(tmp_path):
     """Of the report on speed and of the hours at scale=paper, beside those of CPUs."""
-    root = tmp_path / "checkout"
-    for name in ("docs", "results", "configs"):
-        shutil.copytree(ROOT / name, root / name)
-    shutil.copy(ROOT / "README.md", root)
-    (root / "results" / "benchmarks" / "an-accelerator.json").write_text(json.dumps(GPU_RECORD))
-    command = [sys.executable, ROOT / "scripts" / "make_tables.py", "--root", root]
-    done = subprocess.run([*command, "--data", ROOT / "data"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    speed = (root / "results" / "tables" / "speed.md").read_text()
+    for name in ("docs/report", "results/benchmarks"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("README.md", "results/published.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    results = tmp_path / "results"
+    (results / "benchmarks" / "an-accelerator.json").write_text(json.dumps(GPU_RECORD))
+    evidence = read_evidence(tmp_path, tmp_path, {"counts": {"homo": 408.0}})
+    files = make(tmp_path, evidence, make_tables(evidence), {})
+    speed = files[results / "tables" / "speed.md"]
     assert "## An Accelerator" in speed
     assert "| T(3) k1536 b75 mean | tf32, compiled | 2.5 | 30,000 |" in speed
     assert "the reference trains 4,000/s" in speed
     assert "Measurements left out for lack of time: SO(2) k128 b25 GIGP (2)." in speed
-    hours = (root / "results" / "paper_scale.md").read_text()
+    hours = files[results / "paper_scale.md"]
     assert "| T(3) k1536 b75 mean | An Accelerator | tf32 | 30,000 | 60,000 | 0.5 |" in hours
     assert "AMD EPYC with AVX2" in hours
 

@@ -23,6 +23,7 @@ from gigp.lab.study.tables.differences import changes_table, differences, differ
 from gigp.lab.study.tables.published import Published, published_row, read_published
 from gigp.lab.study.tables.results import Baselines, TableRow, make_rows, results_table
 from gigp.lab.study.tables.table import Table, fill, to_markdown
+from gigp.lab.study.tolerance import same_drawing, same_text
 
 START, END = "<!-- results: make_tables.py -->", "<!-- end of results -->"
 REPORTS = {
@@ -191,8 +192,17 @@ def front_page(tables: Mapping[str, Table], baselines: int) -> str:
     return to_markdown(errors) + "\n" + tables["claims"].markdown()
 
 
-def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Path, str]:
-    """Every generated file below a root that holds README.md, docs and results, with its text."""
+def make(
+    root: Path, evidence: Evidence, tables: Mapping[str, Table], figures: Mapping[str, str]
+) -> dict[Path, str]:
+    """Every generated file with its text.
+
+    Args:
+        root: folder that holds README.md, docs and results.
+        evidence: the records.
+        tables: made from them.
+        figures: text of the figures by name of the file.
+    """
     results = root / "results"
     files = {
         results / "tables" / f"{table.name}.csv": table.csv()
@@ -218,18 +228,28 @@ def make(root: Path, evidence: Evidence, tables: Mapping[str, Table]) -> dict[Pa
             changes=variants_of_gigp(tables),
             gpus=on_gpus(evidence.records),
             counts={name: len(records) for name, records in evidence.records.items()},
-            figures={path.stem for path in (results / "figures").glob("*.svg")},
+            figures={Path(name).stem for name in figures},
             hours=hours_table(measured),
             weights=learned_weights(evidence.entries(read_experiments()["qm9_outputs"])),
         )
     if measured:
         files[results / "tables" / "speed.md"] = "\n".join(map(speed_report, measured))
-    return files
+    return files | {results / "figures" / name: text for name, text in figures.items()}
 
 
 def stale_files(root: Path, wanted: Mapping[Path, str]) -> list[Path]:
-    """Files that differ from the expected content, are missing, or should not be there."""
-    differ = [
-        path for path, text in wanted.items() if not path.exists() or path.read_text() != text
-    ]
-    return differ + sorted(set((root / "results" / "tables").glob("*.*")) - wanted.keys())
+    """Files that are missing, differ by more than rounding, or should not be there.
+
+    A figure goes by itself. Of the texts one that differs by more brings all that differ, since a
+    number may stand in several.
+    """
+    present = {path: path.read_text() for path in wanted if path.exists()}
+    differ = [path for path, text in wanted.items() if present.get(path) != text]
+    figures = [path for path in differ if path.suffix == ".svg"]
+    stale = [p for p in figures if p not in present or not same_drawing(present[p], wanted[p])]
+    texts = [path for path in differ if path.suffix != ".svg"]
+    if not all(path in present and same_text(present[path], wanted[path]) for path in texts):
+        stale += texts
+    results = root / "results"
+    there = {*(results / "tables").glob("*.*"), *(results / "figures").glob("*.svg")}
+    return stale + sorted(there - wanted.keys())

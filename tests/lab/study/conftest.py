@@ -1,4 +1,6 @@
-"""A folder with the texts and records that are committed, to make tables in."""
+"""A folder with the texts and records that are committed, to make tables in; and all tables and
+figures that they give.
+"""
 
 import shutil
 import subprocess
@@ -6,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from gigp.lab.study.baselines import molecule_errors
+from gigp.lab.study.figures.drawings import draw_figures
+from gigp.lab.study.report import make, make_tables, read_evidence
+from tests.conftest import DATA, ROOT
+
+
+@pytest.fixture(scope="session")
+def made(qm9) -> dict[Path, str]:
+    """Every generated file with its text, as `make tables` makes them from what is committed."""
+    evidence = read_evidence(ROOT, Path(DATA), molecule_errors(qm9))
+    tables = make_tables(evidence)
+    return make(ROOT, evidence, tables, draw_figures(evidence, tables, qm9))
 
 
 @pytest.fixture

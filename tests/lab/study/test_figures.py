@@ -12,10 +12,11 @@ from gigp.lab.study.figures.evidence import (
     draw_orbits_number,
 )
 from gigp.lab.study.figures.molecule import draw_idea
+from gigp.lab.study.figures.style import plain
 from gigp.lab.study.report import make_tables, read_evidence
-from tests.conftest import DATA, ROOT
+from gigp.lab.study.tolerance import same_drawing
+from tests.conftest import ROOT
 from tests.lab.study.synthetic import write_evidence
-from tests.programs import run_program
 
 LARGEST = 150_000  # bytes
 
@@ -91,15 +92,31 @@ def test_the_idea_is_the_same_for_positions_that_differ_in_rounding(tmp_path):
     charges = np.array([6, 8, 1, 1])
     draw_idea(pos, charges, tmp_path / "a.svg")
     draw_idea(pos + 1e-6, charges, tmp_path / "b.svg")
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert same_drawing((tmp_path / "a.svg").read_text(), (tmp_path / "b.svg").read_text())
     assert "its orbits under rotation" in drawn(tmp_path / "a.svg")
 
 
-def test_committed_figures_are_drawn_again(tmp_path, qm9):
+def test_committed_figures_are_drawn_again(made):
     """As `make tables` does, on a clean checkout: nothing changes."""
-    done = run_program("scripts/make_figures.py", "--data", DATA, "--out", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    committed = ROOT / "results" / "figures"
-    assert {p.name for p in tmp_path.glob("*.svg")} == {p.name for p in committed.glob("*.svg")}
-    for path in tmp_path.glob("*.svg"):
-        assert path.read_bytes() == (committed / path.name).read_bytes(), path.name
+    figures = {path: text for path, text in made.items() if path.suffix == ".svg"}
+    assert figures.keys() == set((ROOT / "results" / "figures").glob("*.svg"))
+    for path, text in figures.items():
+        assert same_drawing(path.read_text(), text), path.name
+
+
+def test_drawings_hold_no_trace_of_unrounded_coordinates():
+    name, other = "0123456789", "fedcba9876"
+    svg = f"""<clipPath id="p{name}"/><path d="M 1.23456789 -0.00000001" id="m{other}"/>
+<use xlink:href="#m{other}" clip-path="url(#p{name})" style="stroke: #1f77b4"/>2.718281828"""
+    text = plain(svg)
+    assert (
+        text
+        == """<clipPath id="p1"/><path d="M 1.235 -0.000" id="m2"/>
+<use xlink:href="#m2" clip-path="url(#p1)" style="stroke: #1f77b4"/>2.718281828"""
+    )
+    assert same_drawing(
+        text, plain(svg.replace("1.23456789", "1.23956789").replace(name, "0a" * 5))
+    )
+    assert not same_drawing(text, text.replace("1.235", "1.335"))
+    assert not same_drawing(text, text.replace("2.718281828", "2.718281829"))
+    assert not same_drawing(text, text.replace("<use", "<g/><use"))

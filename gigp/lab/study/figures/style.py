@@ -1,5 +1,7 @@
 """Style of the figures."""
 
+import re
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,12 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from gigp.lab.config.compose import CONFIGS
+from gigp.lab.files import write_atomically
+from gigp.lab.study.tolerance import TAG
 
+HASHED = re.compile(r"\b([mph]|C[0-9a-f]+_[0-9a-f]+_)([0-9a-f]{10})\b")  # names by matplotlib
+DECIMALS = 3  # of coordinates, in points of 1/72 inch
+LONG = re.compile(rf"-?\d+\.\d{{{DECIMALS + 1},}}")
 PANELS = 6  # of a figure at most
 STYLES = {  # of pools: grey or color, line, marker
     "gigp": ("k", "-", "o"),
@@ -65,7 +72,24 @@ def grid(panels: int, width: float = 3.6, height: float = 2.8) -> tuple[Figure, 
 
 
 def save(fig: Figure, path: Path) -> None:
-    """Write a figure, the same bytes for the same content."""
+    """Write a figure with rounded coordinates and numbered names, which are the same on every
+    processor but for a last digit.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    fig.savefig(path, metadata={"Date": None})
+    text = StringIO()
+    fig.savefig(text, metadata={"Date": None})
     plt.close(fig)
+    write_atomically(path, plain(text.getvalue()))
+
+
+def plain(svg: str) -> str:
+    """A drawing with numbers in place of the hashes of unrounded coordinates that name clip paths
+    and markers, and with its coordinates rounded.
+    """
+    numbers: dict[str, str] = {}
+
+    def number(name: re.Match[str]) -> str:
+        return name[1] + numbers.setdefault(name[2], str(len(numbers) + 1))
+
+    svg = HASHED.sub(number, svg)
+    return TAG.sub(lambda tag: LONG.sub(lambda x: f"{float(x[0]):.{DECIMALS}f}", tag[0]), svg)
