@@ -153,6 +153,21 @@ class PointCloudDataModule(L.LightningDataModule):
     def prepare_batch(self, batch: Any, augment: bool) -> tuple[PointCloud, Tensor]:
         """Clouds and targets of a raw batch, on its device, randomly moved if `augment`."""
 
+    def turned_batch(self, indices: Tensor, turns: Tensor) -> tuple[PointCloud, Tensor]:
+        """Clouds in other orientations, and their targets.
+
+        Args:
+            indices: the samples, on the host, (B,).
+            turns: a rotation of each, (B, 3, 3).
+
+        Raises:
+            InputError: these are no clouds in space.
+        """
+        raise InputError(
+            f"{type(self).__name__} has no clouds in space that rotations= could turn; use "
+            "rotations=0."
+        )
+
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:

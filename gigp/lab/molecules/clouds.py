@@ -219,6 +219,11 @@ class MoleculeClouds(PointCloudDataModule):
             cloud = cloud._replace(pos=pos @ turn.mT + shift)
         return cloud, target
 
+    def turned_batch(self, indices: Tensor, turns: Tensor) -> tuple[PointCloud, Tensor]:
+        cloud, target = self.prepare_batch(self.get_batch(indices), augment=False)
+        pos = cloud.pos.double() @ turns.mT.to(cloud.pos.device)
+        return cloud._replace(pos=pos.to(cloud.pos.dtype)), target
+
     def _fit(self, whole: np.ndarray, free_atoms: np.ndarray) -> np.ndarray:
         """Reference values by nuclear charge, (Z, T)."""
         if self.reference == "none":

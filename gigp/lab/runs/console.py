@@ -64,9 +64,11 @@ def print_record(record: Record, folder: RunFolder) -> None:
     """Print a table of the test metrics, and the path of the record."""
     data = record.data
     title = f"{record.name}, seed {record.seed}"
-    table = Table("metric", "test", "unit", "kind", title=title, title_justify="left")
+    turned = [f"{record.rotations} rotations", "spread over them"] if record.rotations else []
+    table = Table("metric", "test", *turned, "unit", "kind", title=title, title_justify="left")
     for name, metric in record.metrics.items():
-        table.add_row(name, f"{metric.test:.4g}", metric.unit, metric.kind)
+        values = [metric.test, *([metric.averaged, metric.spread] if turned else [])]
+        table.add_row(name, *(f"{value:.4g}" for value in values), metric.unit, metric.kind)
     console.print(table)
     sizes = " / ".join(f"{size:,}" for size in data["sizes"].values())
     lines = {

@@ -40,16 +40,20 @@ class Metric:
     """One metric of a run.
 
     Attributes:
-        unit: unit of both values.
+        unit: unit of all values.
         kind: `intensive`, `extensive` or `classification`.
         test: value on the test set, from the best checkpoint.
         val: value on the validation set at the tested epoch.
+        averaged: value on the test set of predictions averaged over rotations; None: not computed.
+        spread: standard deviation of a prediction over rotations, mean over the test set.
     """
 
     unit: str
     kind: str
     test: Number
     val: Number
+    averaged: Number | None = None
+    spread: Number | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -64,6 +68,8 @@ class Record:
         backbone, pool: their settings.
         lr, warmup: learning rate and the fraction of the run in which it rises.
         pool_on: `outputs` or `features`.
+        rotations: orientations that test predictions were averaged over, for `Metric.averaged`; 0:
+            none.
         pool_inputs: whether the pool got the input features of the points, too.
         init_from: run that the model started from.
         frozen_backbone: whether only pool and head were trained.
@@ -131,6 +137,7 @@ class Record:
     execution: Json | None = None
     select: str = "best"
     pool_inputs: bool = False
+    rotations: Count = 0
 
     def to_json(self, indent: int | None = None) -> str:
         """The record as JSON text; one line unless indented."""

@@ -18,6 +18,7 @@ from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.history import History
 from gigp.lab.training.compile import CompiledForward, set_matmul_precision
 from gigp.lab.training.module import Classification, LitModule, Regression
+from gigp.lab.training.rotations import cube_rotations
 from gigp.lab.training.trainer import build_trainer
 
 MAX_SEED = 2**32 - 1  # NumPy takes no larger one
@@ -64,6 +65,8 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     if last:  # the source that the run had found
         data.load_state_dict(load_checkpoint(last).get(type(data).__qualname__, {}))
     data.setup()
+    if cfg.rotations:  # what cannot be turned is refused before the training
+        data.turned_batch(data.indices["test"][:1], cube_rotations()[:1])
     model = build_model(cfg, data)
     model.calibrate(data.train_clouds())
     if cfg.init_from:

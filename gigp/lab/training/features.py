@@ -157,6 +157,12 @@ class BackboneFeatures(PointCloudDataModule):
     ) -> tuple[PointCloud, Tensor]:
         return batch
 
+    def turned_batch(self, indices: Tensor, turns: Tensor) -> tuple[PointCloud, Tensor]:
+        """Features of clouds in other orientations, computed now."""
+        source = torch.cat(list(self.source.indices.values()))[indices]
+        cloud, target = self.source.turned_batch(source, turns)
+        return self.points(cloud), target
+
     @torch.no_grad()
     def points(self, cloud: PointCloud) -> PointCloud:
         """Features or outputs of the frozen model for every point, rounded as in the cache.

@@ -27,6 +27,7 @@ from gigp.lab.training.build import build
 from gigp.lab.training.fit import fit
 from gigp.lab.training.launch import launch_workers, set_rank
 from gigp.lab.training.loggers import build_logger
+from gigp.lab.training.rotations import average_rotations
 from gigp.lab.training.summary import make_record
 
 _started: list[str] = []  # names of the runs of this process
@@ -101,6 +102,8 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
     try:
         with launch_workers(parts.trainer, config | {"name": folder.name}):
             results = fit(parts, folder)
+        rotations = config["rotations"]
+        averaged = average_rotations(parts.data, parts.module, rotations) if rotations else {}
         record = make_record(
             config,
             folder.name,
@@ -109,6 +112,7 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
             parts.module,
             parts.history,
             results,
+            averaged,
             parts.trainer.world_size,
             started_with,
             peak_memory_mb(),

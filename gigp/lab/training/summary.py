@@ -11,6 +11,7 @@ from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.runs.history import History
 from gigp.lab.runs.record import SCHEMA_VERSION, Metric, Record, first_problem
 from gigp.lab.training.module import LitModule
+from gigp.lab.training.rotations import Averaged
 
 DIGITS = 7  # of the learning curve, as many as single precision has
 
@@ -23,6 +24,7 @@ def make_record(
     task: LitModule,
     history: History,
     results: Mapping[str, float],
+    averaged: Averaged,
     processes: int,
     provenance: Mapping[str, Any],
     peak_memory_mb: float,
@@ -37,6 +39,7 @@ def make_record(
         task: the trained module.
         history: one row for each epoch, as in metrics.csv.
         results: metrics that the trainer's test returned.
+        averaged: see `gigp.lab.training.rotations.average_rotations`; empty: not computed.
         processes: number of processes that trained together.
         provenance: see `gigp.lab.runs.provenance`.
         peak_memory_mb: largest memory in use.
@@ -52,7 +55,7 @@ def make_record(
         "processes": processes,
         "peak_memory_mb": peak_memory_mb,
         **_asked_for(config),
-        **_results(data, task, history, results),
+        **_results(data, task, history, results, averaged),
         **_cost(data, history),
         **_model(task),
         "execution": _execution(config, task),
@@ -77,6 +80,7 @@ def _asked_for(config: Mapping[str, Any]) -> dict[str, Any]:
         "batch_norm_clouds": config["batch_norm_clouds"],
         "select": config["select"],
         "pool_inputs": config["pool_inputs"],
+        "rotations": config["rotations"],
     }
 
 
@@ -86,7 +90,11 @@ def _settings(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _results(
-    data: PointCloudDataModule, task: LitModule, history: History, results: Mapping[str, float]
+    data: PointCloudDataModule,
+    task: LitModule,
+    history: History,
+    results: Mapping[str, float],
+    averaged: Averaged,
 ) -> dict[str, Any]:
     """Fields about errors."""
     rows, best, targets = history.rows, history.selected, data.description["targets"]
@@ -96,6 +104,8 @@ def _results(
             kind=targets[name]["kind"] if name in targets else data.kind,
             test=results[f"test/{name}"],
             val=best[f"val/{name}"],
+            averaged=averaged.get(name, (None, None))[0],
+            spread=averaged.get(name, (None, None))[1],
         )
         for name, unit in task.units.items()
     }

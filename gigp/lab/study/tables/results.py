@@ -110,6 +110,8 @@ def results_numbers(entries: Sequence[TableRow]) -> pd.DataFrame:
                     "kind": metric.kind,
                     "mean": cell.mean,
                     "std": cell.std,
+                    "averaged": _mean([r.metrics[target].averaged for r in runs.values()]),
+                    "spread": _mean([r.metrics[target].spread for r in runs.values()]),
                     "seeds": cell.num,
                     "asked for": cell.expected,
                     "train size": first.data["sizes"]["train"],
@@ -120,9 +122,25 @@ def results_numbers(entries: Sequence[TableRow]) -> pd.DataFrame:
                     "limit of sums": first.data.get("limit", {}).get("mean and sum", np.nan),
                 }
             )
-    columns = ["experiment", "pool", "tuned", "target", "unit", "kind", "mean", "std", "seeds"]
-    columns += ["asked for", "train size", "test size", "epochs", "split", "cpu minutes"]
+    columns = ["experiment", "pool", "tuned", "target", "unit", "kind", "mean", "std"]
+    columns += [
+        "averaged",
+        "spread",
+        "seeds",
+        "asked for",
+        "train size",
+        "test size",
+        "epochs",
+        "split",
+        "cpu minutes",
+    ]
     return pd.DataFrame(rows, columns=[*columns, "limit of sums"])
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    """The mean of what was computed; NaN where nothing was."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else np.nan
 
 
 def baseline_numbers(baselines: Baselines, numbers: pd.DataFrame) -> pd.DataFrame:
