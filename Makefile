@@ -4,10 +4,10 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all lint benchmark gpu reproduce collect tables lock clean
+.PHONY: help train test test-all test-processors lint benchmark gpu reproduce collect tables lock clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 train: .venv/ready  ## train: QM9 homo with GIGP, or other settings with ARGS="dataset=... pool=..."
 	@$(BIN)/python train.py dataset=qm9 pool=gigp $(ARGS)
@@ -17,6 +17,19 @@ test: .venv/ready lint  ## lint and the fast tests
 
 test-all: .venv/ready lint  ## the slow tests too
 	@$(BIN)/python -m pytest -q -m "not gpu and not network" $(ARGS)
+
+# other processors: the oldest (no FMA in PyTorch, 8 emulated lanes in C), AVX2 without the C file, AVX-512 (16 lanes)
+AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell
+old := ATEN_CPU_CAPABILITY=default $(AVX2) GIGP_NATIVE_ARCH=x86-64 OMP_NUM_THREADS=1
+avx2 := ATEN_CPU_CAPABILITY=avx2 $(AVX2) GIGP_NATIVE=0 OMP_NUM_THREADS=3
+avx512 := GIGP_NATIVE_ARCH=x86-64-v4 OMP_NUM_THREADS=3
+PROCESSORS := old avx2 $(if $(shell grep -m1 -o avx512vl /proc/cpuinfo 2>/dev/null),avx512)
+
+test-processors: $(PROCESSORS:%=test-on-%)  ## the fast tests as other processors run them, one after the other; test-on-old: one
+
+test-on-%: .venv/ready
+	@echo "As on another processor ($*): $($*)"
+	@env $($*) $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 lint: .venv/ready  ## ruff and mypy: style, formatting and types
 	@$(BIN)/ruff check --quiet .

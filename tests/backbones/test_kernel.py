@@ -79,7 +79,8 @@ def test_large_values_saturate():
     nn.init.constant_(mlp[0].weight, 1e6)
     x = torch.randn(57, 6)
     with torch.no_grad():
-        torch.testing.assert_close(mlp(x), plain(mlp, x), rtol=1e-5, atol=1e-2)
+        # sums of six numbers of 1e6 that may cancel: their rounding depends on the order
+        torch.testing.assert_close(mlp(x), plain(mlp, x), rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -184,6 +185,13 @@ def test_turned_off(fresh, monkeypatch, caplog):
     assert not caplog.records
 
 
+@needs_compiler
+def test_another_architecture_is_another_file(fresh, monkeypatch):
+    """The compiler is asked for it, and what it does not know is said."""
+    monkeypatch.setenv("GIGP_NATIVE_ARCH", "pdp11")
+    assert re.match(r"plain PyTorch \(cc cannot compile native\.c: .*pdp11", native.native_status())
+
+
 def test_key_depends_on_what_is_compiled(monkeypatch):
     keys = {native.cache_key("cc", native.FLAGS), native.cache_key("clang", native.FLAGS)}
     keys.add(native.cache_key("cc", (*native.FLAGS, "-g")))
@@ -296,8 +304,8 @@ def test_other_vectors(march, monkeypatch):
     layer, feat = LieConv(70, 8, 3), torch.randn(36, 1, 70)
     motions = random_motions(3, 21).float()
     expected = [*step(layer, where, feat), *pair_rows(motions)]
-    flags = tuple(f"-march={march}" if "march" in flag else flag for flag in native.FLAGS)
-    library = native.load(flags)
+    monkeypatch.setenv("GIGP_NATIVE_ARCH", march)
+    library = native.load()
     assert ctypes.c_int64.in_dll(library, "vector_bits").value == 256 <= bits
     monkeypatch.setattr(native, "library", lambda: library)
     found = [*step(layer, where, feat), *pair_rows(motions)]

@@ -1,7 +1,8 @@
 """Compile and call native.c, which computes the hot loops of LieConv on a CPU.
 
-The file is compiled on first use with `$CC` or `cc` into the user's cache. Without a compiler, or
-with `GIGP_NATIVE=0` in the environment, plain PyTorch computes the same.
+The file is compiled on first use with `$CC` or `cc` into the user's cache, for this processor, or
+for what `GIGP_NATIVE_ARCH` in the environment names to `-march`, such as `x86-64-v3`. Without a
+compiler, or with `GIGP_NATIVE=0`, plain PyTorch computes the same.
 """
 
 import ctypes
@@ -24,7 +25,7 @@ from gigp.nn.linear import use_cpu_kernels
 
 SOURCE = Path(__file__).with_name("native.c")
 FLAGS = (
-    *("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-std=gnu11"),
+    *("-O3", "-ffp-contract=fast", "-fno-math-errno", "-std=gnu11"),
     *("-fopenmp", "-fPIC", "-shared"),
 )
 DIGEST_BYTES = 32  # at the end of a compiled file: tells a damaged one
@@ -113,7 +114,8 @@ def load(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
     """
     if not SOURCE.exists():
         raise NativeError(f"{SOURCE} is missing; install gigp again")
-    flags = (*flags, *openmp_of_torch())
+    arch = os.environ.get("GIGP_NATIVE_ARCH") or "native"
+    flags = (f"-march={arch}", *flags, *openmp_of_torch())
     compiler = os.environ.get("CC") or "cc"
     path = cache_folder() / f"lieconv-{cache_key(compiler, flags)}.so"
     if not is_intact(path):
