@@ -18,6 +18,7 @@ from gigp.errors import InputError, did_you_mean
 from gigp.groups import Group
 
 PARTS = ("dataset", "group", "backbone", "pool")  # of a configuration, that become objects
+SETTINGS = ("pool_on", "pool_inputs", "lr", "choices")  # that a model is built by
 
 # A configuration may come with a stranger's run folder, so `_target_` may name only classes that
 # these packages define. Not all of torch_geometric.nn: its Sequential makes Python code from its
@@ -104,8 +105,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
         if not isinstance(cfg, dict):
             raise ValueError("not a mapping")
         lacking = [part for part in PARTS if not isinstance(cfg.get(part), dict)]
+        lacking += [key for key in SETTINGS if key not in cfg]
         if lacking:
-            raise ValueError(f"without {lacking[0]}")
+            raise ValueError(f"without {lacking[0]}, as those of earlier versions are")
         if any("${" in text for text in _texts(cfg)):
             raise ValueError("refers to other values with ${...}")
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:

@@ -136,12 +136,12 @@ def test_a_model_with_other_errors_is_refused(trained, tmp_path, monkeypatch, wh
 def test_models_that_are_too_large(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("gigp.lab.prediction.release.LARGEST", 10_000)
     with pytest.raises(InputError, match=r"a model may have 10,000\. Try --half"):
-        export(trained("T3")[0], tmp_path / "models" / "large")
+        export(trained("E3")[0], tmp_path / "models" / "large")
     assert not list((tmp_path / "models").iterdir())
 
 
 def test_a_run_starts_from_a_model(trained, release, configure):
-    folder, _ = trained("T3")
+    folder, _ = trained("E3")
     model = release(folder)
     options = tiny(epochs=1, train=20, val=10, test=10)
     common = ("target=all", "freeze_backbone=true", "lr=1e-9", *options)
