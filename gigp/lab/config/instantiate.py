@@ -208,7 +208,7 @@ def _trusted(target: str) -> bool:
     """Whether a path names a class that a trusted package itself defines, of a kind that
     configurations may build.
 
-    The path alone does not tell: `gigp.lab.runs.folder.subprocess.Popen` begins with a trusted
+    The path alone does not tell: `gigp.lab.runs.provenance.subprocess.Popen` begins with a trusted
     name.
     """
     if not _within(target):

@@ -36,7 +36,7 @@ def test_builds_trusted_classes_at_any_depth():
         "os.system",
         "builtins.eval",
         "subprocess.Popen",
-        "gigp.lab.runs.folder.subprocess.Popen",  # a trusted path to somebody else's class
+        "gigp.lab.runs.provenance.subprocess.Popen",  # a trusted path to somebody else's class
         "gigp.lab.runs.folder.shutil.rmtree",
         "gigp.lab.training.run.run",  # a function
         "gigp.lab.config.instantiate.hydra.utils.get_method",

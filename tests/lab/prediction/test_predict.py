@@ -401,7 +401,7 @@ def test_a_configuration_cannot_call_what_it_likes(trained, tmp_path):
     calls = [
         {"_target_": "pathlib.Path.touch", "self": str(tmp_path / "touched")},
         {
-            "_target_": "gigp.lab.runs.folder.subprocess.run",
+            "_target_": "gigp.lab.runs.provenance.subprocess.run",
             "args": ["touch", str(tmp_path / "touched")],
         },
         {
