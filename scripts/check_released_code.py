@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.pools import ReleasedGIGP
+from gigp.pools.released import ReleasedGIGP
 from scripts.benchmark.reference import check, load_module
 
 ATOMS, CHANNELS = 18, 12

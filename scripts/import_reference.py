@@ -37,8 +37,8 @@ from gigp.lab.runs.memory import peak_memory_mb
 from gigp.lab.runs.provenance import collect_provenance
 from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import write_samples
+from gigp.lab.runs.summary import make_record
 from gigp.lab.training.build import RunParts, build
-from gigp.lab.training.summary import make_record
 
 FILL = 0.25  # of the reference's nets; the radii of the balls come with the weights
 

@@ -127,7 +127,7 @@ def test_the_layer_works_with_torch_and_numpy(bare, tmp_path):
     ("line", "package", "extra"),
     [
         ("from gigp import GIGPAggregation", "torch_geometric", "pyg"),
-        ("import gigp.pools.readouts", "torch_geometric", "pyg"),
+        ("import gigp.pools.pyg", "torch_geometric", "pyg"),
         ("import gigp.backbones.invariant", "torch_geometric", "pyg"),
         ("import gigp.backbones.dimenet", "torch_geometric", "pyg"),
         ("import gigp.lab.molecules.qm9", "lightning", "train"),

@@ -54,7 +54,7 @@ class MeanMLP(Pool):
         return masked(self.phi(mean), mask.any(1))
 
 
-class DeepSets(Pool):
+class PointMLP(Pool):
     """GIGP's MLP on every point, then the sum over the points (Zaheer et al. 2017, 1703.06114).
 
         y = rho(sum_i phi([f_i, q_i]) / divisor)

@@ -21,9 +21,9 @@ from scripts.benchmark import reference
 from scripts.benchmark.cases import (
     BF16_CASES,
     CASES,
+    MEASURED_POOLS,
     POOL,
-    READOUT_POOLS,
-    READOUTS,
+    POOLS,
     ROOT,
     TITLES,
     WITHOUT_REFERENCE,
@@ -31,7 +31,7 @@ from scripts.benchmark.cases import (
 )
 from scripts.benchmark.growth import mixed_sizes, pool_growth, training_overhead
 from scripts.benchmark.machine import processor
-from scripts.benchmark.models import CLOCKS, make_model, make_pool, make_readout
+from scripts.benchmark.models import CLOCKS, make_model, make_pool, make_pool_on_molecules
 from scripts.benchmark.report import console, save, show_case, show_rows
 from scripts.benchmark.workers import MakeModel, compare
 
@@ -68,9 +68,9 @@ def make_sides(title: str, lieconv: str | None, gigp: str | None) -> dict[str, M
     if title == POOL:
         names = ["gigp", *(["reference"] if gigp else [])]
         return {side: partial(make_pool, side, gigp) for side in names}
-    if title == READOUTS:
+    if title == POOLS:
         inputs = load_inputs(["dataset=qm9"])
-        return {pool: partial(make_readout, inputs, pool) for pool in READOUT_POOLS}
+        return {pool: partial(make_pool_on_molecules, inputs, pool) for pool in MEASURED_POOLS}
     bf16 = title in BF16_CASES and cpu_supports_bf16()
     reference_too = lieconv and title not in WITHOUT_REFERENCE
     names = ["gigp", *(["gigp bf16"] if bf16 else []), *(["reference"] if reference_too else [])]

@@ -30,10 +30,10 @@ CASES: dict[str, list[str]] = {
 WITHOUT_REFERENCE = ("QM9 E(3), k 256",)  # LieConv has no such group
 BF16_CASES = ("QM9 T(3), k 1536",)  # also measured in bf16; the others would take minutes
 POOL = "GIGP layer, 64 clouds x 128 points x 64 channels, K 50"
-READOUTS = "Readouts of 75 molecules of QM9, 64 channels, K 50"
-TITLES = (*CASES, POOL, READOUTS)
-# pools of configs/pool that are measured: GIGP, and readouts of PyTorch Geometric
-READOUT_POOLS = ("gigp", "mean", "softmax", "attentional", "deepsets", "set_transformer")
+POOLS = "Pools on 75 molecules of QM9, 64 channels, K 50"
+TITLES = (*CASES, POOL, POOLS)
+# pools of configs/pool that are measured: GIGP, and pools of PyTorch Geometric
+MEASURED_POOLS = ("gigp", "mean", "softmax", "attentional", "deepsets", "set_transformer")
 
 
 @dataclass

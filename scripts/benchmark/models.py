@@ -152,7 +152,7 @@ def make_pool(
     return BenchModel(layer, [((pos, feat, mask), None)], square_sum, 64)
 
 
-def make_readout(inputs: BenchInputs, pool: str) -> BenchModel:
+def make_pool_on_molecules(inputs: BenchInputs, pool: str) -> BenchModel:
     """A pool alone on molecules of different sizes, with gradients of their random features.
 
     Args:

@@ -5,8 +5,8 @@ import torch
 
 from gigp.errors import InputError
 from gigp.groups import SO3, T
-from gigp.pools import DeepSets, Moments
-from gigp.pools.controls import shuffle
+from gigp.pools import Moments
+from gigp.pools.controls import PointMLP, shuffle
 from tests.pools.common import cloud, gigp, make, trained
 
 
@@ -84,7 +84,7 @@ def test_moments_express_the_sum_of_squared_radii():
 
 def test_groups_with_one_orbit_have_no_radius():
     with pytest.raises(InputError, match="all of space is one orbit"):
-        DeepSets(4, T(3))
+        PointMLP(4, T(3))
 
 
 def test_shuffling_permutes_the_radii_of_each_cloud():

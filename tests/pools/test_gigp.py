@@ -5,7 +5,8 @@ import torch
 
 from gigp.errors import InputError
 from gigp.groups import SE3, SO2, SO3, T, Trivial
-from gigp.pools import GIGP, DeepSets, MeanPool, SumPool
+from gigp.pools import GIGP, MeanPool, SumPool
+from gigp.pools.controls import PointMLP
 from gigp.testing import assert_invariant
 from tests.pools.common import cloud, gigp
 
@@ -62,7 +63,7 @@ def test_starts_as_mean_pooling_with_any_mlp(activation, hidden_layers):
 
 @pytest.mark.parametrize("point_layers", [1, 2])
 def test_point_layers(point_layers):
-    """An MLP on every point before the sums: starts as the mean; contains DeepSets, where phi and
+    """An MLP on every point before the sums: starts as the mean; contains PointMLP, where phi and
     the orbits do nothing, and GIGP, where psi does nothing; padding makes no difference.
     """
     clouds = pos, feat, mask, *_ = cloud()
@@ -70,7 +71,7 @@ def test_point_layers(point_layers):
     pool = gigp(point_layers=point_layers, moved=False)
     torch.testing.assert_close(pool(feat, pos, mask), MeanPool(4)(clouds.feat, pos, mask))
     moved = gigp(point_layers=point_layers)
-    point_mlp = DeepSets(4, hidden_layers=point_layers, hidden_channels=16).double()
+    point_mlp = PointMLP(4, hidden_layers=point_layers, hidden_channels=16).double()
     point_mlp.phi.load_state_dict(moved.psi.state_dict())
     pool.psi.load_state_dict(moved.psi.state_dict())
     torch.testing.assert_close(pool(feat, pos, mask), point_mlp(clouds.feat, pos, mask))

@@ -11,7 +11,8 @@ from gigp import GIGP, GIGPAggregation
 from gigp.errors import InputError
 from gigp.groups import SE3, SO3
 from gigp.pointcloud import PointCloud
-from gigp.pools import DeepSets, MeanPool, Moments, Pool, ShuffledGIGP, SumPool
+from gigp.pools import MeanPool, Moments, Pool, SumPool
+from gigp.pools.controls import PointMLP, ShuffledGIGP
 from gigp.testing import assert_invariant
 from tests.pools.common import NAMES, cloud, config_of, gigp, make, trained
 
@@ -226,7 +227,7 @@ def test_wrong_positions(name):
         ((4.0, SO3()), r"channels=4\.0: it must be a whole number"),
     ],
 )
-@pytest.mark.parametrize("pool", [GIGP, GIGPAggregation, Moments, DeepSets, ShuffledGIGP])
+@pytest.mark.parametrize("pool", [GIGP, GIGPAggregation, Moments, PointMLP, ShuffledGIGP])
 def test_wrong_arguments(pool, arguments, message):
     with pytest.raises(InputError, match=message):
         pool(*arguments)

@@ -17,8 +17,8 @@ from gigp.errors import InputError
 from gigp.groups import SO3
 from gigp.lab.data.sampler import check_finite
 from gigp.pointcloud import PointCloud
-from gigp.pools import DeepSets, MeanMLP
 from gigp.pools.base import MaxPool, MeanPool, SumPool
+from gigp.pools.controls import MeanMLP, PointMLP
 from tests.groups.common import GROUPS, leaves_out_the_origin
 
 CUDA = [
@@ -40,7 +40,7 @@ POOLS = {
     "sum": lambda: SumPool(CHANNELS),
     "max": lambda: MaxPool(CHANNELS),
     "mean_mlp": lambda: MeanMLP(CHANNELS),
-    "radial_deepsets": lambda: DeepSets(CHANNELS, SO3()),
+    "radial_deepsets": lambda: PointMLP(CHANNELS, SO3()),
     **{
         name: lambda options=options: GIGP(CHANNELS, SO3(), orbits=5, **options)
         for name, options in {

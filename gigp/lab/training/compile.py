@@ -35,7 +35,7 @@ class CompiledForward:
     LieConv with a pool that waits for nothing is one graph; a graph break is an error there.
 
     Args:
-        model: the model; PyTorch Geometric's networks and readouts break their graph.
+        model: the model; PyTorch Geometric's networks and pools break their graph.
         on_gpu: replay CUDA graphs.
 
     Raises:

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from gigp.groups import SO3
 from gigp.lab.data.datamodule import PointCloudDataModule
+from gigp.lab.runs.summary import Averaged
 from gigp.lab.training.module import LitModule
-
-# of a metric: the error of averaged predictions, and the spread of predictions over rotations
-Averaged = dict[str, tuple[float, float]]
 
 
 def cube_rotations() -> Tensor:

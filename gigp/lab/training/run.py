@@ -23,12 +23,12 @@ from gigp.lab.runs.name import further_overrides, group_name, run_name
 from gigp.lab.runs.provenance import collect_provenance
 from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import write_samples
+from gigp.lab.runs.summary import make_record
 from gigp.lab.training.build import build
 from gigp.lab.training.fit import fit
 from gigp.lab.training.launch import launch_workers, set_rank
 from gigp.lab.training.loggers import build_logger
 from gigp.lab.training.rotations import average_rotations
-from gigp.lab.training.summary import make_record
 
 _started: list[str] = []  # names of the runs of this process
 

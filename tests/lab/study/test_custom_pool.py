@@ -1,4 +1,4 @@
-"""scripts/readout.py on a small backbone: its rows alone, and beside committed ones."""
+"""scripts/custom_pool.py on a small backbone: its rows alone, and beside committed ones."""
 
 import runpy
 import shutil
@@ -12,32 +12,32 @@ import pytest
 from gigp.errors import InputError
 from gigp.lab.runs.record import Record, read_record
 from gigp.lab.runs.samples import read_samples
-from gigp.lab.study import own_readout
+from gigp.lab.study import custom_pool
 from gigp.lab.study.records import record_key, samples_path, write_all_samples, write_records
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.run import run
-from gigp.pools import own as registry
+from gigp.pools import custom as registry
 from tests.conftest import DATA, ROOT, tiny
 
-TOYS = "tests.lab.study.toy_readouts"
+TOYS = "tests.lab.study.toy_pools"
 FITS = {"counts": {"homo": 400.0, "r2": 1.0}}  # in place of a fit to the whole data set
 
 
 @pytest.fixture
 def backbone(configure, tmp_path_factory, qm9) -> Path:
     """A finished run with outputs for every point, the same for all tests."""
-    root = tmp_path_factory.getbasetemp() / "own_readout"
+    root = tmp_path_factory.getbasetemp() / "custom_pool"
     small = tiny(epochs=1, train=150, val=40, test=60)
     run(configure("pool=mean", "target=[homo,r2]", *small, "name=start", f"results_dir={root}"))
     return root / "start" / "seed0"
 
 
 @pytest.fixture
-def readout(backbone, tmp_path, monkeypatch, capsys):
-    """scripts/readout.py in this process: exit status, standard output and errors."""
+def compare_pool(backbone, tmp_path, monkeypatch, capsys):
+    """scripts/custom_pool.py in this process: exit status, standard output and errors."""
     (tmp_path / "results").mkdir()
     shutil.copy(ROOT / "results" / "published.yaml", tmp_path / "results")
-    monkeypatch.setattr(own_readout, "baseline_errors", lambda *_: FITS)
+    monkeypatch.setattr(custom_pool, "baseline_errors", lambda *_: FITS)
 
     def call(name: str, *arguments: str) -> tuple[int, str, str]:
         places = ["--root", tmp_path, "--results-dir", tmp_path / "runs", "--out", tmp_path]
@@ -49,10 +49,10 @@ def readout(backbone, tmp_path, monkeypatch, capsys):
             f"dataset.cache={tmp_path}",
         ):
             places += ["--set", setting]
-        command = ["readout.py", name, *map(str, places), *arguments]
+        command = ["custom_pool.py", name, *map(str, places), *arguments]
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(ROOT / "scripts" / "readout.py"), run_name="__main__")
+            runpy.run_path(str(ROOT / "scripts" / "custom_pool.py"), run_name="__main__")
         code = end.value.code
         said = capsys.readouterr()
         return (1, said.out, code) if isinstance(code, str) else (code, said.out, said.err)
@@ -74,13 +74,13 @@ def commit(root: Path, records: dict[str, tuple[Record, np.ndarray]]) -> None:
     write_all_samples(samples_path(folder, "qm9_outputs"), samples)
 
 
-def test_alone_then_beside_committed_rows(readout, tmp_path, monkeypatch):
-    code, out, err = readout(f"{TOYS}:Weighted", "power=2", "--protocol", "P")
+def test_alone_then_beside_committed_rows(compare_pool, tmp_path, monkeypatch):
+    code, out, err = compare_pool(f"{TOYS}:Weighted", "power=2", "--protocol", "P")
     assert (code, err) == (0, "")
     assert "results/records has no rows of qm9_outputs yet" in out
     assert "| `Weighted, power=2, scale=debug` |" in out
     assert "| least squares: number of atoms of each element | 400 | 1 |" in out
-    assert "Weighted" in (tmp_path / "readout_P.svg").read_text()
+    assert "Weighted" in (tmp_path / "custom_pool_P.svg").read_text()
 
     found = runs_of(tmp_path, "qm9_outputs")
     assert sorted(record.lr for record, _ in found) == [1e-3, 3e-3]  # of every pool
@@ -91,7 +91,7 @@ def test_alone_then_beside_committed_rows(readout, tmp_path, monkeypatch):
     elsewhere = replace(other, choices=best.choices | {"pool": "one_orbit"}, data=weights)
     commit(tmp_path, {"worse": (other, 1.25 * errors), "elsewhere": (elsewhere, errors)})
 
-    code, out, _ = readout(f"{TOYS}:Weighted", "power=2", "--protocol", "P")
+    code, out, _ = compare_pool(f"{TOYS}:Weighted", "power=2", "--protocol", "P")
     assert code == 0
     assert "1 of 2 committed rows come from backbones with other weights" in out
     (row,) = (
@@ -104,31 +104,31 @@ def test_alone_then_beside_committed_rows(readout, tmp_path, monkeypatch):
     assert difference == pytest.approx(-0.25 * np.abs(errors[:, 0]).mean(), rel=0.02)
     assert ", p " not in row  # nor a verdict: one seed says nothing about others
     assert "lower" not in row
-    assert "gigp" in (tmp_path / "readout_P_differences.svg").read_text()
+    assert "gigp" in (tmp_path / "custom_pool_P_differences.svg").read_text()
     assert len(runs_of(tmp_path, "qm9_outputs")) == 2  # nothing was trained again
 
     _, _, task = load_trained(folder, setup=False)
     assert type(task.model.pool.module).__name__ == "Weighted"
     monkeypatch.setattr(registry, "_REGISTERED", {})
-    with pytest.raises(InputError, match="toy_readouts:Weighted, a module that its user brought"):
+    with pytest.raises(InputError, match="toy_pools:Weighted, a module that its user brought"):
         load_trained(folder, setup=False)
 
 
-def test_a_wider_output_serves_under_protocol_f_alone(readout, tmp_path):
-    code, out, err = readout(f"{TOYS}:Wide")
+def test_a_wider_output_serves_under_protocol_f_alone(compare_pool, tmp_path):
+    code, out, err = compare_pool(f"{TOYS}:Wide")
     assert code == 1
     assert err.startswith("Error: protocol P: the pool makes 4 numbers of the 2")
     assert "| `Wide, scale=debug` |" in out
     assert len(runs_of(tmp_path, "qm9_features")) == 2
 
 
-def test_errors_in_one_sentence(readout, tmp_path):
-    code, _, err = readout(f"{TOYS}:Flat")
+def test_errors_in_one_sentence(compare_pool, tmp_path):
+    code, _, err = compare_pool(f"{TOYS}:Flat")
     assert (code, err.count("\n")) == (1, 0)
     assert "returned shape (2,) for 2 clouds" in err
-    code, _, err = readout(f"{TOYS}:Weighted", "power")
-    assert err == "Error: 'power' is not KEY=VALUE, an argument of the readout's class."
-    code, _, err = readout(f"{TOYS}:Weighted", "--backbone", "nowhere", "--protocol", "F")
+    code, _, err = compare_pool(f"{TOYS}:Weighted", "power")
+    assert err == "Error: 'power' is not KEY=VALUE, an argument of the pool's class."
+    code, _, err = compare_pool(f"{TOYS}:Weighted", "--backbone", "nowhere", "--protocol", "F")
     assert (code, err.count("\n")) == (1, 1)
     assert err.startswith("Error: protocol F: there is no trained backbone in nowhere: train")
     assert not list(tmp_path.glob("runs/*"))

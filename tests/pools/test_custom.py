@@ -1,4 +1,4 @@
-"""Readouts that users bring: built, checked, and never imported because of a configuration file."""
+"""Pools that users bring: built, checked, and never imported because of a configuration file."""
 
 import pytest
 import torch
@@ -6,21 +6,21 @@ from omegaconf import OmegaConf
 
 from gigp.errors import InputError
 from gigp.lab.config.instantiate import instantiate
-from gigp.pools import own
-from gigp.pools.own import OwnReadout, register
+from gigp.pools import custom
+from gigp.pools.custom import CustomPool, register
 
-TOYS = "tests.lab.study.toy_readouts"
+TOYS = "tests.lab.study.toy_pools"
 PYG = "torch_geometric.nn.aggr"
 
 
 @pytest.fixture(autouse=True)
 def _nothing_registered(monkeypatch):
-    monkeypatch.setattr(own, "_REGISTERED", {})
+    monkeypatch.setattr(custom, "_REGISTERED", {})
 
 
-def made(name: str, channels: int = 4, **arguments) -> OwnReadout:
+def made(name: str, channels: int = 4, **arguments) -> CustomPool:
     register(name)
-    return OwnReadout(channels, name, arguments)
+    return CustomPool(channels, name, arguments)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def made(name: str, channels: int = 4, **arguments) -> OwnReadout:
         (f"{PYG}:SoftmaxAggregation", {"learn": True, "channels": 4}, 4),
         (f"{PYG}:Set2Set", {"processing_steps": 2}, 8),
         (f"{PYG}:GRUAggregation", {"out_channels": 3}, 3),
-        ("gigp.pools:MeanMLP", {"hidden_layers": 1}, 4),
+        ("gigp.pools.controls:MeanMLP", {"hidden_layers": 1}, 4),
     ],
 )
 def test_modules_and_aggregations(name, arguments, width):
@@ -54,9 +54,9 @@ def test_an_aggregation_pools_the_real_points_alone():
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("Weighted", "names no readout; write it as package.module:Class"),
+        ("Weighted", "names no pool; write it as package.module:Class"),
         ("nowhere.at_all:Pool", r"nowhere.at_all cannot be imported \(ModuleNotFoundError"),
-        (f"{TOYS}:Missing", "toy_readouts has no class or function Missing"),
+        (f"{TOYS}:Missing", "toy_pools has no class or function Missing"),
         (f"{TOYS}:Weihgted", r"no class or function Weihgted\. Did you mean Weighted\?"),
         ("./my/pools.py:Mine", r"names a file; name its module, my\.pools:Mine"),
         (f"{TOYS}:Plain", "made a Plain, not a torch.nn.Module"),
@@ -64,7 +64,7 @@ def test_an_aggregation_pools_the_real_points_alone():
         ("torch.nn:LayerNorm", r"fails on feat \(2, 3, 4\), pos .*TypeError"),
     ],
 )
-def test_bad_readouts_in_one_sentence(name, why):
+def test_bad_pools_in_one_sentence(name, why):
     with pytest.raises(InputError, match=why) as error:
         made(name)
     assert "\n" not in str(error.value)
@@ -79,13 +79,13 @@ def test_a_configuration_imports_nothing_by_itself(tmp_path, monkeypatch):
     """Not a module that lies ready, either: only the user's own program may name it."""
     (tmp_path / "stranger.py").write_text("raise SystemExit('executed')")
     monkeypatch.syspath_prepend(tmp_path)
-    node = {"_target_": "gigp.pools.own.OwnReadout", "readout": "stranger:Pool"}
+    node = {"_target_": "gigp.pools.custom.CustomPool", "pool": "stranger:Pool"}
     with pytest.raises(InputError, match="stranger:Pool, a module that its user brought"):
         instantiate(OmegaConf.create(node), channels=4)
 
 
 def test_a_changed_file_is_noticed(tmp_path, monkeypatch):
     source = register(f"{TOYS}:Weighted").source
-    OwnReadout(4, f"{TOYS}:Weighted", {}, source)
+    CustomPool(4, f"{TOYS}:Weighted", {}, source)
     with pytest.raises(InputError, match="is not the one that the run was trained with"):
-        OwnReadout(4, f"{TOYS}:Weighted", {}, "0" * 8)
+        CustomPool(4, f"{TOYS}:Weighted", {}, "0" * 8)

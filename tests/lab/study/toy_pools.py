@@ -1,4 +1,4 @@
-"""Readouts as a user might bring them, good and bad, for the test of scripts/readout.py."""
+"""Pools as a user might bring them, good and bad, for the test of scripts/custom_pool.py."""
 
 import torch
 from torch import Tensor, nn

@@ -2,18 +2,27 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from gigp.errors import InputError
 from gigp.lab.data.datamodule import PointCloudDataModule
+from gigp.lab.model import PointCloudModel
 from gigp.lab.runs.history import History
 from gigp.lab.runs.record import SCHEMA_VERSION, Metric, Record, first_problem
-from gigp.lab.training.module import LitModule
-from gigp.lab.training.rotations import Averaged
 
 DIGITS = 7  # of the learning curve, as many as single precision has
+# of a metric: the error of averaged predictions, and the spread of predictions over rotations
+Averaged = dict[str, tuple[float, float]]
+
+
+class Trained(Protocol):
+    """What a record states of a trained Lightning module; see `gigp.lab.training.module`."""
+
+    model: PointCloudModel
+    units: dict[str, str]
+    compiled: Any
 
 
 def make_record(
@@ -21,7 +30,7 @@ def make_record(
     name: str,
     overrides: list[str],
     data: PointCloudDataModule,
-    task: LitModule,
+    task: Trained,
     history: History,
     results: Mapping[str, float],
     averaged: Averaged,
@@ -91,7 +100,7 @@ def _settings(section: Mapping[str, Any]) -> dict[str, Any]:
 
 def _results(
     data: PointCloudDataModule,
-    task: LitModule,
+    task: Trained,
     history: History,
     results: Mapping[str, float],
     averaged: Averaged,
@@ -139,7 +148,7 @@ def _cost(data: PointCloudDataModule, history: History) -> dict[str, Any]:
     }
 
 
-def _model(task: LitModule) -> dict[str, Any]:
+def _model(task: Trained) -> dict[str, Any]:
     """Fields about the trained network."""
     model, pool = task.model, task.model.pool
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
@@ -152,7 +161,7 @@ def _model(task: LitModule) -> dict[str, Any]:
     }
 
 
-def _execution(config: Mapping[str, Any], task: LitModule) -> dict[str, Any]:
+def _execution(config: Mapping[str, Any], task: Trained) -> dict[str, Any]:
     """How the run computed."""
     return {
         "precision": config["trainer"]["precision"],

@@ -1,4 +1,4 @@
-"""A readout of the user's under the protocols P and F of the study, beside the committed rows."""
+"""A pool of the user's under the protocols P and F of the study, beside the committed rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ from gigp.lab.study.tables.differences import differences, differences_table
 from gigp.lab.study.tables.results import TableRow, make_rows, results_table
 from gigp.lab.study.tables.table import Table
 from gigp.lab.training.run import run
-from gigp.pools.own import register
+from gigp.pools.custom import register
 
 PROTOCOLS = {"P": "qm9_outputs", "F": "qm9_features"}  # experiments by protocol
 TEST_SIZE = 13_083  # molecules that the baselines are tested on
 
 
 @dataclass(frozen=True)
-class Own:
-    """A readout on the command line.
+class CustomRow:
+    """A pool on the command line.
 
     Attributes:
         name: `package.module:Class`.
@@ -81,7 +81,7 @@ def find_backbone(given: Path | None, results_dir: Path, seed: int) -> Path:
 
 
 def train(
-    own: Own,
+    own: CustomRow,
     experiment: Experiment,
     seeds: Sequence[int],
     results_dir: Path,
@@ -92,10 +92,10 @@ def train(
     """The runs that the experiment asks of every pool: its learning rates with the first seed, and
     the one with the lowest validation loss with the others.
 
-    Runs that are finished are not done again, unless the file of the readout has changed.
+    Runs that are finished are not done again, unless the file of the pool has changed.
 
     Args:
-        own: the readout.
+        own: the pool.
         experiment: whose data, order, start and settings are used.
         seeds: seeds of the runs.
         results_dir: folder of the runs.
@@ -104,7 +104,7 @@ def train(
         further: further overrides for `train.py`, as `trainer.max_epochs=2`.
 
     Raises:
-        InputError: there is no backbone, or the readout does not fit.
+        InputError: there is no backbone, or the pool does not fit.
     """
     source = register(own.name).source
     records: list[Record] = []
@@ -125,9 +125,9 @@ def train(
                 cfg.dataset.run, cfg.dataset.root = str(folder), str(data)
                 cfg.choices.pool, cfg.name = own.pool, folder_name("_".join(name))
                 cfg.pool = {
-                    "_target_": "gigp.pools.own.OwnReadout",
+                    "_target_": "gigp.pools.custom.CustomPool",
                     "_convert_": "all",
-                    "readout": own.name,
+                    "pool": own.name,
                     "arguments": dict(own.arguments),
                     "source": source,
                 }
@@ -137,12 +137,12 @@ def train(
 
 @dataclass(frozen=True)
 class Comparison:
-    """A readout beside the others of a table.
+    """A pool beside the others of a table.
 
     Attributes:
         results: all rows, baselines first.
-        paired: the readout minus each other one, with intervals; None where no pair is there.
-        label: of the readout's row.
+        paired: the pool minus each other one, with intervals; None where no pair is there.
+        label: of the pool's row.
         notes: what is missing, a sentence each.
     """
 
@@ -153,17 +153,17 @@ class Comparison:
 
 
 def compare(
-    own: Own,
+    own: CustomRow,
     experiment: Experiment,
     records: Sequence[Record],
     results_dir: Path,
     root: Path,
     data: Path,
 ) -> Comparison:
-    """The row of a readout beside the committed ones.
+    """The row of a pool beside the committed ones.
 
     Args:
-        own: the readout.
+        own: the pool.
         experiment: that its runs follow.
         records: of its runs.
         results_dir: folder of its runs.
@@ -174,7 +174,7 @@ def compare(
     evidence = read_evidence(root, data, baseline_errors(data, size if size < 100_000 else None))
     committed = [entry for entry in evidence.entries(experiment) if entry.runs]
     context = context_rows(committed, [experiment], evidence, read_experiments())
-    mine = own_entry(own, experiment, records)
+    mine = custom_row(own, experiment, records)
     others = [entry for entry in (*context, *committed) if entry.runs]
     shown = [t for t in experiment.study.headline if t in mine.runs]
     title = experiment.study.title
@@ -207,8 +207,8 @@ def compare(
     return Comparison(results, paired, mine.label, notes)
 
 
-def own_entry(own: Own, experiment: Experiment, records: Sequence[Record]) -> TableRow:
-    """The row of a readout, with the learning rate that validation chooses."""
+def custom_row(own: CustomRow, experiment: Experiment, records: Sequence[Record]) -> TableRow:
+    """The row of a pool, with the learning rate that validation chooses."""
     wanted = {experiment.find_cell(record).label for record in records}
     (entry,) = (e for e in make_rows(experiment, records) if e.label in wanted)
     seeds = {record.seed for record in records}

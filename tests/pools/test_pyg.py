@@ -6,32 +6,32 @@ from torch_geometric.nn.aggr import MeanAggregation, Set2Set
 
 from gigp.errors import InputError
 from gigp.pools import MeanPool
-from gigp.pools.readouts import Readout
+from gigp.pools.pyg import PyGPool
 from tests.pools.common import NAMES, cloud, config_of, make, trained
 
-READOUTS = [name for name in NAMES if config_of(name).pool._target_.endswith("readouts.Readout")]
+PYG_POOLS = [name for name in NAMES if config_of(name).pool._target_.endswith("pyg.PyGPool")]
 
 
 def test_out_channels():
-    factors = {name: make(name, 6).out_channels / 6 for name in READOUTS}
+    factors = {name: make(name, 6).out_channels / 6 for name in PYG_POOLS}
     wide = {"set2set": 2, "quantiles": 3, "multi": 4}
-    assert factors == {name: wide.get(name, 1) for name in READOUTS}
-    assert len(READOUTS) == 8
+    assert factors == {name: wide.get(name, 1) for name in PYG_POOLS}
+    assert len(PYG_POOLS) == 8
 
 
 def test_same_as_pyg_on_each_cloud():
     pos, feat, mask, *_ = cloud()
     aggregation = Set2Set(4, processing_steps=2).double()
-    pool = Readout(4, lambda channels: Set2Set(channels, processing_steps=2)).double()
+    pool = PyGPool(4, lambda channels: Set2Set(channels, processing_steps=2)).double()
     pool.aggregation.load_state_dict(aggregation.state_dict())
     rows = [f[m] for f, m in zip(feat, mask, strict=True)]
     expected = [aggregation(x, torch.zeros(len(x), dtype=torch.long)) for x in rows]
     torch.testing.assert_close(pool(feat, pos, mask), torch.cat(expected))
-    mean = Readout(4, MeanAggregation())
+    mean = PyGPool(4, MeanAggregation())
     torch.testing.assert_close(mean(feat, pos, mask), MeanPool(4)(feat, pos, mask))
     assert (pool(feat, pos, torch.zeros_like(mask)) == 0).all()
     with pytest.raises(InputError, match="cannot pool 5 channels"):
-        Readout(5, Set2Set(4, processing_steps=2))
+        PyGPool(5, Set2Set(4, processing_steps=2))
 
 
 def size(pool) -> int:
@@ -68,7 +68,7 @@ def test_weights_of_points_leave_their_start_as_the_mean(name):
     assert losses[-1] < 0.6 * losses[0]
 
 
-@pytest.mark.parametrize("name", READOUTS)
+@pytest.mark.parametrize("name", PYG_POOLS)
 @pytest.mark.parametrize("sizes", [(5, 9, 1), (5, 0, 9, 0), (0, 0, 3), (0, 1)])
 def test_both_ways_to_pool_agree(name, sizes):
     """Rows of real points, as on a CPU, and all rows in static shapes, as on a GPU."""

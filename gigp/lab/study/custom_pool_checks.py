@@ -1,4 +1,4 @@
-"""What a readout must not depend on: the frame, the order of atoms, padding."""
+"""What a pool must not depend on: the frame, the order of atoms, padding."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 import torch
 
 from gigp.groups import SO3
-from gigp.pools.own import CHANNELS, OwnReadout, register
+from gigp.pools.custom import CHANNELS, CustomPool, register
 
 TOLERANCE = 1e-3  # relative change of an output in single precision
 
 
 @torch.no_grad()
 def find_warnings(name: str, arguments: Mapping[str, Any]) -> list[str]:
-    """What changes the output of a readout and should not, a sentence each.
+    """What changes the output of a pool and should not, a sentence each.
 
-    Measured on random clouds with random parameters: many readouts start where they ignore
+    Measured on random clouds with random parameters: many pools start where they ignore
     positions.
 
     Args:
@@ -23,14 +23,14 @@ def find_warnings(name: str, arguments: Mapping[str, Any]) -> list[str]:
         arguments: arguments of its class, besides the number of channels.
 
     Raises:
-        InputError: it cannot be built, see `OwnReadout`.
+        InputError: it cannot be built, see `CustomPool`.
     """
     register(name)
     given = [arguments[key] for key in CHANNELS if key in arguments]
     channels = given[0] if given else 64
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        pool = OwnReadout(channels, name, dict(arguments)).eval()
+        pool = CustomPool(channels, name, dict(arguments)).eval()
         for parameter in pool.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
         feat, pos = torch.randn(4, 6, channels), torch.randn(4, 6, 3)

@@ -1,4 +1,4 @@
-"""Readouts of PyTorch Geometric as pools, to compare GIGP with."""
+"""Pools of PyTorch Geometric as pools, to compare GIGP with."""
 
 from collections.abc import Callable, Iterable
 from inspect import signature
@@ -26,7 +26,7 @@ with needs_extra("pyg"):
 Init = Literal["mean", "random"]
 
 
-class Readout(Pool):
+class PyGPool(Pool):
     """An aggregation of `torch_geometric.nn.aggr` on the same features that the other pools get.
 
     `out_channels` is what the aggregation returns: Set2Set gives twice the channels, several
@@ -99,12 +99,12 @@ class Readout(Pool):
             return self.aggregation(x, index, dim_size=2 * b + 1, **known)[1::2]
 
 
-# of each of the two MLPs of a readout: twice c -> 2c -> c has the 8 c^2 weights of GIGP's one MLP
+# of each of the two MLPs of a pool: twice c -> 2c -> c has the 8 c^2 weights of GIGP's one MLP
 # c -> 2c -> 2c -> c, but for biases
 HIDDEN_LAYERS = 1
 
 
-def readout_mlp(channels: int, init: Init, layers: int, width: int | None) -> nn.Sequential:
+def pool_mlp(channels: int, init: Init, layers: int, width: int | None) -> nn.Sequential:
     """An MLP as GIGP has it, from the identity (`init=mean`) or from random weights."""
     check_choice("init", init, Init)
     if init == "mean":
@@ -135,7 +135,7 @@ class Attentional(AttentionalAggregation):
         if init == "mean":
             for parameter in gate[-1].parameters():
                 nn.init.zeros_(parameter)
-        super().__init__(gate, readout_mlp(channels, init, hidden_layers, hidden_channels))
+        super().__init__(gate, pool_mlp(channels, init, hidden_layers, hidden_channels))
 
 
 class DeepSets(DeepSetsAggregation):
@@ -157,7 +157,7 @@ class DeepSets(DeepSetsAggregation):
         init: Init = "mean",
     ) -> None:
         super().__init__(
-            *(readout_mlp(channels, init, hidden_layers, hidden_channels) for _ in range(2))
+            *(pool_mlp(channels, init, hidden_layers, hidden_channels) for _ in range(2))
         )
         self.channels, self.init = channels, init
 
@@ -191,7 +191,7 @@ class Softmax(Aggregation):
         super().__init__()
         start = 0.0 if init == "mean" else 1.0
         self.softmax = SoftmaxAggregation(start, learn=True, channels=channels)
-        self.phi = readout_mlp(channels, init, hidden_layers, hidden_channels)
+        self.phi = pool_mlp(channels, init, hidden_layers, hidden_channels)
 
     def forward(
         self,

@@ -1,9 +1,9 @@
-"""Compare a readout of your own with those of the study: `python scripts/readout.py
+"""Compare a pool of your own with those of the study: `python scripts/custom_pool.py
 package.module:MyPool [KEY=VALUE ...]`.
 
 It takes any torch.nn.Module with forward(feat, pos, mask) or any aggregation of PyTorch Geometric,
 trains it as the study trains every pool, and prints its row beside the committed ones, with
-intervals of the paired differences. docs/readout.md explains it. The module that you name is
+intervals of the paired differences. docs/custom_pool.md explains it. The module that you name is
 executed.
 """
 
@@ -16,10 +16,10 @@ import yaml
 
 from gigp.errors import InputError
 from gigp.lab.files import to_path
+from gigp.lab.study.custom_pool import PROTOCOLS, CustomRow, compare, train
+from gigp.lab.study.custom_pool_checks import find_warnings
 from gigp.lab.study.experiments import read_experiments
 from gigp.lab.study.figures.evidence import draw_errors, draw_forest
-from gigp.lab.study.own_readout import PROTOCOLS, Own, compare, train
-from gigp.lab.study.readout_checks import find_warnings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,7 +30,7 @@ def parse_arguments(pairs: list[str]) -> dict[str, object]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
-            raise InputError(f"{pair!r} is not KEY=VALUE, an argument of the readout's class.")
+            raise InputError(f"{pair!r} is not KEY=VALUE, an argument of the pool's class.")
         try:
             found[key] = yaml.safe_load(value)
         except yaml.YAMLError:
@@ -43,7 +43,7 @@ def parse_seeds(text: str) -> list[int]:
     return [int(seed) for seed in text.split(",")]
 
 
-def study(own: Own, protocol: str, arguments: argparse.Namespace) -> None:
+def study(own: CustomRow, protocol: str, arguments: argparse.Namespace) -> None:
     """Train under one protocol; print the tables and draw the pictures."""
     experiment = read_experiments()[PROTOCOLS[protocol]]
     runs, data = arguments.results_dir, arguments.data
@@ -51,12 +51,12 @@ def study(own: Own, protocol: str, arguments: argparse.Namespace) -> None:
     records = train(own, experiment, seeds, runs, data, arguments.backbone, further)
     found = compare(own, experiment, records, runs, arguments.root, data)
     print(f"\nProtocol {protocol}\n\n{found.results.markdown()}")
-    path = arguments.out / f"readout_{protocol}.svg"
+    path = arguments.out / f"custom_pool_{protocol}.svg"
     draw_errors(found.results.numbers, path, found.label)
     written = [path]
     if found.paired is not None:
         print(found.paired.markdown())
-        written.append(arguments.out / f"readout_{protocol}_differences.svg")
+        written.append(arguments.out / f"custom_pool_{protocol}_differences.svg")
         draw_forest({experiment.name: found.paired.numbers}, written[-1], found.label, against=None)
     for note in found.notes:
         print(f"Note: {note}")
@@ -65,7 +65,7 @@ def study(own: Own, protocol: str, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("readout", help="package.module:Class")
+    parser.add_argument("pool", help="package.module:Class")
     parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="arguments of the class")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="one alone; both if not given")
     parser.add_argument("--seeds", type=parse_seeds, default=[0, 1, 2], help="as 0,1,2")
@@ -83,7 +83,7 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())  # where the user's module most likely is
     failed = False
     try:
-        own = Own(arguments.readout, parse_arguments(arguments.arguments))
+        own = CustomRow(arguments.pool, parse_arguments(arguments.arguments))
         for warning in find_warnings(own.name, own.arguments):
             print(f"Warning: {warning}", file=sys.stderr)
     except InputError as error:

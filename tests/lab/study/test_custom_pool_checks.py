@@ -1,14 +1,14 @@
-"""A readout that depends on the frame or the order of atoms is found."""
+"""A pool that depends on the frame or the order of atoms is found."""
 
-from gigp.lab.study.readout_checks import find_warnings
+from gigp.lab.study.custom_pool_checks import find_warnings
 
-TOYS = "tests.lab.study.toy_readouts"
+TOYS = "tests.lab.study.toy_pools"
 
 
 def test_what_should_not_change_the_output_is_measured():
     assert find_warnings(f"{TOYS}:Weighted", {}) == []
     assert find_warnings("torch_geometric.nn.aggr:SoftmaxAggregation", {"learn": True}) == []
-    assert find_warnings("gigp.pools:MeanMLP", {}) == []
+    assert find_warnings("gigp.pools.controls:MeanMLP", {}) == []
     slanted = find_warnings(f"{TOYS}:Slanted", {})
     assert len(slanted) == 3  # rotation, shift, and the order of atoms
     assert slanted[0].startswith(f"the output of {TOYS}:Slanted changes by ")

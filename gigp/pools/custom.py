@@ -1,4 +1,4 @@
-"""A readout that a user brings: a module with `forward(feat, pos, mask)`, or an aggregation of
+"""A pool that a user brings: a module with `forward(feat, pos, mask)`, or an aggregation of
 PyTorch Geometric.
 
 The config.yaml of a run names it as `package.module:Class`. Importing a module executes it, and a
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gigp.errors import InputError, did_you_mean, needs_extra
 from gigp.pointcloud import PointCloud
 from gigp.pools.base import Pool
-from gigp.pools.readouts import Readout
+from gigp.pools.pyg import PyGPool
 
 with needs_extra("pyg"):
     from torch_geometric.nn.aggr import Aggregation
@@ -28,7 +28,7 @@ CHANNELS = ("channels", "in_channels")  # names of a first argument that always 
 
 
 class Registered(NamedTuple):
-    """A readout that this process may build.
+    """A pool that this process may build.
 
     Attributes:
         make: class or function that makes the module.
@@ -43,7 +43,7 @@ _REGISTERED: dict[str, Registered] = {}
 
 
 def register(name: str) -> Registered:
-    """Import a readout, which executes its module, and let runs of this process use it.
+    """Import a pool, which executes its module, and let runs of this process use it.
 
     Args:
         name: `package.module:Class`; a function that returns a module serves, too.
@@ -53,7 +53,7 @@ def register(name: str) -> Registered:
     """
     path, _, attribute = name.partition(":")
     if not (path and attribute):
-        raise InputError(f"{name!r} names no readout; write it as package.module:Class.")
+        raise InputError(f"{name!r} names no pool; write it as package.module:Class.")
     if path.endswith(".py"):
         module = path.removeprefix("./").removesuffix(".py").replace("/", ".")
         raise InputError(f"{name!r} names a file; name its module, {module}:{attribute}.")
@@ -74,17 +74,17 @@ def register(name: str) -> Registered:
     return _REGISTERED[name]
 
 
-class OwnReadout(Pool):
-    """A registered readout as a pool.
+class CustomPool(Pool):
+    """A registered pool as a pool.
 
     Args:
         channels: number of feature channels.
-        readout: its name, see `register`.
+        pool: its name, see `register`.
         arguments: further arguments of its class.
         source: hash of the file that the run was trained with; None: any.
 
     Raises:
-        InputError: the readout is not registered here or its file has changed, it refuses its
+        InputError: the pool is not registered here or its file has changed, it refuses its
             arguments, is not a module, or does not map (B, N, c) to (B, k).
     """
 
@@ -93,26 +93,26 @@ class OwnReadout(Pool):
     def __init__(
         self,
         channels: int,
-        readout: str,
+        pool: str,
         arguments: dict[str, Any] | None = None,
         source: str | None = None,
     ) -> None:
         super().__init__(channels)
-        if readout not in _REGISTERED:
+        if pool not in _REGISTERED:
             raise InputError(
-                f"the pool is {readout}, a module that its user brought; if you trust it, call "
-                f"gigp.pools.own.register({readout!r}) first."
+                f"the pool is {pool}, a module that its user brought; if you trust it, call "
+                f"gigp.pools.custom.register({pool!r}) first."
             )
-        registered = _REGISTERED[readout]
+        registered = _REGISTERED[pool]
         if source is not None and source != registered.source:
             raise InputError(
-                f"the file of {readout} is not the one that the run was trained with (its hash is "
+                f"the file of {pool} is not the one that the run was trained with (its hash is "
                 f"{registered.source}, not {source}); bring that file back, or train again."
             )
-        module = build(readout, registered.make, channels, arguments or {})
+        module = build(pool, registered.make, channels, arguments or {})
         is_pyg = isinstance(module, Aggregation)
-        self.module: nn.Module = Readout(channels, module) if is_pyg else module
-        self.out_channels = output_channels(readout, self, channels)
+        self.module: nn.Module = PyGPool(channels, module) if is_pyg else module
+        self.out_channels = output_channels(pool, self, channels)
 
     @property
     def needs_mass(self) -> bool:  # type: ignore[override]
@@ -133,7 +133,7 @@ class OwnReadout(Pool):
 def build(
     name: str, make: Callable[..., Any], channels: int, arguments: Mapping[str, Any]
 ) -> nn.Module:
-    """Make a readout; the number of channels is its first argument, unless that has a default and
+    """Make a pool; the number of channels is its first argument, unless that has a default and
     another name than `channels` or `in_channels`.
 
     Raises:
@@ -157,8 +157,8 @@ def build(
 
 
 @torch.no_grad()
-def output_channels(name: str, pool: OwnReadout, channels: int) -> int:
-    """Width of what a readout returns, found on two random clouds of three points.
+def output_channels(name: str, pool: CustomPool, channels: int) -> int:
+    """Width of what a pool returns, found on two random clouds of three points.
 
     Raises:
         InputError: it fails on them, or returns something else than (2, k) numbers.
