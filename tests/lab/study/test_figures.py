@@ -51,7 +51,8 @@ def test_forest(tables, tmp_path):
     path, names = tmp_path / "forest.svg", ("qm9_outputs", "qm9_scratch")
     assert draw_forest({n: tables[f"{n}_differences"].numbers for n in names}, path)
     text = drawn(path)
-    for said in ("outputs (P): minus mean", "scratch (S): minus one_orbit", "r2 (control)", "homo"):
+    groups = ("T(3), outputs (P)", "T(3), scratch (S)", "minus one_orbit")
+    for said in (*groups, "r2 (control)", "homo", "GIGP better"):
         assert said in text
     assert not draw_forest({}, tmp_path / "none.svg")
     assert not (tmp_path / "none.svg").exists()

@@ -13,9 +13,12 @@ from gigp.lab.study.tables.published import Published, published_figure
 from gigp.lab.study.tables.results import TableRow
 
 FOREST = {  # tables by the title of their rows
-    "qm9_outputs": "outputs (P)",
-    "qm9_features": "features (F)",
-    "qm9_scratch": "scratch (S)",
+    "qm9_e3_outputs": "E(3), outputs (P)",
+    "qm9_e3_features": "E(3), features (F)",
+    "qm9_e3_scratch": "E(3), scratch (S)",
+    "qm9_outputs": "T(3), outputs (P)",
+    "qm9_features": "T(3), features (F)",
+    "qm9_scratch": "T(3), scratch (S)",
 }
 AGAINST = ("mean", "one_orbit", "mean_mlp", "point_mlp", "radial_deepsets", "gigp_shuffled")
 PANELS = ("homo", "mu", "alpha", "U0", "r2")
@@ -27,7 +30,8 @@ def draw_forest(
     pool: str = "gigp",
     against: Sequence[str] | None = AGAINST,
 ) -> bool:
-    """A pool against others in percent of their error, with 95% intervals; a panel a target.
+    """A pool against others in percent of their error, with 95% intervals where there are several
+    seeds; a panel a target, a group a table.
 
     Args:
         differences: numbers of the paired differences by table.
@@ -51,13 +55,16 @@ def draw_forest(
         return False
     targets = [target for target in PANELS if target in set(found["target"])]
     keys = list(dict.fromkeys(zip(found["table"], found["minus"], strict=True)))
-    height = 0.9 + 0.2 * len(keys)
+    titles = list(dict.fromkeys(title for title, _ in keys))
+    # one line between the groups, for their titles
+    places = {key: i + 1.2 * titles.index(key[0]) for i, key in enumerate(keys)}
+    height = 1.1 + 0.18 * (len(keys) + len(titles))
     fig, axes = plt.subplots(
         1, len(targets), figsize=(1.7 + 1.5 * len(targets), height), sharey=True, squeeze=False
     )
     for ax, target in zip(axes[0], targets, strict=True):
         mine = found[found["target"] == target].set_index(["table", "minus"])
-        for place, key in enumerate(keys):
+        for key, place in places.items():
             if key not in mine.index:
                 continue
             cell, (color, _, marker) = mine.loc[key], find_style(key[1])
@@ -66,9 +73,15 @@ def draw_forest(
             ax.plot(cell["percent"], place, marker, color=color, markersize=4)
         ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         ax.set_title(f"{target}{' (control)' if target == 'r2' else ''}")
-        ax.set_xlabel("difference, %")
-    axes[0][0].set_yticks(range(len(keys)), [f"{t}: minus {m}" for t, m in keys])
-    axes[0][0].invert_yaxis()
+        ax.set_xlabel(f"← {'GIGP' if pool == 'gigp' else pool} better\ndifference, %")
+    first, size = axes[0][0], plt.rcParams["ytick.labelsize"]
+    first.set_yticks(list(places.values()), [f"minus {other}" for _, other in keys])
+    first.invert_yaxis()
+    for title in titles:
+        top = min(place for key, place in places.items() if key[0] == title)
+        where = {"xy": (0, top - 0.9), "xycoords": ("axes fraction", "data"), "ha": "right"}
+        style = {"va": "center", "fontsize": size, "fontweight": "bold"}
+        first.annotate(title, **where, xytext=(-6, 0), textcoords="offset points", **style)
     fig.set_layout_engine("constrained")
     save(fig, path)
     return True
@@ -209,6 +222,6 @@ def draw_orbits_number(numbers: pd.DataFrame, path: Path, target: str = "r2") ->
     ax.set_xticks(ticks, [str(n) for n in ticks])
     ax.set_ylim(bottom=0)
     ax.minorticks_off()
-    ax.legend()
+    ax.legend(handlelength=3)
     save(fig, path)
     return True
