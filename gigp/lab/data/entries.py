@@ -1,6 +1,7 @@
 """The entries of an input file or folder, those with errors included."""
 
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ class InputEntry(NamedTuple):
         name: its name in the file.
         content: the molecule or image; None where there is an error.
         error: the error of the entry; empty where it was read.
+        unchecked: the reason for which it would be refused, where nothing is checked.
     """
 
     file: str
@@ -24,6 +26,7 @@ class InputEntry(NamedTuple):
     name: str
     content: Any
     error: str = ""
+    unchecked: str = ""
 
 
 # a name, and a molecule, an image, or the InputError that tells why it could not be read
@@ -74,7 +77,12 @@ def find_files(path: Path, readers: dict[str, Reader], option: str = "input") ->
 
 
 def read_entries(path: Path, readers: dict[str, Reader]) -> list[InputEntry]:
-    """All entries of a file, or of all files in a folder that have a reader.
+    """All entries of a file or folder, see `iterate_entries`."""
+    return list(iterate_entries(path, readers))
+
+
+def iterate_entries(path: Path, readers: dict[str, Reader]) -> Iterator[InputEntry]:
+    """Entries of a file, or of all files in a folder that have a reader, one after the other.
 
     A file of a folder that is wrong as a whole becomes one entry with number 0.
 
@@ -87,14 +95,13 @@ def read_entries(path: Path, readers: dict[str, Reader]) -> list[InputEntry]:
     """
     files = find_files(path, readers)
     if len(files) == 1:
-        return list(_entries(files[0], readers))
-    entries: list[InputEntry] = []
+        yield from _entries(files[0], readers)
+        return
     for file in files:
         try:
-            entries += _entries(file, readers)
+            yield from _entries(file, readers)
         except InputError as error:
-            entries.append(InputEntry(str(file), 0, "", None, str(error)))
-    return entries
+            yield InputEntry(str(file), 0, "", None, str(error))
 
 
 def _entries(file: Path, readers: dict[str, Reader]) -> Iterator[InputEntry]:
@@ -107,8 +114,9 @@ def _entries(file: Path, readers: dict[str, Reader]) -> Iterator[InputEntry]:
                 yield InputEntry(str(file), number, name, None, str(content))
             else:
                 yield InputEntry(str(file), number, name, content)
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}.") from error
+    except (OSError, EOFError, zlib.error) as error:  # the latter two of a gzip file
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {file}: {reason}.") from error
     if number == 0:
         raise InputError(f"{file} is empty: it holds nothing to predict.")
 

@@ -1,10 +1,20 @@
 """Text files of any program: lines, numbers, and printable text."""
 
 import codecs
+import gzip
+import io
 import re
 import unicodedata
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO, TextIO, cast
+
+from gigp.errors import InputError
+
+BLOCK = 1 << 20  # bytes that are read at a time
+MOST_BYTES = 4 * 10**9  # of text, also when decompressed
+LONGEST = 1_000_000  # characters in a line
 
 # an exponent is written with e, or d as in Fortran, or *^ as in the files of QM9
 NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:(?:[eEdD]|\*\^)[+-]?\d+)?", re.ASCII)
@@ -15,26 +25,63 @@ HIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 REVERSING = {*map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))}
 
 
-def read_text(path: Path) -> str:
-    """Text in UTF-8 or, with a byte order mark, UTF-16; otherwise in Latin-1, which keeps names
-    apart that differ in one letter.
+def open_text(path: Path) -> TextIO:
+    """A file of text, opened: UTF-8 or, with a byte order mark, UTF-16; otherwise Latin-1, which
+    keeps names apart that differ in one letter. Files that end in .gz are decompressed.
+
+    Lines end with LF, CRLF or CR; `str.splitlines` would also split at form feeds and other
+    characters that comments may hold.
+
+    Raises:
+        InputError: it is no gzip file, or larger than `MOST_BYTES` when decompressed.
     """
-    content = path.read_bytes()
-    if content.startswith(UTF16_MARKS):
-        return content.decode("utf-16", errors="replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
+    encoding = _find_encoding(path)
+    return io.TextIOWrapper(_open_bytes(path), encoding, "replace", None)
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a text file; they end with LF, CRLF or CR.
+def stream_lines(path: Path) -> Iterator[str]:
+    """Lines of a text file without their ends, one at a time.
 
-    `str.splitlines` would also split at form feeds and other characters that comments may hold.
+    Raises:
+        InputError: see `open_text`; or a line is longer than `LONGEST`.
     """
-    lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return lines if lines[-1] else lines[:-1]
+    with open_text(path) as file:
+        number = 0
+        while line := file.readline(LONGEST):
+            number += 1
+            if len(line) == LONGEST:
+                raise InputError(
+                    f"{path}, line {number} has more than {LONGEST:,} characters, more than a line "
+                    "of a molecule; is this a file of text?"
+                )
+            yield line.removesuffix("\n")
+
+
+def _open_bytes(path: Path) -> IO[bytes]:
+    packed = path.name.lower().endswith(".gz")
+    return cast(IO[bytes], gzip.open(path)) if packed else open(path, "rb")
+
+
+def _find_encoding(path: Path) -> str:
+    """The encoding of a file, every byte of which is looked at."""
+    decoder, total = codecs.getincrementaldecoder("utf-8")(), 0
+    with _open_bytes(path) as file:
+        try:
+            while block := file.read(BLOCK):
+                if not total and block.startswith(UTF16_MARKS):
+                    return "utf-16"
+                total += len(block)
+                if total > MOST_BYTES:
+                    raise InputError(
+                        f"{path} holds more than {MOST_BYTES:,} bytes of text; split it."
+                    )
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "latin-1"
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InputError(f"{path} is not a complete gzip file ({error}).") from error
+    return "utf-8-sig"
 
 
 def parse_number(word: str) -> float | None:

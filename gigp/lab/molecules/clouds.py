@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from gigp.backbones.base import Atoms
-from gigp.errors import InputError, check_choice
+from gigp.errors import check_choice
 from gigp.groups import SO3
 from gigp.lab.data.datamodule import Part, PointCloudDataModule
 from gigp.lab.data.targets import Target
 from gigp.lab.molecules.atoms import MASSES, atom_features
+from gigp.lab.molecules.checkpoint import check_range, check_references, damaged, missing
+from gigp.lab.molecules.chemistry import Chemistry
 from gigp.lab.molecules.readers.molecule import Molecule
 from gigp.lab.molecules.references import Reference, composition, count_atoms
 from gigp.lab.molecules.training_range import TrainingRange
@@ -39,23 +41,26 @@ class MoleculeClouds(PointCloudDataModule):
 
     Attributes:
         name: name of the data set in messages.
-        neutral: no molecule is an ion.
         references: reference values by nuclear charge in internal units, (Z, T) float64: fitted to
             the training set, or from the checkpoint of a run.
         positions_std: standard deviation of the training positions, from the training set or the
             checkpoint of a run.
         training_range: sizes and elements of the training molecules, from the training set or the
             checkpoint of a run, where it has them.
+        target_range: smallest and largest of the training targets in internal units, references
+            subtracted, (T,) each; as `training_range`.
+        chemistry: kinds of the training molecules; None where they are not known.
     """
 
     kind = "regression"
     arrays = ("positions", "charges", "mask", "features", "masses", "values")
     dim = 3
     name: str
-    neutral: bool = False
     references: Tensor | None = None
     positions_std: float | None = None
     training_range: TrainingRange | None = None
+    target_range: tuple[Tensor, Tensor] | None = None
+    chemistry: Chemistry | None = None
 
     def __init__(
         self,
@@ -120,6 +125,8 @@ class MoleculeClouds(PointCloudDataModule):
         per_atom = self.references.numpy()[self.charges[self.mask].numpy()]  # (A, T)
         starts = np.cumsum(self.counts) - self.counts
         self.values = torch.from_numpy(whole - np.add.reduceat(per_atom, starts)).float()
+        low, high = self.values[train].aminmax(dim=0)
+        self.target_range = low, high
         if self.recenter:
             masses = self.masses[self.charges.long()] if self.center == "mass" else None
             self.positions = center_points(self.positions, self.mask, masses)
@@ -151,7 +158,7 @@ class MoleculeClouds(PointCloudDataModule):
             pos = center_points(pos, mask, masses.double() if by_mass else None)
         if self.scale_positions:
             if self.positions_std is None:
-                raise _lacking("the scale of positions")
+                raise missing("the scale of positions")
             pos = pos / self.positions_std
         return PointCloud(pos.float(), self.features[charges], mask, Sizes(counts), masses)
 
@@ -163,7 +170,7 @@ class MoleculeClouds(PointCloudDataModule):
             InputError: the data set is not read, and no checkpoint brought them.
         """
         if self.references is None:
-            raise _lacking("the reference values of atoms")
+            raise missing("the reference values of atoms")
         return self.references
 
     def state_dict(self) -> dict[str, Any]:
@@ -172,6 +179,7 @@ class MoleculeClouds(PointCloudDataModule):
             "references": self.references,
             "positions_std": self.positions_std,
             "training_range": self.training_range and list(self.training_range),
+            "target_range": self.target_range and [x.tolist() for x in self.target_range],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -181,14 +189,17 @@ class MoleculeClouds(PointCloudDataModule):
         state = dict(state)
         method, references = state.pop("reference", "atoms"), state.pop("references", None)
         std = state.pop("positions_std", None)
-        known = state.pop("training_range", None)
+        known, targets = state.pop("training_range", None), state.pop("target_range", None)
         if not hasattr(self, "indices"):
             if references is not None and method == self.reference:
-                self.references = self._checked(references)
+                self.references = check_references(
+                    references, (len(self.features), len(self.targets))
+                )
             if std is not None and not (type(std) is float and 0 < std < 1e6):
-                raise _damaged(f"the scale of positions in the checkpoint is {std!r:.40}")
+                raise damaged(f"the scale of positions in the checkpoint is {std!r:.40}")
             self.positions_std = std
             self.training_range = known and TrainingRange.from_state(known)
+            self.target_range = targets and check_range(targets, len(self.targets))
         super().load_state_dict(state)
 
     def get_batch(
@@ -234,32 +245,7 @@ class MoleculeClouds(PointCloudDataModule):
         counts = count_atoms(self.charges[train], len(free_atoms))
         return composition(counts, whole[train.numpy()], free_atoms)
 
-    def _checked(self, references: Any) -> Tensor:
-        """Reference values from a checkpoint, which may come from anyone."""
-        shape = (len(self.features), len(self.targets))
-        if not (
-            isinstance(references, Tensor)
-            and references.shape == shape
-            and references.dtype == torch.float64
-            and bool(references.isfinite().all())
-        ):
-            raise _damaged(
-                f"the reference values of atoms in the checkpoint are not a finite {shape} table"
-            )
-        return references
-
 
 def _mask(counts: np.ndarray) -> Tensor:
     """True for the first `counts[i]` points of cloud i, (M, N)."""
     return torch.arange(int(counts.max())) < torch.from_numpy(counts)[:, None]
-
-
-def _lacking(what: str) -> InputError:
-    return InputError(
-        f"the checkpoint lacks {what}, as those of earlier versions do; train the run again with "
-        "overwrite=true."
-    )
-
-
-def _damaged(what: str) -> InputError:
-    return InputError(f"{what}; it is damaged. Start again with overwrite=true.")

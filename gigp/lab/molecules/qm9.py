@@ -14,6 +14,7 @@ from gigp.lab.data.cache import hash_arrays, load_or_build
 from gigp.lab.data.datamodule import Part, hash_split, take
 from gigp.lab.data.targets import TARGETS, parse_targets
 from gigp.lab.molecules.atoms import ELEMENTS
+from gigp.lab.molecules.chemistry import Chemistry
 from gigp.lab.molecules.clouds import Center, MoleculeClouds
 from gigp.lab.molecules.qm9_sources import NUM_MOLECULES, read_qm9
 from gigp.lab.molecules.references import Reference, free_atoms
@@ -59,7 +60,7 @@ class QM9(MoleculeClouds):
     """
 
     name = "QM9"
-    neutral = True
+    chemistry = Chemistry()  # neutral, with closed shells and all hydrogens
 
     def __init__(
         self,

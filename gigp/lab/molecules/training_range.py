@@ -12,6 +12,30 @@ from gigp.lab.molecules.readers.molecule import Molecule
 RARE = 0.001  # share of the training molecules that are smaller than `TrainingRange.small`
 
 
+class Unlike(NamedTuple):
+    """How many molecules are unlike the training molecules.
+
+    Attributes:
+        small, large: with fewer or more atoms.
+        strange: with other elements.
+        unseen: nuclear charges of those elements.
+    """
+
+    small: int = 0
+    large: int = 0
+    strange: int = 0
+    unseen: frozenset[int] = frozenset()
+
+    def plus(self, other: "Unlike") -> "Unlike":
+        """The numbers of both together."""
+        return Unlike(
+            self.small + other.small,
+            self.large + other.large,
+            self.strange + other.strange,
+            self.unseen | other.unseen,
+        )
+
+
 class TrainingRange(NamedTuple):
     """Range of the training molecules of a model.
 
@@ -54,13 +78,26 @@ class TrainingRange(NamedTuple):
 
     def warning(self, molecules: Sequence[Molecule]) -> str:
         """One sentence about molecules that are unlike the training molecules, or nothing."""
+        return self.sentence(self.count_unlike(molecules))
+
+    def count_unlike(self, molecules: Sequence[Molecule]) -> "Unlike":
+        """How many molecules are unlike the training molecules, and in what."""
         sizes = np.array([len(molecule.charges) for molecule in molecules])
         unseen = [set(molecule.charges.tolist()) - {*self.elements} for molecule in molecules]
-        symbols = ", ".join(SYMBOLS[charge] for charge in sorted(set().union(*unseen)))
+        return Unlike(
+            int((sizes < self.small).sum()),
+            int((sizes > self.largest).sum()),
+            sum(map(bool, unseen)),
+            frozenset[int]().union(*unseen),
+        )
+
+    def sentence(self, unlike: "Unlike") -> str:
+        """One sentence about such numbers, or nothing."""
+        symbols = ", ".join(SYMBOLS[charge] for charge in sorted(unlike.unseen))
         found = (
-            (int((sizes < self.small).sum()), f"fewer than {self.small} atoms"),
-            (int((sizes > self.largest).sum()), f"more than {self.largest} atoms"),
-            (sum(map(bool, unseen)), f"other elements ({symbols})"),
+            (unlike.small, f"fewer than {self.small} atoms"),
+            (unlike.large, f"more than {self.largest} atoms"),
+            (unlike.strange, f"other elements ({symbols})"),
         )
         parts = [f"{number} with {what}" for number, what in found if number]
         if not parts:

@@ -8,15 +8,15 @@ from torch import Tensor
 
 from gigp.errors import InputError
 from gigp.lab.data.entries import Reader
-from gigp.lab.data.text import parse_number
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.images.readers import WHITE, check_image, image_readers
 from gigp.lab.molecules.clouds import MoleculeClouds
 from gigp.lab.molecules.readers import MOLECULE_READERS
 from gigp.lab.molecules.readers.molecule import Molecule, check_elements
+from gigp.lab.molecules.readers.objects import to_molecule
+from gigp.lab.prediction.tally import MoleculeTally, NoTally, Tally
 from gigp.pointcloud import PointCloud
 
-CHARGE_FIELDS = ("charge", "total_charge", "net_charge")  # what files call it
 PAIRS = 200_000  # of atoms in a batch: bounds the memory for molecules of any size
 
 
@@ -31,11 +31,21 @@ class Inputs(Protocol):
     columns: list[str]
     readers: dict[str, Reader]
 
+    def adopt(self, content: object) -> object:
+        """An object of another library as an input; anything else as it is."""
+
     def check(self, content: object) -> None:
         """Refuse an input that the model cannot take, with an `InputError`."""
 
-    def warning(self, inputs: Sequence) -> str:
-        """A sentence about inputs that are unlike those of the training, or nothing."""
+    def refusals(self, inputs: Sequence) -> list[str]:
+        """For each input the reason why the model cannot know such ones, or nothing."""
+
+    def tally(self) -> "Tally":
+        """A count of inputs that are unlike those of the training."""
+
+    def far_outside(self, values: Tensor, inputs: Sequence) -> list[str]:
+        """For each row of `finish` a sentence about numbers that no training target is near, or
+        nothing."""
 
     def batches(self, inputs: Sequence, size: int) -> Iterator[Sequence]:
         """Consecutive inputs, at most `size` at a time."""
@@ -57,20 +67,29 @@ class MoleculeInputs:
         data: data set of the run, which need not be set up.
         center: move molecules to the origin even where the run did not, since its model ignores
             where they are; single precision knows no positions far from it.
+        mean, std: of the training targets, as the model standardizes them, (T,).
 
     Raises:
         InputError: the checkpoint lacks the reference values of atoms.
     """
 
-    def __init__(self, data: MoleculeClouds, center: bool) -> None:
+    def __init__(self, data: MoleculeClouds, center: bool, mean: Tensor, std: Tensor) -> None:
         self.data, self.center = data, center
+        spread = std * torch.tensor([target.widest for target in data.targets], device=std.device)
+        low, high = data.target_range or (mean - spread, mean + spread)
+        width = (high - low).double().cpu()
+        self.bounds = low.double().cpu() - width, high.double().cpu() + width  # (T,) each
         self.columns = [f"{t.name} [{t.unit}]" if t.unit else t.name for t in data.targets]
         self.readers = MOLECULE_READERS
         self.atoms = data.atom_values()  # reference values by nuclear charge, (10, T)
         self.factors = torch.tensor([t.factor for t in data.targets], dtype=torch.float64)
 
+    def adopt(self, content: object) -> object:
+        """A molecule of ASE or RDKit as one of ours."""
+        return to_molecule(content)
+
     def check(self, content: object) -> None:
-        """Refuse elements, and ions, that the data set of the run does not have."""
+        """Refuse elements that the data set of the run does not have."""
         if not isinstance(content, Molecule):
             raise InputError(
                 f"{type(content).__name__} is not a molecule; make one of symbols and positions "
@@ -78,17 +97,39 @@ class MoleculeInputs:
             )
         assert self.data.atoms is not None
         check_elements(content, self.data.atoms.charges, self.data.name)
-        for name in CHARGE_FIELDS if self.data.neutral else ():
-            if parse_number(content.fields.get(name, "0")) not in (None, 0.0):
-                raise InputError(
-                    f"the molecule has the {name} {content.fields[name][:20]}; models of "
-                    f"{self.data.name} know neutral molecules only."
-                )
 
-    def warning(self, inputs: Sequence[Molecule]) -> str:
-        """A sentence about sizes and elements outside the training range, where that is known."""
-        known = self.data.training_range
-        return known.warning(inputs) if known and inputs else ""
+    def refusals(self, inputs: Sequence[Molecule]) -> list[str]:
+        """Chemistry that the training set of the run does not have."""
+        if self.data.chemistry is None:
+            return [""] * len(inputs)
+        return self.data.chemistry.refusals(inputs, self.data.name)
+
+    def tally(self) -> MoleculeTally:
+        """A count of other sizes, other elements, and missing hydrogens."""
+        return MoleculeTally(self.data.training_range, self.data.chemistry)
+
+    def far_outside(self, values: Tensor, inputs: Sequence[Molecule]) -> list[str]:
+        """A sentence for values that lie farther beyond those of the training set than these are
+        wide, references and all."""
+        low, high = (bound + self._references(inputs) for bound in self.bounds)  # (B, T)
+        internal = values / self.factors
+        far = (internal < low) | (internal > high)
+        return [
+            self._far(values[i], (low * self.factors)[i], (high * self.factors)[i], far[i])
+            if far[i].any()
+            else ""
+            for i in range(len(inputs))
+        ]
+
+    def _far(self, values: Tensor, low: Tensor, high: Tensor, far: Tensor) -> str:
+        column = int(far.nonzero()[0])
+        target = self.data.targets[column]
+        bounds = sorted((float(low[column]), float(high[column])))
+        return (
+            f"{target.name} would be {values[column]:,.6g} {target.unit}, far outside what the "
+            f"molecules of {self.data.name} have (here at most {bounds[0]:,.6g} to "
+            f"{bounds[1]:,.6g}); extrapolate=true gives it all the same."
+        )
 
     def batches(self, inputs: Sequence[Molecule], size: int) -> Iterator[list[Molecule]]:
         """Consecutive molecules, `size` of them or fewer where they are large."""
@@ -112,8 +153,12 @@ class MoleculeInputs:
 
     def finish(self, outputs: Tensor, batch: Sequence[Molecule]) -> Tensor:
         """Add the reference values of the atoms: (B, T) in internal units -> those of tables."""
-        free = torch.stack([self.atoms[molecule.charges].sum(0) for molecule in batch])
-        return (outputs.double().cpu() + free) * self.factors
+        return (outputs.double().cpu() + self._references(batch)) * self.factors
+
+    def _references(self, batch: Sequence[Molecule]) -> Tensor:
+        """What the data set subtracts from the targets of molecules, (B, T)."""
+        free = [self.atoms[molecule.charges].sum(0) for molecule in batch]
+        return torch.stack(free) if free else torch.zeros(0, len(self.factors))
 
     def cells(self, values: list[float]) -> list[str]:
         """The numbers with ten digits."""
@@ -136,9 +181,21 @@ class ImageInputs:
         """Refuse what is no image of the model's size and range."""
         check_image(content, self.data.rules)
 
-    def warning(self, inputs: Sequence[Tensor]) -> str:
+    def adopt(self, content: object) -> object:
+        """Images are tensors."""
+        return content
+
+    def refusals(self, inputs: Sequence[Tensor]) -> list[str]:
+        """No more is known than `check` does."""
+        return [""] * len(inputs)
+
+    def tally(self) -> Tally:
         """Nothing is known about ranges of images."""
-        return ""
+        return NoTally()
+
+    def far_outside(self, values: Tensor, inputs: Sequence[Tensor]) -> list[str]:
+        """Probabilities have no range to leave."""
+        return [""] * len(inputs)
 
     def batches(self, inputs: Sequence[Tensor], size: int) -> Iterator[Sequence[Tensor]]:
         """Consecutive images, `size` at a time."""
@@ -155,8 +212,10 @@ class ImageInputs:
         return torch.cat([probabilities.argmax(1, keepdim=True), probabilities], 1)
 
     def cells(self, values: list[float]) -> list[str]:
-        """Name of the class, and the probabilities."""
-        return [self.data.classes[int(values[0])], *map(as_cell, values[1:])]
+        """Name of the class, and the probabilities to as many digits as do not depend on the other
+        images of a batch.
+        """
+        return [self.data.classes[int(values[0])], *(f"{value:.4f}" for value in values[1:])]
 
 
 def as_cell(value: float) -> str:

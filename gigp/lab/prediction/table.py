@@ -5,13 +5,14 @@ import io
 import logging
 import math
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
 from gigp.errors import InputError
-from gigp.lab.data.entries import InputEntry, read_entries
+from gigp.lab.data.entries import InputEntry, iterate_entries
 from gigp.lab.data.text import printable
 from gigp.lab.prediction.inputs import Inputs
 from gigp.lab.prediction.models import load
@@ -20,43 +21,61 @@ from gigp.lab.runs.console import quiet
 
 log = logging.getLogger(__name__)
 
+CHUNK = 2000  # inputs that are in memory at a time
 Values = list[float] | None  # predictions of one entry; None where it is wrong
 NOT_FINITE = "the model gives no finite number; check the positions."
 
 
 def predict(
-    run: str | Path, path: str | Path, batch_size: int | None = None
+    run: str | Path,
+    path: str | Path,
+    batch_size: int | None = None,
+    check: bool = True,
+    extrapolate: bool = False,
 ) -> tuple[str, list[InputEntry]]:
-    """Predict for everything in a file or folder. A warning is logged where inputs are unlike the
-    training set of the model.
+    """Predict for everything in a file or folder, a part of it at a time, so that files may be
+    larger than the memory. A warning is logged where inputs are unlike the training set of the
+    model.
 
     Args:
         run: folder of a run or model for molecules or images, or the name of a model.
         path: input, see docs/using_models.md for the formats.
         batch_size: see `Predictor`.
+        check: refuse what the model has never seen; else the table has a column `unchecked` with
+            the reason for which an input would be refused.
+        extrapolate: see `Predictor`.
 
     Returns:
         A CSV table with one row for each molecule or image, wrong ones included, which have an
-        error in place of numbers; and the entries of the input, in the same order.
+        error in place of numbers; and the entries of the input without their contents, in the same
+        order.
 
     Raises:
         InputError: the run or the input as a whole is wrong.
     """
     quiet()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    predictor = load(run, batch_size=batch_size, device=device)
-    entries = [_check(predictor, entry) for entry in read_entries(Path(path), predictor.readers)]
-    contents = [entry.content for entry in entries if not entry.error]
-    if warning := predictor.warning(contents):
-        log.warning("Warning: %s", warning)
-    found = iter(_predict(predictor, contents))
-    rows: list[Values] = []
-    for i, entry in enumerate(entries):
-        row = None if entry.error else next(found)
-        if isinstance(row, str):
-            entries[i], row = entry._replace(error=row), None
-        rows.append(row)
-    return format_table(predictor.inputs, entries, rows), entries
+    predictor = load(
+        run, batch_size=batch_size, device=device, check=False, extrapolate=extrapolate
+    )
+    table, entries, tally = io.StringIO(), [], predictor.inputs.tally()
+    write_header(table, predictor.inputs, check)
+    source = iterate_entries(Path(path), predictor.readers)
+    while chunk := list(islice(source, CHUNK)):
+        chunk = _check(predictor, chunk, check)
+        good = [entry for entry in chunk if not entry.error]
+        contents = [entry.content for entry in good]
+        tally.add(contents, [entry.name for entry in good])
+        found = iter(_predict(predictor, contents))
+        for entry in chunk:
+            row = None if entry.error else next(found)
+            if isinstance(row, str):
+                entry, row = entry._replace(error=row), None
+            write_row(table, predictor.inputs, entry, row, check)
+            entries.append(entry._replace(content=None))
+    for sentence in tally.sentences():
+        log.warning("Warning: %s", sentence)
+    return table.getvalue(), entries
 
 
 def _predict(predictor: Predictor, contents: Sequence[Any]) -> list[list[float] | str]:
@@ -71,25 +90,40 @@ def _predict(predictor: Predictor, contents: Sequence[Any]) -> list[list[float] 
     return [row if all(map(math.isfinite, row)) else NOT_FINITE for row in rows]
 
 
-def format_table(inputs: Inputs, entries: Sequence[InputEntry], rows: Sequence[Values]) -> str:
-    """A CSV table of entries and their predictions; control characters of names are escaped.
-
-    Args:
-        inputs: kind of the inputs.
-        entries: molecules or images.
-        rows: predictions of each entry.
-    """
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["file", "number", "name", *map(printable, inputs.columns), "error"])
-    for entry, row in zip(entries, rows, strict=True):
-        cells = [""] * len(inputs.columns) if row is None else inputs.cells(row)
-        names = [printable(entry.file), entry.number, printable(entry.name)]
-        writer.writerow([*names, *map(printable, cells), printable(entry.error)])
-    return table.getvalue()
+def write_header(table: TextIO, inputs: Inputs, check: bool) -> None:
+    """Write the names of the columns."""
+    last = ["error"] if check else ["unchecked", "error"]
+    csv.writer(table, lineterminator="\n").writerow(
+        ["file", "number", "name", *map(printable, inputs.columns), *last]
+    )
 
 
-def _check(predictor: Predictor, entry: InputEntry) -> InputEntry:
+def write_row(
+    table: TextIO, inputs: Inputs, entry: InputEntry, row: Values, check: bool = True
+) -> None:
+    """Write an entry and its predictions; control characters of names are escaped."""
+    cells = [""] * len(inputs.columns) if row is None else inputs.cells(row)
+    names = [printable(entry.file), entry.number, printable(entry.name)]
+    last = [entry.error] if check else [entry.unchecked, entry.error]
+    csv.writer(table, lineterminator="\n").writerow(
+        [*names, *map(printable, cells), *map(printable, last)]
+    )
+
+
+def _check(predictor: Predictor, entries: list[InputEntry], check: bool) -> list[InputEntry]:
+    """Entries, with an error where the model cannot take them, or does not know their kind."""
+    checked = [_check_one(predictor, entry) for entry in entries]
+    good = [i for i, entry in enumerate(checked) if not entry.error]
+    reasons = predictor.refusals([checked[i].content for i in good])
+    for i, reason in zip(good, reasons, strict=True):
+        if reason and check:
+            checked[i] = checked[i]._replace(content=None, error=reason)
+        elif reason:
+            checked[i] = checked[i]._replace(unchecked=reason)
+    return checked
+
+
+def _check_one(predictor: Predictor, entry: InputEntry) -> InputEntry:
     """The entry, with an error where the model cannot take it."""
     if not entry.error:
         try:

@@ -14,3 +14,4 @@ MOLECULE_READERS: dict[str, Reader] = {
     ".mol": read_sdf,
     ".csv": read_csv,
 }
+MOLECULE_READERS |= {f"{ending}.gz": reader for ending, reader in MOLECULE_READERS.items()}

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError
+from gigp.lab.data.text import parse_numbers
 from gigp.lab.molecules.atoms import SYMBOLS
+from gigp.lab.molecules.readers.units import factor_to_angstrom, without_units
 
 MOST_ATOMS = 400  # 29 in QM9; memory grows with the square
 # Angstrom; atoms that are closer coincide, parts with a wider gap are not one molecule: both are
@@ -21,6 +23,9 @@ CHARGES = {symbol: charge for charge, symbol in enumerate(SYMBOLS) if charge} | 
 CHARGES |= {str(charge): charge for charge in range(1, len(SYMBOLS))}
 # O1, H12, C1A, H2': a symbol and the number of the atom, as crystallographers label atoms
 LABEL = re.compile(r"([A-Za-z]{1,2})(?:\d{1,4}[A-Za-z]?'*)?", re.ASCII)
+# HO3', HG21: hydrogens of biomolecules by the atom that they are at, not holmium and mercury
+HYDROGEN_LABEL = re.compile(r"H[A-Z]\d{1,4}[A-Za-z]?'*", re.ASCII)
+ISOTOPE = re.compile(r"\d{1,3}([A-Z][a-z]?)", re.ASCII)  # 2H, 13C
 
 
 class Molecule(NamedTuple):
@@ -30,24 +35,29 @@ class Molecule(NamedTuple):
         charges: nuclear charges, (n,) int64.
         positions: positions in Angstrom, (n, 3) float64.
         fields: other properties of the molecule in the file, by name, as text.
+        open_valences: what bonds say of missing hydrogens, as a sentence; empty where all valences
+            are filled, None where the bonds are not known.
     """
 
     charges: Tensor
     positions: Tensor
     fields: Mapping[str, str] = {}
+    open_valences: str | None = None
 
 
 def make_molecule(
     elements: Iterable[str | int],
     positions: Sequence[Sequence[float]] | np.ndarray | Tensor,
-    fields: Mapping[str, str] | None = None,
+    fields: Mapping[str, Any] | None = None,
+    open_valences: str | None = None,
 ) -> Molecule:
     """A molecule of any elements.
 
     Args:
         elements: symbols, labels such as O1, or nuclear charges, (n,); D and T are hydrogen.
-        positions: positions in Angstrom, (n, 3).
-        fields: see `Molecule`.
+        positions: positions in Angstrom, or in the unit that a field states (`units`), (n, 3).
+        fields: other properties by name: numbers, arrays or text.
+        open_valences: see `Molecule`.
 
     Raises:
         InputError: no atoms or too many, an unknown element, or positions that are not (n, 3)
@@ -58,7 +68,7 @@ def make_molecule(
         raise InputError(
             f"{len(elements)} atoms; a molecule has 1 to {MOST_ATOMS} (QM9's have up to 29)."
         )
-    charges = torch.tensor([ion_charge(str(element)) for element in elements])
+    charges = torch.tensor([nuclear_charge(str(element)) for element in elements])
     try:
         pos = torch.as_tensor(positions, dtype=torch.float64).detach().cpu()  # (n, 3)
     except (ValueError, TypeError) as error:
@@ -68,17 +78,39 @@ def make_molecule(
             f"positions of shape {tuple(pos.shape)} for {len(charges)} atoms; expected "
             f"({len(charges)}, 3)."
         )
+    texts = {str(name): as_text(value) for name, value in (fields or {}).items()}
+    factor = factor_to_angstrom(texts)
+    if factor != 1:
+        pos = pos * factor
+        texts = {name: _scaled(name, text, factor) for name, text in texts.items()}
     _check_positions(pos)
-    return Molecule(charges, pos, fields or {})
+    return Molecule(charges, pos, without_units(texts), open_valences)
 
 
-def ion_charge(element: str) -> int:
+def as_text(value: Any) -> str:
+    """A field as text; the numbers of arrays and lists with spaces between them."""
+    if isinstance(value, np.ndarray | Tensor | list | tuple):
+        return " ".join(map(str, np.asarray(value).ravel().tolist()))
+    return str(value)
+
+
+def _scaled(name: str, text: str, factor: float) -> str:
+    """The vectors of a cell in Angstrom; any other field as it is."""
+    numbers = parse_numbers(text.split())
+    if name.lower() != "lattice" or numbers is None:
+        return text
+    return " ".join(f"{number * factor:.12g}" for number in numbers)
+
+
+def nuclear_charge(element: str) -> int:
     """Nuclear charge of a symbol, a label, or a nuclear charge as text.
 
     Raises:
         InputError: it is none of these.
     """
-    if match := LABEL.fullmatch(element):
+    if HYDROGEN_LABEL.fullmatch(element):
+        return CHARGES["H"]
+    if match := LABEL.fullmatch(element) or ISOTOPE.fullmatch(element):
         element = match[1].capitalize()
     if element in CHARGES:
         return CHARGES[element]

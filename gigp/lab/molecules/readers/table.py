@@ -1,33 +1,65 @@
 """Molecules from .csv files, one row for each atom."""
 
 import csv
-import io
+import re
+from array import array
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from gigp.errors import InputError
 from gigp.lab.data.entries import Found
-from gigp.lab.data.text import parse_numbers, read_text
+from gigp.lab.data.text import parse_numbers, stream_lines
+from gigp.lab.molecules.readers.electrons import fields_of_atoms, is_charge, is_spin
 from gigp.lab.molecules.readers.molecule import Molecule, attempt, make_molecule
+from gigp.lab.molecules.readers.units import LENGTHS
 
 COLUMNS = ("molecule", "element", "x", "y", "z")
+OTHER_NAMES = {  # of columns, in the order in which they are looked for
+    "molecule": ("molecule_name", "molecule_id", "mol_id", "mol", "name", "id"),
+    "element": ("symbol", "atomic_number", "atomic_num", "atom_symbol", "atom", "species"),
+}
+UNIT = re.compile(r"([xyz])[\s_]*[(\[]?\s*([^\s()\[\]_]+?)\s*[)\]]?")  # x (bohr), y_nm
 DELIMITERS = ",;\t|"
 SEPARATOR = "sep="  # start of a first line in which spreadsheets state the delimiter
 
 
-class Row(NamedTuple):
-    """One atom.
+class Header(NamedTuple):
+    """The columns of a table.
 
     Attributes:
-        line: number of the line in the file.
-        cells: texts by column.
-        surplus: cells beyond the header, as where a number has a comma.
+        places: number of the column of each of `COLUMNS`.
+        others: columns with charges and spins, by name.
+        unit: of the positions; empty where none is stated.
+        width: number of columns.
     """
 
-    line: int
-    cells: dict[str, str]
-    surplus: list[str]
+    places: dict[str, int]
+    others: dict[str, int]
+    unit: str
+    width: int
+
+
+class Atoms:
+    """Rows of one molecule, kept small: a table may have millions.
+
+    Attributes:
+        elements: their texts.
+        numbers: x, y, z of all atoms, one after the other.
+        others: texts of further columns, by name, where they have any.
+        error: what is wrong with the first bad row.
+    """
+
+    __slots__ = ("elements", "error", "numbers", "others")
+
+    def __init__(self) -> None:
+        self.elements: list[str] = []
+        self.numbers = array("d")
+        self.others: dict[str, list[str]] | None = None
+        self.error = ""
 
 
 def read_csv(path: Path) -> Iterator[Found]:
@@ -40,50 +72,80 @@ def read_csv(path: Path) -> Iterator[Found]:
     Raises:
         InputError: there are no such columns, or the quotes of a row are wrong.
     """
-    text = read_text(path)
-    molecules: dict[str, list[Row]] = {}
-    name = ""
-    delimiter = _find_delimiter(text)
-    for row in _read_rows(path, text, delimiter):
-        name = row.cells["molecule"] or name  # a row without a name spoils the one above
-        molecules.setdefault(name, []).append(row)
-    for name, rows in molecules.items():
-        yield name, attempt(_parse_molecule, rows, delimiter != ",")
+    lines = stream_lines(path)
+    first = list(_first_lines(lines))
+    delimiter = _find_delimiter(first[-1] if first else "")
+    molecules: dict[str, Atoms] = {}
+    symbols: dict[str, str] = {}  # every text of an element once
+    header, name = None, ""
+    for number, cells in _read_rows(path, chain(first, lines), delimiter):
+        if header is None:
+            header = _parse_header(path, [cell.lower() for cell in cells])
+            continue
+        cells += [""] * (header.width - len(cells))
+        given = cells[header.places["molecule"]]
+        name = given or name  # a row without a name spoils the one above
+        atoms = molecules.setdefault(name, Atoms())
+        atoms.error = atoms.error or _add_row(atoms, header, cells, number, delimiter, symbols)
+    for name in list(molecules):
+        yield name, attempt(_make, molecules.pop(name), header.unit if header else "")
 
 
-def _find_delimiter(text: str) -> str:
-    """The delimiter that splits the first line into the most of our columns."""
-    lines = io.StringIO(text, newline="")
-    rows = (line.strip().lower() for line in lines if any(map(str.isalnum, line)))
-    header = next((row for row in rows if not row.startswith(SEPARATOR)), "")
+def _first_lines(lines: Iterator[str]) -> Iterator[str]:
+    """Lines up to the header."""
+    for line in lines:
+        yield line
+        if any(map(str.isalnum, line)) and not line.strip().lower().startswith(SEPARATOR):
+            return
+
+
+def _find_delimiter(header: str) -> str:
+    """The delimiter that splits the header into the most of our columns."""
 
     def known(delimiter: str) -> int:
-        return sum(cell.strip(' "') in COLUMNS for cell in header.split(delimiter))
+        cells = [cell.strip(' "').lower() for cell in header.split(delimiter)]
+        names = {*COLUMNS, *chain.from_iterable(OTHER_NAMES.values())}
+        return sum(cell in names or bool(UNIT.fullmatch(cell)) for cell in cells)
 
     return max(DELIMITERS, key=known)
 
 
-def _read_rows(path: Path, text: str, delimiter: str) -> Iterator[Row]:
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
-    )
-    names: list[str] | None = None
+def _read_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with text, and the numbers of their last lines."""
+    ended = (f"{line}\n" for line in lines)
+    reader = csv.reader(ended, delimiter=delimiter, skipinitialspace=True, strict=True)
+    begun = False
     try:
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
-            if not any(cells) or (names is None and cells[0].lower().startswith(SEPARATOR)):
-                continue
-            if names is None:
-                names = [cell.lower() for cell in cells]
-                _check_columns(path, names)
-            else:
-                padded = cells + [""] * (len(names) - len(cells))
-                surplus = [cell for cell in cells[len(names) :] if cell]
-                yield Row(reader.line_num, dict(zip(names, padded, strict=False)), surplus)
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells) and (begun or not cells[0].lower().startswith(SEPARATOR)):
+                begun = True
+                yield reader.line_num, cells
     except csv.Error as error:
         raise InputError(
             f"{path}, line {reader.line_num}: {error}; check the quotes around it."
         ) from error
+
+
+def _parse_header(path: Path, names: list[str]) -> Header:
+    """The columns that are needed, also by other names, and the unit behind x, y, z."""
+    units = {}
+    for i, name in enumerate(names):
+        if (match := UNIT.fullmatch(name)) and match[2] in LENGTHS:
+            names[i], units[match[1]] = match[1], match[2]
+    for column, known in OTHER_NAMES.items():
+        if column not in names and (other := next((o for o in known if o in names), None)):
+            names[names.index(other)] = column
+    _check_columns(path, names)
+    if len(set(units.values())) > 1 or len(units) not in (0, 3):
+        raise InputError(f"{path} has no one unit for x, y and z; write the same behind all.")
+    others = {
+        name: i
+        for i, name in enumerate(names)
+        if name not in COLUMNS and (is_charge(name) or is_spin(name))
+    }
+    places = {column: names.index(column) for column in COLUMNS}
+    return Header(places, others, units.get("x", ""), len(names))
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
@@ -103,28 +165,40 @@ def _check_columns(path: Path, names: Sequence[str]) -> None:
         raise InputError(f"{path} has the column {twice[0]} twice; remove one of them.")
 
 
-def _parse_molecule(rows: list[Row], decimal_comma: bool) -> Molecule:
-    """A molecule from its rows."""
-    positions = []
-    for row in rows:
-        shown = ", ".join([*(row.cells[name] for name in COLUMNS[1:]), *row.surplus])
-        if not row.cells["molecule"]:
-            raise InputError(
-                f"line {row.line}: no name in the column molecule, which may mean the molecule "
-                "above or another one; write the name in every row."
-            )
-        if row.surplus:
-            raise InputError(
-                f"line {row.line}: {shown!r} has more cells than the header; put names and numbers "
-                "that hold the delimiter into quotes."
-            )
-        numbers = [row.cells[axis] for axis in "xyz"]
-        if decimal_comma:
-            numbers = [cell if "." in cell else cell.replace(",", ".") for cell in numbers]
-        xyz = parse_numbers(numbers)
-        if xyz is None or not row.cells["element"]:
-            raise InputError(
-                f"line {row.line}: {shown!r} should be an element and its position x, y, z."
-            )
-        positions.append(xyz)
-    return make_molecule([row.cells["element"] for row in rows], positions)
+def _add_row(
+    atoms: Atoms, header: Header, cells: list[str], line: int, delimiter: str, known: dict[str, str]
+) -> str:
+    """Add an atom; what is wrong with its row, or nothing."""
+    places, surplus = header.places, [cell for cell in cells[header.width :] if cell]
+    element, *numbers = (cells[places[name]] for name in COLUMNS[1:])
+    shown = ", ".join([element, *numbers, *surplus])
+    if not cells[places["molecule"]]:
+        return (
+            f"line {line}: no name in the column molecule, which may mean the molecule above or "
+            "another one; write the name in every row."
+        )
+    if surplus:
+        return (
+            f"line {line}: {shown!r} has more cells than the header; put names and numbers that "
+            "hold the delimiter into quotes."
+        )
+    if delimiter != ",":
+        numbers = [cell if "." in cell else cell.replace(",", ".") for cell in numbers]
+    xyz = parse_numbers(numbers)
+    if xyz is None or not element:
+        return f"line {line}: {shown!r} should be an element and its position x, y, z."
+    atoms.elements.append(known.setdefault(element, element))
+    atoms.numbers.extend(xyz)
+    for name, place in header.others.items():
+        atoms.others = atoms.others or {other: [] for other in header.others}
+        atoms.others[name].append(known.setdefault(cells[place], cells[place]))
+    return ""
+
+
+def _make(atoms: Atoms, unit: str) -> Molecule:
+    """The molecule of some rows."""
+    if atoms.error:
+        raise InputError(atoms.error)
+    fields = fields_of_atoms(atoms.others or {}) | ({"units": unit} if unit else {})
+    positions = np.frombuffer(atoms.numbers).reshape(-1, 3).copy()
+    return make_molecule(atoms.elements, positions, fields)

@@ -1,87 +1,65 @@
 """Molecules from .xyz files: plain, extended as ASE reads them, or as QM9's own."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gigp.errors import InputError
 from gigp.lab.data.entries import Found
-from gigp.lab.data.text import parse_number, parse_numbers, read_lines, shorten
-from gigp.lab.molecules.readers.molecule import CHARGES, LABEL, Molecule, attempt, make_molecule
+from gigp.lab.data.text import parse_number, parse_numbers, shorten, stream_lines
+from gigp.lab.molecules.readers.comment import find_name, parse_comment
+from gigp.lab.molecules.readers.electrons import fields_of_atoms, read_statement
+from gigp.lab.molecules.readers.molecule import (
+    CHARGES,
+    LABEL,
+    Molecule,
+    attempt,
+    make_molecule,
+    nuclear_charge,
+)
+from gigp.lab.molecules.readers.units import BOHR, factor_to_angstrom
 
 COUNT = re.compile(r"\s*(\d+)\s*", re.ASCII)
 MOST_DIGITS = 9  # of a count; more are a mistake
 PLAIN = "species:S:1:pos:R:3"  # columns where the comment names none, as in ASE
-CLOSING = {'"': '"', "'": "'", "{": "}", "[": "]"}
+POSITIONS = ("pos", "positions", "position", "coords", "xyz")
+ELEMENT = ("Z", "numbers", "species", "symbols", "element", "elements")  # numbers count first
+Line = tuple[int, str]  # a line with its number in the file
 
 
 def read_xyz(path: Path) -> Iterator[Found]:
     """Frames of an .xyz file, with any further lines after the atoms, as in QM9's own files.
 
-    A frame reaches from one line that holds nothing but a whole number to the next; its comment
-    line is its name.
+    A frame reaches from one line that holds nothing but a whole number to the next; its second line
+    is a comment.
     """
-    lines = read_lines(path)
-    start = _next_count(lines, 0)
-    if any(line.strip() for line in lines[:start]):
-        first = next(number for number, line in enumerate(lines, 1) if line.strip())
-        yield "", _no_count(first, lines[first - 1])
-    while start < len(lines):
-        end = _next_count(lines, start + 2)
-        name = lines[start + 1].strip() if start + 1 < len(lines) else ""
-        yield from _read_frame(lines, start, end, name)
-        start = end
+    frame: list[Line] = []
+    for number, line in enumerate(stream_lines(path), 1):
+        if len(frame) != 1 and COUNT.fullmatch(line):  # the line after a number is a comment
+            yield from _read_frame(frame)
+            frame = []
+        frame.append((number, line))
+    yield from _read_frame(frame)
 
 
-def parse_comment(comment: str) -> dict[str, str]:
-    """Pairs of a comment line as ASE reads them: key=value, where quotes ("..." or '...') and
-    brackets hold values with spaces, a backslash protects a character, and a key alone is T.
-    """
-    pairs: dict[str, str] = {}
-    key, last, text, closing, escaped, quoted = None, "", "", "", False, False
-    for char in [*comment.strip(), " "]:
-        if escaped:
-            text, escaped = text + char, False
-        elif char == "\\":
-            escaped = True
-        elif closing:
-            text, closing = (text, "") if char == closing else (text + char, closing)
-        elif char in CLOSING:
-            closing, quoted = CLOSING[char], True
-        elif char == "=" and key is None:
-            key, text, quoted = text or last, "", False
-        elif not char.isspace():
-            text += char
-        elif text or quoted:
-            last = text if key is None else key
-            pairs[last] = "T" if key is None else text
-            key, text, quoted = None, "", False
-    return pairs
-
-
-def _next_count(lines: list[str], start: int) -> int:
-    """Index of the next line that is a number of atoms, or of the end."""
-    numbers = range(start, len(lines))
-    return next((i for i in numbers if COUNT.fullmatch(lines[i])), len(lines))
-
-
-def _read_frame(lines: list[str], start: int, end: int, name: str) -> Iterator[Found]:
-    """The molecule of the frame in lines[start:end], and the lines after it."""
-    number = lines[start].strip()
-    if len(number) > MOST_DIGITS:
-        yield name, InputError(f"line {start + 1}: {shorten(number)} is not a number of atoms.")
+def _read_frame(lines: list[Line]) -> Iterator[Found]:
+    """The molecule of a frame, and the lines after it."""
+    if not lines or not COUNT.fullmatch(lines[0][1]):
+        if first := next((line for line in lines if line[1].strip()), None):
+            yield "", _no_count(*first)
+        return
+    (start, number), comment = lines[0], lines[1][1].strip() if len(lines) > 1 else ""
+    name = find_name(comment)
+    if len(number.strip()) > MOST_DIGITS:
+        yield name, InputError(f"line {start}: {shorten(number)} is not a number of atoms.")
         return
     count = int(number)
-    numbered = enumerate(lines[start + 2 : end], start + 3)
-    body = [(number, line) for number, line in numbered if line.strip()]
+    body = [(number, line) for number, line in lines[2:] if line.strip()]
     further = [number for number, line in body[count:] if _is_atom(line)]
     if further and further[0] == body[count][0]:
-        yield (
-            name,
-            InputError(f"line {start + 1}: the frame states {count} atoms, but more follow."),
-        )
+        yield name, InputError(f"line {start}: the frame states {count} atoms, but more follow.")
         return
-    yield name, attempt(_parse_frame, count, name, body, start + 1)
+    yield name, attempt(_parse_frame, count, comment, body, start)
     if further:
         yield "", _no_count(*body[count])
 
@@ -100,7 +78,7 @@ def _is_atom(line: str) -> bool:
     return len(numbers) > 3 and any(word.isdecimal() and len(word) <= 3 for word in words)
 
 
-def _parse_frame(count: int, comment: str, body: list[tuple[int, str]], line: int) -> Molecule:
+def _parse_frame(count: int, comment: str, body: list[Line], line: int) -> Molecule:
     """A molecule from a frame.
 
     Args:
@@ -115,8 +93,9 @@ def _parse_frame(count: int, comment: str, body: list[tuple[int, str]], line: in
             f"line {line}: the frame states {count} atoms, but has {len(body)}{missing}."
         )
     fields = parse_comment(comment)
-    element, x = _find_columns(fields.get("Properties", PLAIN))
-    elements, positions = [], []
+    columns = _parse_columns(fields.get("Properties", PLAIN))
+    element, x = _find_columns(columns, fields.get("Properties", PLAIN))
+    elements, positions, rows = [], [], []
     for number, text in body[:count]:
         words = text.split()
         xyz = parse_numbers(words[x : x + 3])
@@ -126,26 +105,55 @@ def _parse_frame(count: int, comment: str, body: list[tuple[int, str]], line: in
             )
         elements.append(words[element])
         positions.append(xyz)
-    return make_molecule(elements, positions, fields)
+        rows.append(words)
+    return make_molecule(elements, positions, _complete(fields, comment, elements, columns, rows))
 
 
-def _find_columns(properties: str) -> tuple[int, int]:
-    """Columns of the element and of x, from a text such as species:S:1:pos:R:3, which gives name,
-    type and number of columns of every property; Z counts before species, as in ASE.
+def _complete(
+    fields: dict[str, str],
+    comment: str,
+    elements: Sequence[str],
+    columns: dict[str, tuple[int, int]],
+    rows: list[list[str]],
+) -> dict[str, str]:
+    """The fields of a comment, and what its words and the columns of its atoms say of charge, spin
+    and unit, where a field of that name does not.
+    """
+    electrons = sum(map(nuclear_charge, elements))
+    of_atoms = {
+        name: [" ".join(words[start : start + width]) for words in rows]
+        for name, (start, width) in columns.items()
+    }
+    said = fields_of_atoms(of_atoms) | read_statement(comment, electrons)
+    if factor_to_angstrom({}, comment) == BOHR:
+        said["units"] = "bohr"
+    # a word alone, as charge in "charge 1", is a flag
+    return fields | {name: text for name, text in said.items() if fields.get(name, "T") == "T"}
+
+
+def _parse_columns(properties: str) -> dict[str, tuple[int, int]]:
+    """First column and number of columns of every property, from a text such as
+    species:S:1:pos:R:3.
     """
     words = properties.split(":")
-    start: dict[str, int] = {}
-    column = 0
+    columns: dict[str, tuple[int, int]] = {}
+    start = 0
     for name, width in zip(words[::3], words[2::3], strict=False):
         if not (width.isascii() and width.isdecimal() and len(width) < 4):
             raise InputError(
                 f"Properties={shorten(properties)}: {shorten(width)} is not a valid width."
             )
-        start[name] = column
-        column += int(width)
-    element = start.get("Z", start.get("species"))
-    if element is None or "pos" not in start:
+        columns[name] = start, int(width)
+        start += int(width)
+    return columns
+
+
+def _find_columns(columns: dict[str, tuple[int, int]], properties: str) -> tuple[int, int]:
+    """Columns of the element and of x; numbers count before symbols, as in ASE."""
+    element = next((columns[name][0] for name in ELEMENT if name in columns), None)
+    x = next((columns[name][0] for name in POSITIONS if name in columns), None)
+    if element is None or x is None:
         raise InputError(
             f"Properties={shorten(properties)} names no columns species (or Z) and pos."
         )
-    return element, start["pos"]
+    return element, x

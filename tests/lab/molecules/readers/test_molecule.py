@@ -8,17 +8,17 @@ from gigp.lab.molecules.atoms import ELEMENTS, MASSES, SYMBOLS
 from gigp.lab.molecules.readers.molecule import (
     MOST_ATOMS,
     check_elements,
-    ion_charge,
     make_molecule,
+    nuclear_charge,
 )
 
 BOND = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]]
 
 
 def test_symbols_are_those_of_the_data_set():
-    assert {symbol: ion_charge(symbol) for symbol in ELEMENTS} == ELEMENTS
+    assert {symbol: nuclear_charge(symbol) for symbol in ELEMENTS} == ELEMENTS
     assert len(SYMBOLS) == len(set(SYMBOLS)) == len(MASSES) == 119
-    assert [ion_charge(name) for name in ("Fe", "CL", "xe", "118", "D", "T3", "Og1")] == [
+    assert [nuclear_charge(name) for name in ("Fe", "CL", "xe", "118", "D", "T3", "Og1")] == [
         *(26, 17, 54, 118, 1, 1, 118)
     ]
 

@@ -37,10 +37,28 @@ def test_data_come_with_the_molecule(tmp_path):
 
 @pytest.mark.parametrize("junk", ["junk\n", "a\nb\nc\nd\ne\n", "value\n\n"])
 def test_what_is_no_record_is_listed(tmp_path, junk):
-    entries = read(tmp_path, "in.sdf", f"{SDF}{DATA}{junk}$$$$\n{SDF}")
+    entries = read(tmp_path, "in.sdf", f"{SDF}{junk}$$$$\n{SDF}")
     assert_water([entries[0], entries[-1]], 2)
     assert len(entries) == 3
-    assert re.match("line (18|21): ", entries[1].error)
+    assert re.match("line (11|14): ", entries[1].error)
+
+
+@pytest.mark.parametrize("end", ["$$$$\n", ""])
+def test_blank_lines_within_a_value_belong_to_it(tmp_path, end):
+    data = "> <comment>\nfirst part\n\nsecond part\n\n> <energy>\n-40.5\n\n"
+    entries = read(tmp_path, "in.sdf", f"{SDF}{data}{end}{SDF}")
+    assert_water(entries, 2)
+    expected = {"comment": "first part\n\nsecond part", "energy": "-40.5"}
+    assert entries[0].content.fields == expected
+
+
+@pytest.mark.parametrize("title", ["", "methane"])
+@pytest.mark.parametrize("before", ["", "\n"])
+def test_a_counts_line_without_a_stamp_is_the_fourth(tmp_path, title, before):
+    text = SDF.replace("            999 V2000", "  0  0  0  0").replace("water", title)
+    assert_water(read(tmp_path, "in.mol", text))
+    if before:
+        assert_water(read(tmp_path, "in.sdf", f"{SDF}$$$$\n{text}"), 2)
 
 
 @pytest.mark.parametrize(
@@ -110,20 +128,24 @@ def ethanol(bonds: str, more: str = "", elements: str = "CCO") -> str:
     [
         (ethanol("  1  2  1  0\n  2  3  1  0\n"), True),
         (ethanol("  1  2  4  0\n  2  3  4  0\n"), True),
-        (ethanol("  1  2  1  0\n  2  3  1  0\n", "M  CHG  1   1   1\n"), False),
+        (ethanol("  1  2  1  0\n  2  3  1  0\n", "M  CHG  2   1   1   2  -1\n"), True),
         (ethanol("  1  2  2  0\n  2  3  2  0\n", elements="OCO"), False),
-        (ethanol(""), False),  # nothing is known of its bonds
-        (ethanol("  1  2  1  0\n  2  x  1  0\n"), False),
+        (ethanol(""), None),  # nothing is known of its bonds
+        (ethanol("  1  2  1  0\n  2  x  1  0\n"), None),
         (V3000.replace(" O 0.0", " C 0.0").replace(" H ", " O "), True),
-        (V3000.replace(" O 0.0", " C 0.0").replace(" H ", " O ").replace("MASS", "CHG"), False),
+        (V3000, False),
+        (V3000.replace("M  V30 2 1 1 3\n", ""), True),  # water with one hydrogen
+        (SDF, False),
     ],
 )
 def test_hydrogens_that_are_left_out(tmp_path, record, missing):
-    """Such a molecule would be predicted as bare atoms."""
+    """Such a molecule would be predicted as bare atoms; None: bonds do not tell."""
     (entry,) = read(tmp_path, "in.sdf", record)
-    expected = "the molecule has no hydrogens, but the bonds of atom" if missing else ""
-    assert entry.error.startswith(expected)
-    assert bool(entry.error) == missing
+    assert entry.error == ""
+    said = entry.content.open_valences
+    assert said is None if missing is None else bool(said) == missing
+    if missing:
+        assert re.match(r"the bonds of atom \d \(.\) leave room for hydrogens", said)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_quotes(tmp_path):
     [
         (
             "id,SMILES",
-            r"lacks the columns molecule, element, x, y, z\. A SMILES states which atoms",
+            r"lacks the columns element, x, y, z\. A SMILES states which atoms",
         ),
         ("molecule,element,x,y", r"lacks the column z\. Give one row"),
         ("molecule;element;x;y", r"lacks the column z\. Give one row"),
