@@ -1,37 +1,6 @@
-"""Compare finished runs: `python scripts/compare.py [RUN ...]`.
+"""Compare finished runs: `python scripts/compare.py [RUN ...]`."""
 
-One table for all runs that differ in pool and seed alone: mean and standard deviation over the
-seeds, and the difference to the first pool, paired seed by seed. Without arguments, all runs below
-results/runs.
-"""
-
-import argparse
-import sys
-from pathlib import Path
-
-from gigp.errors import InputError
-from gigp.lab.files import to_path
-from gigp.lab.runs.compare import find_runs, print_comparison, read_runs
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", nargs="*", type=to_path, help="folder of a run, .../NAME/seedK")
-    parser.add_argument(
-        "--results-dir",
-        type=to_path,
-        default=Path("results/runs"),
-        help="where runs are, if none is given",
-    )
-    arguments = parser.parse_args()
-    folders = arguments.run or find_runs(arguments.results_dir)
-    if not folders:
-        sys.exit(f"Error: there are no finished runs below {arguments.results_dir}.")
-    try:
-        print_comparison(read_runs(folders))
-    except InputError as error:
-        sys.exit(f"Error: {error}")
-
+from gigp.lab.commands.compare import main
 
 if __name__ == "__main__":
     main()

@@ -27,6 +27,7 @@ LAB = [
     {"lab.runs"},
     {"lab.training"},
     {"lab.prediction", "lab.study"},
+    {"lab.commands"},
 ]
 RANK = {name: rank for rank, names in enumerate([*LIBRARY, *LAB]) for name in names}
 LAZY = {"load"}  # names of the library's `__init__` that reach the laboratory, at first use alone
@@ -63,7 +64,7 @@ def part_of_file(path: Path) -> str:
     return part_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
-DOORS = {PACKAGE / "__init__.py", PACKAGE / "lab" / "__init__.py"}
+DOORS = {PACKAGE / "__init__.py", PACKAGE / "__main__.py", PACKAGE / "lab" / "__init__.py"}
 FILES = [path for path in PACKAGE.rglob("*.py") if path not in DOORS]
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import venv
+import zipfile
 from importlib.metadata import distribution, requires
 from pathlib import Path
 
@@ -143,11 +144,69 @@ def test_a_missing_extra_is_named(bare, tmp_path, line, package, extra):
     assert re.search(said, done.stderr), done.stderr
 
 
-@pytest.mark.parametrize("script", ["train.py", "predict.py"])
-def test_a_missing_extra_ends_the_programs_in_one_sentence(bare, script):
-    done = execute(bare, script, "run=nowhere", "input=nowhere", cwd=ROOT)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+@pytest.mark.parametrize("program", ["gigp-train", "gigp-predict", "gigp-compare"])
+def test_a_missing_extra_ends_the_programs_in_one_sentence(bare, tmp_path, program):
+    arguments = () if program == "gigp-compare" else ("run=nowhere", "input=nowhere")
+    done = command(bare, program, *arguments, cwd=tmp_path)
+    status = 1 if program == "gigp-compare" else 2
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1)
     assert done.stderr.startswith("Error: the package ")
+
+
+def command(python: Path, program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """A command that the wheel has brought."""
+    return execute(python, str(python.with_name(program)), *arguments, cwd=cwd)
+
+
+def test_what_the_wheel_holds(wheel):
+    """Two models, the configurations, the license; 6 MB at most."""
+    assert wheel.stat().st_size < 6e6
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (metadata,) = (archive.read(n).decode() for n in names if n.endswith(".dist-info/METADATA"))
+    models = {name.split("/")[3] for name in names if name.startswith("gigp/lab/models/")}
+    assert models == {"qm9", "rotmnist"}
+    assert "gigp/lab/configs/config.yaml" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    header, _, readme = metadata.partition("\n\n")
+    for key in (
+        "Author: ",
+        "Keywords: ",
+        "Classifier: ",
+        "Project-URL: ",
+        "License-Expression: MIT",
+    ):
+        assert f"\n{key}" in header
+    assert "# gigp" in readme
+    targets = re.findall(r"\]\(([^)]+)\)", readme)
+    assert targets
+    assert all(target.startswith("https://") for target in targets), targets
+
+
+def test_a_package_index_takes_the_wheel(wheel):
+    pytest.importorskip("twine", reason="twine is not installed")
+    check = [sys.executable, "-m", "twine", "check", "--strict", str(wheel)]
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+WATER = "3\n\nO 0 0 0.119\nH 0 0.763 -0.477\nH 0 -0.763 -0.477\n"
+
+
+def test_commands_work_in_an_empty_folder(full, tmp_path):
+    """Train two pools, compare them, and predict; nothing else is there."""
+    settings = ("dataset=orbits", "scale=debug", "logger=csv", "trainer.max_epochs=1")
+    done = command(full, "gigp-train", "-m", *settings, "pool=mean,gigp", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = command(full, "gigp-compare", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "gigp" in done.stdout
+    (tmp_path / "water.xyz").write_text(WATER)
+    done = command(full, "gigp-predict", "input=water.xyz", "output=out.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "homo" in (tmp_path / "out.csv").read_text()
+    done = execute(full, "-m", "gigp", cwd=tmp_path)
+    assert all(f"gigp-{name}" in done.stdout for name in ("train", "predict", "compare"))
 
 
 TRAIN = """

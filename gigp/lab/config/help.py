@@ -1,4 +1,4 @@
-"""The text of `train.py --help`, made from the files in configs."""
+"""The text of `gigp-train --help`, made from the files in configs."""
 
 import re
 import textwrap
@@ -9,22 +9,24 @@ from gigp.lab.config.compose import CONFIGS
 USAGE = """\
 gigp - Group Invariant Global Pooling, on real molecules and digits
 
-  python train.py [KEY=VALUE ...]        one run; the same command resumes it, or reports its result
-  python train.py -m [KEY=V1,V2 ...]     a sweep over all combinations
-  python train.py --cfg job              the whole configuration, every key with its value
+  {program} [KEY=VALUE ...]        one run; the same command resumes it, or reports its result
+  {program} -m [KEY=V1,V2 ...]     a sweep over all combinations
+  {program} --cfg job              the whole configuration, every key with its value
 
 Examples
-  python train.py dataset=qm9 pool=gigp
-  python train.py dataset=qm9 target=r2 group=SE3 pool=mean scale=debug logger=csv
-  python train.py -m dataset=qm9 pool=gigp,mean,sum seed=0,1,2
+  {program} dataset=qm9 pool=gigp
+  {program} dataset=qm9 target=r2 group=SE3 pool=mean scale=debug logger=csv
+  {program} -m dataset=qm9 pool=gigp,mean,sum seed=0,1,2
 """
 # in this order; others follow by name
 FIRST = ("dataset", "pool", "group", "backbone", "scale", "logger", "trainer", "launcher")
 WIDTH = 100
 
 
-def help_text() -> str:
-    """Usage, the choices of every folder of configs, and the settings of configs/config.yaml."""
+def help_text(program: str = "gigp-train") -> str:
+    """Usage of the program, the choices of every folder of configs, and the settings of
+    configs/config.yaml.
+    """
     folders = sorted(path.name for path in CONFIGS.iterdir() if any(path.glob("*.yaml")))
     ordered = [name for name in FIRST if name in folders]
     ordered += [name for name in folders if name not in FIRST]
@@ -34,7 +36,8 @@ def help_text() -> str:
         for key, value, comment in commented_settings(CONFIGS / "config.yaml")
     )
     more = "GROUP.KEY=VALUE sets a key of a file, as pool.orbits=20: see configs/GROUP/OPTION.yaml"
-    return f"{USAGE}\nChoices (GROUP=OPTION)\n{choices}\nSettings\n{settings}\n  {more}\n"
+    usage = USAGE.format(program=program)
+    return f"{usage}\nChoices (GROUP=OPTION)\n{choices}\nSettings\n{settings}\n  {more}\n"
 
 
 def first_comment(path: Path) -> str:

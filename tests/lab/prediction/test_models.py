@@ -11,6 +11,7 @@ from safetensors.torch import load, save_file
 
 import gigp
 from gigp.errors import InputError
+from gigp.lab.commands.predict import follow as main
 from gigp.lab.molecules.qm9 import QM9
 from gigp.lab.molecules.readers.molecule import make_molecule
 from gigp.lab.molecules.training_range import TrainingRange
@@ -20,7 +21,6 @@ from gigp.lab.runs.weights import FILE, read_description, read_weights
 from gigp.lab.study.baselines import image_errors, molecule_errors
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.run import run
-from predict import main
 from scripts.export_model import export
 from tests.conftest import DATA, ROOT, tiny
 from tests.lab.prediction.conftest import head_on

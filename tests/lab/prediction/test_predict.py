@@ -14,6 +14,7 @@ from PIL import Image
 
 from gigp.errors import InputError
 from gigp.groups import E3
+from gigp.lab.commands.predict import follow as main
 from gigp.lab.data.targets import TARGETS
 from gigp.lab.images.rotmnist import RotMNIST
 from gigp.lab.molecules.atoms import ELEMENTS
@@ -22,7 +23,6 @@ from gigp.lab.molecules.readers.molecule import Molecule, make_molecule
 from gigp.lab.prediction import Predictor, predict
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.run import run
-from predict import main
 from tests.conftest import ROOT
 from tests.lab.prediction.conftest import RUNS, head_on
 from tests.programs import run_program

@@ -1,0 +1,123 @@
+"""Predict with a trained model.
+
+    gigp-predict input=molecules.xyz [run=FOLDER] [output=predictions.csv]
+
+input       molecules: .xyz, .sdf, or .csv with the columns molecule, element, x, y, z;
+            images: .png, .jpeg, .npy, idx; or a folder of such files
+run         folder of a finished run on molecules or images, as results/runs/NAME/seed0, or name or
+            folder of a model; without it, one that comes with the project: qm9 for molecules,
+            rotmnist for images
+output      CSV file to write; standard output without it
+batch_size  how many at a time; predictions do not depend on it
+
+Molecules whose sizes or elements lie outside those of the training set are predicted, and one line
+on standard error warns of them.
+
+Exit status: 0, everything was predicted; 1, some of it, the rest is listed on standard error and in
+the column `error`; 2, nothing, or the table could not be written, and the message names
+the file that holds it instead. docs/using_models.md has the formats and units.
+"""
+
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from gigp.errors import InputError, did_you_mean
+from gigp.lab.commands import program_name
+
+if TYPE_CHECKING:
+    from gigp.lab.data.entries import InputEntry
+
+OPTIONS = ("input", "run", "output", "batch_size")
+USAGE = "write {program} input=FILE [run=FOLDER] [output=FILE]."
+
+
+def usage() -> str:
+    """How to call the program, for messages."""
+    return USAGE.format(program=program_name("predict.py"))
+
+
+def parse(arguments: list[str]) -> dict[str, str]:
+    """Options by name. Values are taken as they are, special characters included."""
+    options: dict[str, str] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise InputError(f"{argument!r} is not of the form option=value; {usage()}")
+        if key not in OPTIONS:
+            names = [f"{name}=" for name in OPTIONS]
+            meant = did_you_mean(f"{key}=", names)
+            raise InputError(f"{key!r} is not an option.{meant} Options: {', '.join(names)}.")
+        if key in options:
+            raise InputError(f"{key}= is given twice; give it once.")
+        if not value:
+            raise InputError(f"{key}= has no value.")
+        options[key] = value
+    if "input" not in options:
+        raise InputError(f"input= is missing; {usage()}")
+    if not re.fullmatch(r"0*[1-9]\d{0,6}", options.get("batch_size", "1"), re.ASCII):
+        raise InputError(f"batch_size={options['batch_size'][:40]}: it must be a positive integer.")
+    return options
+
+
+def tell(message: str) -> None:
+    """Print on standard error, if it can be printed on; control characters are escaped."""
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in message
+    )
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(shown, file=sys.stderr)
+
+
+def predict_and_write(arguments: list[str]) -> list["InputEntry"]:
+    """Predict by the options of the command line, write the table, and return the input's entries.
+
+    Raises:
+        InputError: nothing could be predicted, or the table not be written.
+    """
+    from gigp.lab.files import to_path
+    from gigp.lab.prediction import predict
+    from gigp.lab.prediction.models import default_model
+    from gigp.lab.prediction.output import check_output, print_output, write_output
+
+    options = parse(arguments)
+    source = to_path(options["input"])
+    run = to_path(options["run"]) if "run" in options else Path(default_model(source))
+    output = to_path(options["output"]) if "output" in options else None
+    if output is not None:
+        check_output(output, source)
+    elif sys.stdout is None:
+        raise InputError("standard output is closed; name a file with output=.")
+    table, entries = predict(run, source, int(options.get("batch_size", 250)))
+    if output is not None:
+        write_output(output, table)
+    else:
+        print_output(table)
+    return entries
+
+
+def main() -> NoReturn:
+    """Run the command line, and exit with its status."""
+    sys.exit(follow(sys.argv[1:]))
+
+
+def follow(arguments: list[str]) -> int:
+    """Run a command line, and return the exit status."""
+    if not arguments or {"-h", "--help", "help"} & set(arguments):
+        print(str(__doc__).replace("gigp-predict", program_name("predict.py")))
+        return 0 if arguments else 2
+    try:
+        entries = predict_and_write(arguments)
+    except InputError as error:
+        tell(f"Error: {error}")
+        return 2
+    bad = [entry for entry in entries if entry.error]
+    for entry in bad:
+        name = f" ({entry.name})" if entry.name else ""
+        where = f"{entry.file}, {entry.number}{name}: " if entry.number else ""
+        tell(where + entry.error)
+    tell(f"Predicted {len(entries) - len(bad):,} of {len(entries):,}.")
+    return 0 if not bad else 1 if len(bad) < len(entries) else 2

@@ -1,0 +1,34 @@
+"""Train and test one model, or sweep over many: `gigp-train --help`."""
+
+import os
+import sys
+from typing import NoReturn
+
+from gigp.errors import InputError, MissingExtraError
+
+INTERRUPTED = "\nInterrupted. The same command goes on from the last finished epoch."
+
+
+def main() -> NoReturn:
+    """Run the command line, and exit with its status."""
+    try:
+        from gigp.lab.commands.train_run import train
+        from gigp.lab.training.sweep import report
+    except MissingExtraError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    # or Hydra would print its errors in its own words, and cut tracebacks short
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a path has
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        train()
+    except InputError as error:
+        print(f"\nError: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:  # of a sweep
+        print(INTERRUPTED, file=sys.stderr)
+        sys.exit(130)
+    finally:
+        failed = report()
+    sys.exit(int(failed))

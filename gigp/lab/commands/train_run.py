@@ -1,0 +1,69 @@
+"""Hydra's part of `gigp-train`: from the command line to a run, or to the runs of a sweep."""
+
+import sys
+
+from gigp.errors import InputError, needs_extra
+from gigp.lab.commands import program_name
+
+with needs_extra("train"):
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import ConfigCompositionException, OverrideParseException
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
+
+from gigp.lab.config.command_line import format_hydra_error, options_first
+from gigp.lab.config.compose import CONFIGS
+from gigp.lab.config.help import help_text
+from gigp.lab.config.paths import quote_paths
+from gigp.lab.training.sweeper import use_sweeper
+
+
+def train() -> None:
+    """Follow the command line.
+
+    Raises:
+        InputError: a mistake in it.
+    """
+    sweeps = any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") for word in sys.argv)
+    sys.argv[1:] = options_first(quote_paths(sys.argv[1:], sweeps))
+    if {"-h", "--help"} & set(sys.argv):
+        print(help_text(program_name("train.py")), end="")
+        return
+    use_sweeper()
+    try:
+        run_task()
+    except (ConfigCompositionException, OverrideParseException) as error:
+        raise InputError(format_hydra_error(error)) from error
+
+
+@hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")
+def run_task(cfg: DictConfig) -> dict[str, str]:
+    """Hydra's entry point; errors that a user can mend end in one message, not in a traceback.
+
+    Returns:
+        For sweeps: `outcome` of the run, which may be a failure, and its `folder` if it is done.
+    """
+    from gigp.lab.runs.folder import RunFolder
+    from gigp.lab.runs.lock import BusyError
+    from gigp.lab.training.run import run
+
+    overrides = list(HydraConfig.get().overrides.task)
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        record = run(cfg, overrides)
+    except InputError as error:
+        if sweep and isinstance(error, BusyError):
+            return {"outcome": "left to another process, which is at work on it"}
+        print(f"\nError: {error}", file=sys.stderr)
+        if not sweep:
+            sys.exit(2)  # Hydra would add a line of its own to an exception
+        return {"outcome": f"FAILED: {str(error).splitlines()[0]}"}
+    except Exception as error:
+        if not sweep:
+            raise
+        sys.excepthook(type(error), error, error.__traceback__)
+        return {"outcome": f"FAILED: {type(error).__name__}: {error}"}
+    tested = [f"{name} {metric.test:.4g} {metric.unit}" for name, metric in record.metrics.items()]
+    folder = RunFolder(cfg.results_dir, record.name, record.seed).path.absolute()
+    return {"outcome": ", ".join(tested), "folder": str(folder)}
