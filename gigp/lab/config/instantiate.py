@@ -2,29 +2,30 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-import hydra
 import yaml
-from hydra.errors import InstantiationException
-from lightning import LightningDataModule, Trainer
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from gigp.errors import InputError, did_you_mean
 from gigp.groups import Group
+from gigp.lab.lightning_bases import LightningDataModule
 
+MARKS = ("_target_", "_partial_", "_convert_")  # keys that are no arguments
 PARTS = ("dataset", "group", "backbone", "pool")  # of a configuration, that become objects
 SETTINGS = ("pool_on", "pool_inputs", "lr", "choices")  # that a model is built by
 
 # A configuration may come with a stranger's run folder, so `_target_` may name only classes that
 # these packages define. Not all of torch_geometric.nn: its Sequential makes Python code from its
 # arguments and executes it.
-TRUSTED = ("gigp", "torch_geometric.nn.aggr", "lightning.Trainer")
-KINDS = (nn.Module, LightningDataModule, Group, Trainer)
+TRAINER = "lightning.Trainer"
+TRUSTED = ("gigp", "torch_geometric.nn.aggr", TRAINER)
+KINDS = (nn.Module, LightningDataModule, Group)
 # of the configuration in a stranger's run folder
 MAX_BYTES = 200_000
 MAX_WIDTH = 10_000  # largest number in backbone, group and pool
@@ -34,7 +35,8 @@ MAX_PARAMETERS = 500_000_000
 
 
 def instantiate(node: DictConfig, **arguments: Any) -> Any:
-    """Call `hydra.utils.instantiate` for trusted classes.
+    """The object that a section of the configuration describes, as `hydra.utils.instantiate` makes
+    it; predictions need no Hydra.
 
     Args:
         node: section of the configuration, with a `_target_`.
@@ -42,23 +44,30 @@ def instantiate(node: DictConfig, **arguments: Any) -> Any:
 
     Raises:
         InputError: `_target_` is missing or refused by `check_targets`, or the class refuses its
-            arguments; Hydra would hide the latter in an exception of its own.
+            arguments.
     """
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise InputError(
             f"{str(node)[:200]!r} has no _target_, so the class to build is missing. Is "
             "config.yaml complete?"
         )
-    check_targets(OmegaConf.to_container(node, resolve=True), "the configuration")
-    try:
-        return hydra.utils.instantiate(node, **arguments)
-    except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise cause from None
+    settings = OmegaConf.to_container(node, resolve=True)
+    check_targets(settings, "the configuration")
+    return _build(settings, **arguments)
+
+
+def _build(node: Any, **arguments: Any) -> Any:
+    """Objects in place of all dictionaries with a `_target_`, innermost first."""
+    if isinstance(node, list):
+        return [_build(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    values = {key: _build(child) for key, child in node.items() if key not in MARKS}
+    if "_target_" not in node:
+        return values
+    make = resolve_name(node["_target_"])
+    values |= arguments
+    return partial(make, **values) if node.get("_partial_") else make(**values)
 
 
 def load_config(folder: Path) -> DictConfig:
@@ -217,11 +226,9 @@ def _trusted(target: str) -> bool:
         found = resolve_name(target)
     except Exception:  # the lookup of a wrong name may raise any error
         return False
-    return (
-        isinstance(found, type)
-        and issubclass(found, KINDS)
-        and (target in TRUSTED or _within(found.__module__))
-    )
+    if not isinstance(found, type):
+        return False
+    return target == TRAINER or (issubclass(found, KINDS) and _within(found.__module__))
 
 
 def _within(path: str) -> bool:

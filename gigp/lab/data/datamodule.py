@@ -11,13 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gigp.backbones.base import Atoms
-from gigp.errors import InputError, needs_extra
+from gigp.errors import InputError
 from gigp.lab.data.sampler import BatchSampler, Samples, check_finite
 from gigp.lab.data.targets import Target
+from gigp.lab.lightning_bases import LightningDataModule
 from gigp.pointcloud import PointCloud, Sizes
-
-with needs_extra("train"):
-    import lightning as L
 
 Part = Literal["train", "val", "test"]
 CHUNK = 10_000  # samples that are checked at once
@@ -26,7 +24,7 @@ RARE = 6  # standard deviations of the sum over a batch: larger batches get the 
 IDENTITY = ("dataset", "source", "sha256", "split_hash", "features_of")
 
 
-class PointCloudDataModule(L.LightningDataModule):
+class PointCloudDataModule(LightningDataModule):
     """Base of the data sets. A subclass sets the attributes below in `setup`, and implements
     `get_batch` and `prepare_batch`.
 

@@ -2,7 +2,7 @@
 
 from gigp.errors import needs_extra
 
-with needs_extra("train"):
+with needs_extra("predict"):
     from gigp.lab.prediction.export import export_model
     from gigp.lab.prediction.predictor import Predictor
     from gigp.lab.prediction.table import predict

@@ -17,7 +17,7 @@ from gigp.lab.data.text import printable
 from gigp.lab.prediction.inputs import Inputs
 from gigp.lab.prediction.models import load
 from gigp.lab.prediction.predictor import Predictor
-from gigp.lab.runs.console import quiet
+from gigp.lab.runs.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def predict(
     Raises:
         InputError: the run or the input as a whole is wrong.
     """
-    quiet()
+    quiet_libraries()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     predictor = load(
         run, batch_size=batch_size, device=device, check=False, extrapolate=extrapolate

@@ -1,9 +1,7 @@
 """Output of a run on the terminal, by the first of several processes only."""
 
 import io
-import logging
 import sys
-import warnings
 from typing import TextIO
 
 from lightning.pytorch.utilities import rank_zero_only
@@ -11,20 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from gigp.lab.runs.folder import RunFolder
+from gigp.lab.runs.quiet import quiet_libraries
 from gigp.lab.runs.record import Record
 
 console = Console(soft_wrap=True)
-
-# warnings about intended behavior
-INTENDED = (
-    "many workers",
-    "Checkpoint directory",
-    "in eval mode",
-    "sync_dist",
-    "broadcast_buffers",
-)
-# warnings of libraries about themselves
-LIBRARIES = ("torch.jit.script", "LeafSpec")
 
 
 def quiet() -> None:
@@ -32,10 +20,7 @@ def quiet() -> None:
     several processes.
     """
     console.quiet = rank_zero_only.rank > 0  # type: ignore[attr-defined]
-    for package in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(package).setLevel(logging.ERROR)
-    for message in (*INTENDED, *LIBRARIES):
-        warnings.filterwarnings("ignore", message=f".*{message}.*")
+    quiet_libraries()
 
 
 class LabelledLines(io.TextIOBase):

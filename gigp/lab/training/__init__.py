@@ -2,5 +2,5 @@
 
 from gigp.errors import needs_extra
 
-with needs_extra("train"):
-    import hydra  # noqa: F401
+with needs_extra("predict"):
+    import omegaconf  # noqa: F401

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from rich.progress import track
 from torch import Tensor
 
@@ -206,6 +205,8 @@ class BackboneFeatures(PointCloudDataModule):
         Rows are the real points of all clouds, one cloud after the other. A GPU computes them where
         there is one.
         """
+        from lightning.fabric.utilities import move_data_to_device
+
         data, device = self.source, torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.trained.to(device)
         rest: dict[str, list[Tensor]] = {"pos": [], "mass": [], "sizes": [], "targets": []}

@@ -12,7 +12,7 @@ from gigp.lab.runs.checkpoints import find_checkpoint, load_checkpoint
 from gigp.lab.runs.checks import UnfitError, check_weights
 from gigp.lab.runs.record import read_record
 from gigp.lab.runs.weights import FILE, read_description
-from gigp.lab.training.build import build_model, build_module
+from gigp.lab.training.models import build_model, build_module
 from gigp.lab.training.module import LitModule
 
 

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torchmetrics import Accuracy, MeanAbsoluteError, Metric
 
 from gigp.distributed import gather_rows, shard_batch, world_size
 from gigp.errors import InputError
+from gigp.lab.lightning_bases import LightningModule
 from gigp.lab.model import PointCloudModel
 from gigp.lab.training.compile import CompiledForward
 from gigp.pointcloud import PointCloud
@@ -40,7 +40,7 @@ class SampleMean(Metric):
         return self.total / self.samples
 
 
-class LitModule(L.LightningModule):
+class LitModule(LightningModule):
     """Train a model with Adam; log `train/loss`, `val/loss` and one metric for each target, in its
     unit.
 

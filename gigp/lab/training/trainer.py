@@ -1,16 +1,15 @@
 """Lightning's trainer with this project's callbacks."""
 
 import lightning as L
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
 from gigp.errors import InputError
 from gigp.lab.config.instantiate import instantiate
-from gigp.lab.runs.checkpoints import AtomicCheckpoints
 from gigp.lab.runs.console import console
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.history import EpochCheckpoints, History
 from gigp.lab.training.callbacks import EpochSeed, InterruptOnSigterm, PreciseBatchNorm, StopOnNaN
+from gigp.lab.training.checkpoint_io import AtomicCheckpoints
 from gigp.lab.training.launch import choose_environment, choose_strategy
 from gigp.lab.training.module import LitModule
 from gigp.lab.training.progress import ProgressLine
@@ -79,10 +78,10 @@ def build_trainer(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-    except InstantiationException as error:
-        raise InputError(
-            f"Lightning refuses these settings of trainer: {error.__cause__}"
-        ) from error
+    except InputError:
+        raise
+    except Exception as error:  # of many kinds
+        raise InputError(f"Lightning refuses these settings of trainer: {error}") from error
     on_cpu = trainer.strategy.root_device.type == "cpu"
     if on_cpu and trainer.precision.startswith("bf16") and not cpu_supports_bf16():
         console.print(

@@ -11,7 +11,8 @@ import torch
 from lightning import LightningModule
 
 from gigp.errors import InputError
-from gigp.lab.runs.checkpoints import AtomicCheckpoints, load_checkpoint
+from gigp.lab.runs.checkpoints import load_checkpoint
+from gigp.lab.training.checkpoint_io import AtomicCheckpoints
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.run import run
 from tests.lab.faults.harness import left
