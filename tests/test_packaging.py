@@ -7,6 +7,7 @@ from the environment of the tests; the full one has the whole of that environmen
 import re
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from importlib.metadata import distribution, requires
@@ -77,8 +78,13 @@ def extras_of(requirement: Requirement) -> list[str]:
 @pytest.fixture(scope="module")
 def bare(wheel, tmp_path_factory) -> Path:
     """Python of an environment with the wheel, torch and numpy."""
+    return install(wheel, tmp_path_factory.mktemp("bare"), files_of("torch", "numpy"))
+
+
+def files_of(*names: str) -> list[Path]:
+    """Files and folders of these packages and all that they require, without duplicates."""
     packages = set()
-    for name in closure("torch", "numpy"):
+    for name in closure(*names):
         found = distribution(name)
         tops = {
             file.parts[0]
@@ -86,7 +92,15 @@ def bare(wheel, tmp_path_factory) -> Path:
             if file.parts[0] not in ("..", "__pycache__")
         }
         packages |= {Path(str(found.locate_file(top))) for top in tops}
-    return install(wheel, tmp_path_factory.mktemp("bare"), sorted(packages))
+    return sorted(packages)
+
+
+@pytest.fixture(scope="module")
+def predicting(wheel, tmp_path_factory) -> Path:
+    """Python of an environment with the wheel and what its extra `predict` brings."""
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    needed = [Requirement(line).name for line in extra["predict"]]
+    return install(wheel, tmp_path_factory.mktemp("predict"), files_of("torch", "numpy", *needed))
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +145,10 @@ def test_the_layer_works_with_torch_and_numpy(bare, tmp_path):
         ("import gigp.pools.pyg", "torch_geometric", "pyg"),
         ("import gigp.backbones.invariant", "torch_geometric", "pyg"),
         ("import gigp.backbones.dimenet", "torch_geometric", "pyg"),
-        ("import gigp.lab.molecules.qm9", "lightning", "train"),
+        ("import gigp.lab.molecules.qm9", "omegaconf", "predict"),
         ("import gigp.lab.config.compose", "hydra", "train"),
-        ("import gigp.lab.training.run", "hydra", "train"),
-        ("import gigp.lab.prediction", "lightning", "train"),
+        ("import gigp.lab.training.run", "(yaml|lightning)", "train"),
+        ("import gigp.lab.prediction", "omegaconf", "predict"),
         ("import gigp.lab.study.tables", "pandas", "study"),
     ],
 )
@@ -191,6 +205,18 @@ def test_a_package_index_takes_the_wheel(wheel):
 
 
 WATER = "3\n\nO 0 0 0.119\nH 0 0.763 -0.477\nH 0 -0.763 -0.477\n"
+
+
+def test_the_extra_predict_suffices_to_predict(predicting, tmp_path):
+    (tmp_path / "water.xyz").write_text(WATER)
+    done = command(predicting, "gigp-predict", "input=water.xyz", "output=o.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    code = "import gigp, sys; gigp.load('rotmnist'); sys.exit('hydra' in sys.modules)"
+    done = execute(predicting, "-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = command(predicting, "gigp-train", "dataset=orbits", cwd=tmp_path)
+    assert done.stderr.startswith("Error: the package ")
+    assert "its extra 'train'" in done.stderr
 
 
 def test_commands_work_in_an_empty_folder(full, tmp_path):

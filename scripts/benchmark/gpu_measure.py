@@ -18,7 +18,7 @@ from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.model import PointCloudModel
 from gigp.lab.runs.memory import peak_memory_mb, reset_peak_memory
 from gigp.lab.training.compile import CompiledForward
-from gigp.lab.training.models import build_model
+from gigp.lab.training.load import build_model
 from scripts.benchmark.cases import BenchInputs, load_data
 from scripts.benchmark.gpu_cases import GPUCase, cases
 from scripts.benchmark.loop import loop_cost

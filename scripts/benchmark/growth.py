@@ -16,7 +16,7 @@ from torch.optim.optimizer import (
 )
 
 from gigp.lab.runs.memory import keep_freed_memory
-from gigp.lab.training.models import build_model
+from gigp.lab.training.load import build_model
 from gigp.lab.training.run import run
 from scripts.benchmark.cases import CASES, compose_case, load_data
 from scripts.benchmark.models import BenchModel, make_pool, output_loss

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gigp.groups import SO3
 from gigp.lab.config.instantiate import instantiate
-from gigp.lab.training.models import build_model
+from gigp.lab.training.load import build_model
 from gigp.pools.gigp import GIGP
 from scripts.benchmark import reference
 from scripts.benchmark.cases import BenchInputs, compose_case

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gigp.errors import InputError, MissingExtraError
+from gigp.errors import InputError, MissingExtraError, needs_extra
 from gigp.lab.commands import program_name
 from gigp.lab.files import to_path
 
@@ -17,7 +17,8 @@ from gigp.lab.files import to_path
 def main() -> None:
     """Run the command line."""
     try:
-        from gigp.lab.runs.compare import find_runs, print_comparison, read_runs
+        with needs_extra("train"):
+            from gigp.lab.runs.compare import find_runs, print_comparison, read_runs
     except MissingExtraError as error:
         sys.exit(f"Error: {error}")
     name = program_name("scripts/compare.py")

@@ -9,6 +9,9 @@ run         folder of a finished run on molecules or images, as results/runs/NAM
             rotmnist for images
 output      CSV file to write; standard output without it
 batch_size  how many at a time; predictions do not depend on it
+check       false: predict also what the model has never seen (ions, radicals, missing hydrogens,
+            other units); the column `unchecked` has the reason for which it would be refused
+extrapolate  true: give also numbers far outside the range of the training targets
 
 Molecules whose sizes or elements lie outside those of the training set are predicted, and one line
 on standard error warns of them.
@@ -30,7 +33,7 @@ from gigp.lab.commands import program_name
 if TYPE_CHECKING:
     from gigp.lab.data.entries import InputEntry
 
-OPTIONS = ("input", "run", "output", "batch_size")
+OPTIONS = ("input", "run", "output", "batch_size", "check", "extrapolate")
 USAGE = "write {program} input=FILE [run=FOLDER] [output=FILE]."
 
 
@@ -59,6 +62,9 @@ def parse(arguments: list[str]) -> dict[str, str]:
         raise InputError(f"input= is missing; {usage()}")
     if not re.fullmatch(r"0*[1-9]\d{0,6}", options.get("batch_size", "1"), re.ASCII):
         raise InputError(f"batch_size={options['batch_size'][:40]}: it must be a positive integer.")
+    for key in ("check", "extrapolate"):
+        if options.get(key, "true") not in ("true", "false"):
+            raise InputError(f"{key}={options[key][:40]}: it must be true or false.")
     return options
 
 
@@ -91,7 +97,13 @@ def predict_and_write(arguments: list[str]) -> list["InputEntry"]:
         check_output(output, source)
     elif sys.stdout is None:
         raise InputError("standard output is closed; name a file with output=.")
-    table, entries = predict(run, source, int(options.get("batch_size", 250)))
+    table, entries = predict(
+        run,
+        source,
+        int(options.get("batch_size", 250)),
+        check=options.get("check", "true") == "true",
+        extrapolate=options.get("extrapolate", "false") == "true",
+    )
     if output is not None:
         write_output(output, table)
     else:

@@ -12,11 +12,11 @@ with needs_extra("train"):
     from hydra.types import RunMode
     from omegaconf import DictConfig
 
+from gigp.lab.commands.sweeper import use_sweeper
 from gigp.lab.config.command_line import format_hydra_error, options_first
 from gigp.lab.config.compose import CONFIGS
 from gigp.lab.config.help import help_text
 from gigp.lab.config.paths import quote_paths
-from gigp.lab.training.sweeper import use_sweeper
 
 
 def train() -> None:

@@ -5,15 +5,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
-
 from gigp.errors import InputError, needs_extra
-from gigp.lab.config.paths import trained_network
 
 with needs_extra("train"):
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig, OmegaConf, open_dict
+
+from gigp.lab.config.paths import trained_network
 
 OmegaConf.register_new_resolver("trained", trained_network, replace=True)
 

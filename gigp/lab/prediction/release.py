@@ -23,8 +23,7 @@ from gigp.lab.runs.checkpoints import find_checkpoint, load_checkpoint
 from gigp.lab.runs.record import Record
 from gigp.lab.runs.weights import FILE, save_weights
 from gigp.lab.training.features import BackboneFeatures
-from gigp.lab.training.load import load_trained
-from gigp.lab.training.models import build_model, build_module
+from gigp.lab.training.load import build_model, build_module, load_trained
 from gigp.lab.training.module import LitModule, SampleMean
 
 LARGEST = 4 * 10**6  # bytes of a model

@@ -13,7 +13,7 @@ from gigp.lab.runs.checkpoints import load_backbone, load_checkpoint
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.history import History
 from gigp.lab.training.compile import CompiledForward, set_matmul_precision
-from gigp.lab.training.models import build_model, build_module
+from gigp.lab.training.load import build_model, build_module
 from gigp.lab.training.module import LitModule
 from gigp.lab.training.rotations import cube_rotations
 from gigp.lab.training.trainer import build_trainer

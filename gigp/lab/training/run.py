@@ -4,11 +4,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from gigp.errors import InputError, needs_extra
 
-from gigp.errors import InputError
+with needs_extra("train"):
+    import yaml
+    from lightning.pytorch.utilities import rank_zero_only
+    from omegaconf import DictConfig, OmegaConf
+
 from gigp.lab.config.paths import expand_home
 from gigp.lab.config.validate import check_settings
 from gigp.lab.runs.console import console, print_record, quiet

@@ -1,15 +1,22 @@
 """Lightning's trainer with this project's callbacks."""
 
+from pathlib import Path
+from typing import Any
+
 import lightning as L
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig
 
 from gigp.errors import InputError
 from gigp.lab.config.instantiate import instantiate
+from gigp.lab.files import open_atomically
+from gigp.lab.runs.checkpoints import load_checkpoint, unusable
+from gigp.lab.runs.checks import UnfitError, training_state
 from gigp.lab.runs.console import console
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.history import EpochCheckpoints, History
 from gigp.lab.training.callbacks import EpochSeed, InterruptOnSigterm, PreciseBatchNorm, StopOnNaN
-from gigp.lab.training.checkpoint_io import AtomicCheckpoints
 from gigp.lab.training.launch import choose_environment, choose_strategy
 from gigp.lab.training.module import LitModule
 from gigp.lab.training.progress import ProgressLine
@@ -31,6 +38,47 @@ UNSUPPORTED = {
     "enable_checkpointing": ((None, True), "every epoch writes a checkpoint"),
     "barebones": ((False,), "it leaves out parts that a run needs"),
 }
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are written atomically, and read as tensors and plain data only.
+
+    Args:
+        module: module that resumes from them; a checkpoint that does not fit it is refused.
+    """
+
+    def __init__(self, module: L.LightningModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open_atomically(path) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            # torch closes its archive after a failed write, and complains of that
+            hidden = error.__context__
+            reason = hidden if isinstance(hidden, OSError) else error
+            raise InputError(
+                f"cannot write {path}: {reason}. The checkpoint before it is intact."
+            ) from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict:
+        checkpoint = load_checkpoint(Path(path), map_location)
+        try:
+            state = training_state(checkpoint, self.module)
+        except UnfitError as error:
+            raise unusable(Path(path), str(error)) from None
+        trainer: Any = self.module.trainer
+        data = type(trainer.datamodule).__qualname__
+        state |= {"pytorch-lightning_version": L.__version__}
+        return state | {data: checkpoint[data]} if data in checkpoint else state
 
 
 def check_options(node: DictConfig) -> None:

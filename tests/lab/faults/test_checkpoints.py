@@ -12,9 +12,9 @@ from lightning import LightningModule
 
 from gigp.errors import InputError
 from gigp.lab.runs.checkpoints import load_checkpoint
-from gigp.lab.training.checkpoint_io import AtomicCheckpoints
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.run import run
+from gigp.lab.training.trainer import AtomicCheckpoints
 from tests.lab.faults.harness import left
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gigp.errors import InputError
 from gigp.lab.config.instantiate import instantiate
-from gigp.lab.training.models import build_model
+from gigp.lab.training.load import build_model
 from tests.conftest import tiny
 
 CLOUDS = (

@@ -112,7 +112,7 @@ def test_record(configure, tmp_path, dataset, capsys):
 def test_test_set_is_seen_whole_and_from_the_best_checkpoint(configure, tmp_path):
     """The recorded figure, recomputed by hand from best.ckpt on every test molecule, in meV."""
     from gigp.lab.molecules.qm9 import QM9
-    from gigp.lab.training.models import build_model
+    from gigp.lab.training.load import build_model
 
     cfg = configure(*TINY, "dataset.eval_batch_size=32")
     summary = run(cfg)
