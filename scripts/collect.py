@@ -12,7 +12,8 @@ from pathlib import Path
 
 from gigp.errors import InputError
 from gigp.lab.files import to_path
-from gigp.lab.study.collect import collect, describe, finished_runs
+from gigp.lab.runs.compare import find_runs
+from gigp.lab.study.collect import collect, describe
 from gigp.lab.study.experiments import read_experiments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,8 +28,8 @@ def main() -> None:
     parser.add_argument("--records", type=to_path, default=ROOT / "results" / "records")
     arguments = parser.parse_args()
     given = [run.resolve() for run in arguments.run]
-    folders = [folder for run in given for folder in finished_runs(run) or [run]]
-    folders = folders or finished_runs(arguments.runs)
+    folders = [folder for run in given for folder in find_runs(run) or [run]]
+    folders = folders or find_runs(arguments.runs)
     try:
         collected = collect(folders, arguments.records, read_experiments())
     except InputError as error:

@@ -25,8 +25,9 @@ from hydra.errors import OverrideParseException
 
 from gigp.errors import InputError, did_you_mean
 from gigp.lab.config.paths import below_home
+from gigp.lab.runs.compare import find_runs
 from gigp.lab.runs.record import Record, read_record
-from gigp.lab.study.collect import collect, describe, finished_runs
+from gigp.lab.study.collect import collect, describe
 from gigp.lab.study.experiments import Cell, Experiment, read_experiments, table_members
 from gigp.lab.study.plan import Clock, Job, choose_settings, plan, recorded, run_jobs
 from gigp.lab.study.records import read_records
@@ -104,7 +105,7 @@ def settings_of(cell: Cell, overrides: tuple[str, ...]) -> dict[str, str]:
 def records_of_runs(runs: Path) -> list[Record]:
     """Records of finished runs; damaged ones count as missing."""
     found = []
-    for folder in finished_runs(runs):
+    for folder in find_runs(runs):
         try:
             found.append(read_record(folder / "summary.json"))
         except InputError as error:
@@ -214,7 +215,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on from the last finished epochs.")
     if arguments.is_study and not arguments.dry_run:
-        found = finished_runs(arguments.runs)
+        found = find_runs(arguments.runs)
         collected = collect(found, ROOT / "results" / "records", experiments)
         print("\n".join(describe(collected, ROOT)))
         subprocess.run([sys.executable, "scripts/make_tables.py"], cwd=ROOT, check=True)

@@ -21,7 +21,7 @@ LIBRARY = [
     {"pools", "backbones"},
 ]
 LAB = [
-    {"lab.files", "lab.lightning_bases", "lab.model"},
+    {"lab.files", "lab.hashing", "lab.lightning_bases", "lab.model"},
     {"lab.data", "lab.config"},
     {"lab.molecules", "lab.images"},
     {"lab.runs"},

@@ -234,18 +234,3 @@ def check_finite(name: str, block: np.ndarray, start: int = 0) -> None:
         f"{block[(row, *rest)]}, and so are {(~finite).sum() - 1} more values; every number must "
         "be finite. Fetch the source again."
     )
-
-
-def hash_arrays(arrays: Arrays) -> str:
-    """SHA-256 of the contents of arrays, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """Base class of the data modules: splits, data that move to a device once, and loaders."""
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
@@ -248,12 +247,3 @@ def take(parts: dict[Part, Tensor], sizes: dict[Part, int | None]) -> dict[Part,
                 f"{part}; choose from 1 to {len(parts[part])}, or null for all."
             )
     return {part: indices[: sizes[part]] for part, indices in parts.items()}
-
-
-def hash_split(parts: dict[Part, Tensor], source: str = "") -> str:
-    """Twelve hexadecimal digits that name a split: the SHA-256 of its indices, and of their source
-    where data sets of other samples have as many."""
-    digest = hashlib.sha256(source.encode())
-    for part in ("train", "val", "test"):
-        digest.update(part.encode() + parts[part].numpy().astype("<i8").tobytes())
-    return digest.hexdigest()[:12]

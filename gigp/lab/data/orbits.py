@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError, check_choice
-from gigp.lab.data.cache import hash_arrays
-from gigp.lab.data.datamodule import Part, PointCloudDataModule, hash_split
+from gigp.lab.data.datamodule import Part, PointCloudDataModule
 from gigp.lab.data.targets import Target
+from gigp.lab.hashing import hash_arrays, hash_split
 from gigp.pointcloud import PointCloud, Sizes
 
 Function = Literal["lit_radius", "orbit_sums", "parity", "one_orbit"]

@@ -1,6 +1,5 @@
 """Arrays of images and their classes from the user's files."""
 
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -10,10 +9,11 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.lab.data.cache import Arrays, hash_file
+from gigp.lab.data.cache import Arrays
 from gigp.lab.data.entries import find_files, read_entries
 from gigp.lab.data.splits import WORDS
 from gigp.lab.data.text import shorten
+from gigp.lab.hashing import hash_file, hash_text
 from gigp.lab.images.readers import PICTURE_READERS, ImageRules, first_line, read_stack
 
 log = logging.getLogger(__name__)
@@ -45,12 +45,12 @@ def find_images(path: Path) -> list[tuple[Path, str]]:
 
 def hash_image_files(path: Path) -> str:
     """SHA-256 of all images and of the names of their files and folders."""
-    digest = hashlib.sha256()
+    lines = []
     for file, _ in find_images(path):
         if not file.is_file():
             raise InputError(f"{file} is a pipe or device; give a regular file.")
-        digest.update(f"{file.relative_to(path)} {hash_file(file)}\n".encode())
-    return digest.hexdigest()
+        lines.append(f"{file.relative_to(path)} {hash_file(file)}\n")
+    return hash_text("".join(lines))
 
 
 def read_images(path: Path) -> Arrays:

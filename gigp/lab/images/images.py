@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.lab.data.cache import hash_arrays, load_or_build
-from gigp.lab.data.datamodule import Part, hash_split, take
+from gigp.lab.data.cache import load_or_build
+from gigp.lab.data.datamodule import Part, take
 from gigp.lab.data.splits import check_fractions, drawn_split, named_split
+from gigp.lab.hashing import hash_arrays, hash_split
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.images.files import MOST_CLASSES, hash_image_files, read_images
 from gigp.lab.images.readers import LARGEST, SMALLEST, WHITE, ImageRules

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from gigp.errors import check_choice
-from gigp.lab.data.cache import hash_arrays, load_or_build
-from gigp.lab.data.datamodule import Part, hash_split, take
+from gigp.lab.data.cache import load_or_build
+from gigp.lab.data.datamodule import Part, take
+from gigp.lab.hashing import hash_arrays, hash_split
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.images.readers import DIGITS
 from gigp.lab.images.rotmnist_sources import POOLS, Source, find_source, read_rotmnist

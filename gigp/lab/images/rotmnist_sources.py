@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.lab.data.cache import Arrays, hash_arrays
+from gigp.lab.data.cache import Arrays
 from gigp.lab.data.download import check_file, download
+from gigp.lab.hashing import hash_arrays
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """Molecules from the user's files: extended XYZ, SDF, or CSV."""
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any, Literal
@@ -9,11 +8,12 @@ import numpy as np
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.lab.data.cache import Arrays, hash_arrays, hash_file, load_or_build
-from gigp.lab.data.datamodule import Part, hash_split, take
+from gigp.lab.data.cache import Arrays, load_or_build
+from gigp.lab.data.datamodule import Part, take
 from gigp.lab.data.entries import find_files
 from gigp.lab.data.splits import check_fractions, drawn_split, named_split
 from gigp.lab.data.targets import Target
+from gigp.lab.hashing import hash_arrays, hash_file, hash_split, hash_text
 from gigp.lab.molecules.atoms import SYMBOLS
 from gigp.lab.molecules.clouds import Center, MoleculeClouds
 from gigp.lab.molecules.files import read_molecules
@@ -161,7 +161,7 @@ class Molecules(MoleculeClouds):
                 raise InputError(f"{file} is missing, or is a pipe or device; give a regular file.")
         names = [target.name for target in self.targets]
         identity = [str(FORMAT), *names, str(self.split), *map(hash_file, [*files, *tables])]
-        digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
+        digest = hash_text("\n".join(identity))[:16]
         return load_or_build(
             self.cache / f"molecules-{digest}.cache",
             f"molecules-{digest}",

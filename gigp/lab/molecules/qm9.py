@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError, check_choice
-from gigp.lab.data.cache import hash_arrays, load_or_build
-from gigp.lab.data.datamodule import Part, hash_split, take
+from gigp.lab.data.cache import load_or_build
+from gigp.lab.data.datamodule import Part, take
 from gigp.lab.data.targets import TARGETS, parse_targets
+from gigp.lab.hashing import hash_arrays, hash_split
 from gigp.lab.molecules.atoms import ELEMENTS
 from gigp.lab.molecules.chemistry import Chemistry
 from gigp.lab.molecules.clouds import Center, MoleculeClouds

@@ -12,9 +12,10 @@ import torch
 from rich.progress import track
 
 from gigp.errors import InputError
-from gigp.lab.data.cache import Arrays, hash_file
+from gigp.lab.data.cache import Arrays
 from gigp.lab.data.download import check_file, download
 from gigp.lab.data.targets import TARGETS
+from gigp.lab.hashing import hash_file
 from gigp.lab.molecules.atoms import ELEMENTS
 from gigp.lab.molecules.references import atom_references
 

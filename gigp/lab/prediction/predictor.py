@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError, check_choice
-from gigp.lab.data.cache import hash_file
 from gigp.lab.data.datamodule import PointCloudDataModule
+from gigp.lab.hashing import hash_file
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.molecules.clouds import MoleculeClouds
 from gigp.lab.molecules.readers.molecule import Molecule

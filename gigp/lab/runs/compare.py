@@ -36,9 +36,12 @@ def read_runs(folders: Iterable[Path]) -> list[Record]:
 
 
 def find_runs(results_dir: Path) -> list[Path]:
-    """Folders of all finished runs below a folder of runs; not copies, as `seed0 (copy)`."""
-    found = (path.parent for path in results_dir.glob("*/seed*/summary.json"))
-    return sorted(folder for folder in found if re.fullmatch(r"seed\d+", folder.name))
+    """Folders of the finished runs in results/runs, or of those of one name, a seed each; not
+    copies, as `seed0 (copy)`.
+    """
+    records = [*results_dir.glob("*/seed*/summary.json"), *results_dir.glob("seed*/summary.json")]
+    folders = (path.parent for path in records)
+    return sorted(folder for folder in folders if re.fullmatch(r"seed\d+", folder.name))
 
 
 def print_comparison(records: Sequence[Record], console: Console | None = None) -> None:
@@ -66,8 +69,13 @@ def group_runs(records: Sequence[Record]) -> dict[str, Runs]:
 
 def pool_of(record: Record) -> str:
     """The pool with the settings that the command line gave it."""
-    own = [o.removeprefix("pool.") for o in record.overrides if o.startswith("pool.")]
-    return ", ".join([str(record.choices["pool"]), *own])
+    own = [override for override in record.overrides if override.startswith("pool.")]
+    return pool_label(str(record.choices["pool"]), own)
+
+
+def pool_label(pool: str, overrides: Iterable[str]) -> str:
+    """A pool with settings, as `gigp, orbits=5`."""
+    return ", ".join([pool, *(override.removeprefix("pool.") for override in overrides)])
 
 
 def shared_settings(record: Record) -> str:
@@ -130,11 +138,22 @@ def comparison_table(title: str, runs: Runs) -> Table:
 
 def with_spread(values: Sequence[float]) -> str:
     """Mean and standard deviation; the mean alone of a single value."""
-    if len(values) < 2:
-        return f"{values[0]:.4g}"
-    spread = stdev(values)
-    decimals = max(0, 1 - math.floor(math.log10(spread))) if spread else 3
-    return f"{mean(values):.{min(decimals, 6)}f} ± {spread:.2g}"
+    return with_error(mean(values), stdev(values) if len(values) > 1 else math.nan)
+
+
+def with_error(mean: float, std: float) -> str:
+    """A mean to two digits of its standard deviation, but to five of its own at most; to four where
+    there is none.
+    """
+    if math.isnan(std):
+        return f"{mean:.4g}"
+    if std == 0:
+        return f"{mean:.4g} ± 0"
+    decimals = 1 - math.floor(math.log10(std))
+    if mean:
+        decimals = min(decimals, 4 - math.floor(math.log10(abs(mean))))
+    decimals = max(0, decimals)
+    return f"{mean:.{decimals}f} ± {std:.{decimals}f}"
 
 
 def difference_text(pairs: Sequence[float]) -> str:

@@ -1,6 +1,5 @@
 """The name of a run's folder, which follows from its configuration."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gigp.errors import InputError
 from gigp.lab.config.compose import CONFIGS, compose_config
+from gigp.lab.hashing import hash_text
 
 LONGEST = 100  # characters of a folder's name; file systems allow 255 bytes
 DIGEST = 8  # characters of the hash that replaces the end of a name that is too long
@@ -110,7 +110,7 @@ def folder_name(text: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
     if name == plain and len(name) <= LONGEST:
         return name
-    digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST]
+    digest = hash_text(text)[:DIGEST]
     return f"{name[: LONGEST - DIGEST - 1].rstrip('-._')}-{digest}"
 
 

@@ -39,12 +39,6 @@ class Collected:
     refused: dict[Path, str]
 
 
-def finished_runs(runs: Path) -> list[Path]:
-    """Folders of the finished runs in results/runs, or of those of one name, a seed each."""
-    found = [*runs.glob("*/seed*/summary.json"), *runs.glob("seed*/summary.json")]
-    return sorted(path.parent for path in found)
-
-
 def check_evidence(record: Record, experiments: dict[str, Experiment]) -> None:
     """Refuse a run that is not evidence.
 

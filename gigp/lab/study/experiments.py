@@ -24,6 +24,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from gigp.errors import InputError
 from gigp.lab.config.compose import CONFIGS, read_sweep
 from gigp.lab.data.targets import TARGETS
+from gigp.lab.runs.compare import pool_label
 from gigp.lab.runs.name import further_overrides
 from gigp.lab.runs.record import Record
 
@@ -122,13 +123,8 @@ def make_label(pool: str, overrides: Sequence[str], selected: Sequence[str] = ()
         overrides: see `gigp.lab.runs.name.further_overrides`.
         selected: settings that validation chooses.
     """
-    pairs = [override.split("=", 1) for override in overrides]
-    shown = [
-        f"{key.removeprefix('pool.')}={value}"
-        for key, value in pairs
-        if key not in NOT_IN_LABEL and key not in selected
-    ]
-    return ", ".join([pool, *shown])
+    hidden = {*NOT_IN_LABEL, *selected}
+    return pool_label(pool, (o for o in overrides if o.split("=", 1)[0] not in hidden))
 
 
 def select_overrides(overrides: Sequence[str], selected: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from gigp.lab.runs.compare import with_error
+
 LEVEL = 0.95  # of intervals
 POWER = 0.8  # with which a detectable effect is seen
 ROUNDING = 1e-9  # of the largest difference: a smaller mean is a tie
@@ -47,21 +49,6 @@ def spread(values: Sequence[float]) -> Spread:
     mean = float(found.mean()) if len(found) else math.nan
     std = float(found.std(ddof=1)) if len(found) > 1 else math.nan
     return Spread(mean, std, len(found), len(given))
-
-
-def with_error(mean: float, std: float) -> str:
-    """A mean to two digits of its standard deviation, but to five of its own at most; to four where
-    there is none.
-    """
-    if math.isnan(std):
-        return f"{mean:.4g}"
-    if std == 0:
-        return f"{mean:.4g} ± 0"
-    decimals = 1 - math.floor(math.log10(std))
-    if mean:
-        decimals = min(decimals, 4 - math.floor(math.log10(abs(mean))))
-    decimals = max(0, decimals)
-    return f"{mean:.{decimals}f} ± {std:.{decimals}f}"
 
 
 @dataclass(frozen=True)

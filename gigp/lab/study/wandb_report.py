@@ -2,13 +2,13 @@
 target, its figures.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 import wandb
 
+from gigp.lab.hashing import hash_text
 from gigp.lab.study.tables.table import Table
 from gigp.lab.training.loggers import is_online
 
@@ -47,7 +47,7 @@ def log_table(
         mode="online" if is_online() else "offline",
         project=project,
         entity=entity,
-        id=hashlib.sha256(f"study/{name}".encode()).hexdigest()[:16],
+        id=hash_text(f"study/{name}")[:16],
         name=f"study/{name}",
         group=name,
         job_type="study",

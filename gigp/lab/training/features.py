@@ -2,7 +2,6 @@
 train in seconds.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +12,9 @@ from torch import Tensor
 
 from gigp.errors import InputError, check_choice
 from gigp.lab.config.instantiate import load_config
-from gigp.lab.data.cache import Arrays, CacheWriter, hash_file, load_or_fill
-from gigp.lab.data.datamodule import Part, PointCloudDataModule, hash_split
+from gigp.lab.data.cache import Arrays, CacheWriter, load_or_fill
+from gigp.lab.data.datamodule import Part, PointCloudDataModule
+from gigp.lab.hashing import hash_file, hash_split, hash_text
 from gigp.lab.model import beside_inputs
 from gigp.lab.runs.checkpoints import find_checkpoint
 from gigp.lab.training.load import load_trained
@@ -193,7 +193,7 @@ class BackboneFeatures(PointCloudDataModule):
     def _arrays(self, checkpoint: str) -> Arrays:
         """Read the cache, or compute its arrays."""
         clouds = f"{hash_split(self.source.indices)} {json.dumps(self.changes, sort_keys=True)}"
-        clouds = hashlib.sha256(clouds.encode()).hexdigest()[:12]
+        clouds = hash_text(clouds)[:12]
         what = f"{self.level}+inputs" if self.extra_channels else self.level
         version = f"{what}-{checkpoint}-{clouds}-{FORMAT}"
         name = f"{what}-{self.run.parent.name}-{self.run.name}-{clouds}.cache"

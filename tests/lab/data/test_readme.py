@@ -1,7 +1,7 @@
 """The page on the data agrees with the code: checksums, sizes, hashes."""
 
-from gigp.lab.data.datamodule import hash_split
 from gigp.lab.data.targets import HARTREE
+from gigp.lab.hashing import hash_split
 from gigp.lab.images import rotmnist
 from gigp.lab.images.rotmnist import VALIDATION
 from gigp.lab.images.rotmnist_sources import MD5, POOLS, URL

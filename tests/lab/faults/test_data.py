@@ -9,7 +9,8 @@ import pytest
 
 from gigp.errors import InputError
 from gigp.lab.data import cache
-from gigp.lab.data.cache import hash_arrays, read, write
+from gigp.lab.data.cache import read, write
+from gigp.lab.hashing import hash_arrays
 from gigp.lab.images import rotmnist
 from gigp.lab.images.rotmnist_sources import find_source
 from gigp.lab.molecules import qm9 as qm9_module

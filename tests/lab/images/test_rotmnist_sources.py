@@ -20,7 +20,7 @@ import torch
 
 from gigp.errors import InputError
 from gigp.groups import SO2
-from gigp.lab.data.cache import hash_arrays
+from gigp.lab.hashing import hash_arrays
 from gigp.lab.images import rotmnist
 from gigp.lab.images import rotmnist_sources as sources
 from gigp.lab.images.clouds import pixel_grid, rotate

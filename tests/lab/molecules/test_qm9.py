@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gigp.errors import InputError
-from gigp.lab.data.datamodule import hash_split
 from gigp.lab.data.targets import HARTREE
+from gigp.lab.hashing import hash_split
 from gigp.lab.molecules.atoms import atom_features
 from gigp.lab.molecules.qm9 import QM9, SPLITS, split_indices
 from gigp.lab.molecules.qm9_sources import NUM_MOLECULES

@@ -78,7 +78,7 @@ def test_runs_that_differ_in_more_than_the_pool_have_tables_of_their_own():
 
 @pytest.mark.parametrize(
     ("values", "text"),
-    [([1.23456], "1.235"), ([1.0, 3.0], "2.0 ± 1.4"), ([5.0, 5.0], "5.000 ± 0")],
+    [([1.23456], "1.235"), ([1.0, 3.0], "2.0 ± 1.4"), ([5.0, 5.0], "5 ± 0")],
 )
 def test_mean_and_spread(values, text):
     assert with_spread(values) == text

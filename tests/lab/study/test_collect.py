@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from gigp.errors import InputError
+from gigp.lab.runs.compare import find_runs
 from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import write_samples
-from gigp.lab.study.collect import collect, describe, finished_runs, select_targets
+from gigp.lab.study.collect import collect, describe, select_targets
 from gigp.lab.study.experiments import read_experiments
 from gigp.lab.study.records import (
     read_all_samples,
@@ -58,7 +59,7 @@ def test_errors_are_kept_on_the_targets_of_the_headline_alone():
 def test_runs_become_lines_and_arrays(tmp_path):
     runs, records = tmp_path / "runs", tmp_path / "records"
     (_, second), (_, first) = finish(runs, "b"), finish(runs, "a", 3)
-    collected = collect(finished_runs(runs), records, EXPERIMENTS)
+    collected = collect(find_runs(runs), records, EXPERIMENTS)
     assert (len(collected.added), collected.unchanged, collected.refused) == (2, 0, {})
     assert read_records(records) == [first, second]
     assert (records / "qm9_scratch.jsonl").read_text().count("\n") == 2
@@ -66,7 +67,7 @@ def test_runs_become_lines_and_arrays(tmp_path):
     assert samples.keys() == {("a", 3), ("b", 0)}
     np.testing.assert_allclose(samples["a", 3]["error"], ERROR[:, :1], rtol=2**-7)
     before = {path: path.read_bytes() for path in records.rglob("*.*")}
-    again = collect(finished_runs(runs), records, EXPERIMENTS)
+    again = collect(find_runs(runs), records, EXPERIMENTS)
     assert (again.added, again.unchanged) == ([], 2)
     assert before == {path: path.read_bytes() for path in records.rglob("*.*")}
 
@@ -75,9 +76,9 @@ def test_a_run_that_was_done_again_replaces_its_record(tmp_path):
     runs, records = tmp_path / "runs", tmp_path / "records"
     folder, record = finish(runs)
     finish(runs, "other")
-    collect(finished_runs(runs), records, EXPERIMENTS)
+    collect(find_runs(runs), records, EXPERIMENTS)
     (folder / "summary.json").write_text(replace(record, val_loss=0.5).to_json())
-    collected = collect(finished_runs(runs), records, EXPERIMENTS)
+    collected = collect(find_runs(runs), records, EXPERIMENTS)
     assert collected.added == [folder]
     assert [r.val_loss for r in read_records(records)] == [0.5, 0.1]
 
@@ -89,12 +90,12 @@ def test_errors_are_kept_of_the_settings_that_validation_chose(tmp_path):
     losses = {"lr=0.001": 0.3, "lr=0.003": 0.2}
     for lr, val_loss in losses.items():
         finish(runs, lr, overrides=[lr], val_loss=val_loss, choices=choices)
-    collect(finished_runs(runs), records, EXPERIMENTS)
+    collect(find_runs(runs), records, EXPERIMENTS)
     path = samples_path(records, "qm9_outputs")
     assert read_all_samples(path).keys() == {("lr=0.003", 0)}
     assert {record.name for record in read_records(records)} == losses.keys()
     finish(runs, "lr=0.001", 1, overrides=["lr=0.001"], choices=choices)
-    collect(finished_runs(runs), records, EXPERIMENTS)
+    collect(find_runs(runs), records, EXPERIMENTS)
     assert read_all_samples(path).keys() == {("lr=0.001", 0), ("lr=0.001", 1)}
 
 
@@ -125,7 +126,7 @@ def test_damaged_runs_are_named_and_others_kept(tmp_path, damage):
         folder = folder.rename(folder.with_name("seed7"))
     else:
         (folder / damage).write_bytes((folder / damage).read_bytes()[:100])
-    collected = collect(finished_runs(runs), records, EXPERIMENTS)
+    collected = collect(find_runs(runs), records, EXPERIMENTS)
     assert collected.refused.keys() == {folder}
     assert read_records(records) == [whole]
 
@@ -213,7 +214,7 @@ def test_a_users_run_leaves_a_clone_clean(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert len(finished_runs(clone / "results" / "runs")) == 1
+    assert len(find_runs(clone / "results" / "runs")) == 1
     status = subprocess.run(
         ["git", "status", "--short"], cwd=clone, capture_output=True, text=True, check=True
     )

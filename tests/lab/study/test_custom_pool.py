@@ -100,7 +100,7 @@ def test_alone_then_beside_committed_rows(compare_pool, tmp_path, monkeypatch):
         if "| `gigp, scale=debug` |" in line and "one seed" in line
     )
     assert row.startswith("| `Weighted, power=2, scale=debug` |")
-    difference = float(row.split("|")[3].split()[0])
+    difference = float(row.split("|")[3].split(",")[0])
     assert difference == pytest.approx(-0.25 * np.abs(errors[:, 0]).mean(), rel=0.02)
     assert ", p " not in row  # nor a verdict: one seed says nothing about others
     assert "lower" not in row
