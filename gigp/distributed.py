@@ -15,7 +15,7 @@ _single_process = False
 
 
 def world_size() -> int:
-    """Number of processes that work on this run; 1 unless Lightning has connected several."""
+    """Number of processes of this run; 1 unless Lightning has connected several."""
     connected = dist.is_available() and dist.is_initialized() and not _single_process
     return dist.get_world_size() if connected else 1
 

@@ -13,14 +13,14 @@ from typing import IO, BinaryIO
 
 from gigp.errors import InputError
 
-STALE_SECONDS = 24 * 3600  # age of abandoned files where the file system has no locks
+STALE_SECONDS = 24 * 3600  # older temporary files are abandoned if the file system has no locks
 # errors of file systems (NFS, Lustre, FUSE) that do not support a kind of lock
 UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 def to_path(text: str | Path) -> Path:
-    """A path as it is given, or below the home folder where ~ begins it: many shells leave ~ alone
-    after a `=`, and nobody wants a folder of that name.
+    """A path with a leading ~ replaced by the home folder, unless a file or folder of that name
+    exists. Many shells leave ~ alone after `=`.
     """
     return Path(text if os.path.exists(text) else os.path.expanduser(text))
 
@@ -103,8 +103,8 @@ def _open_locked(path: Path) -> BinaryIO:
 
 
 def take_lock(file: IO, wait: bool = False) -> bool | None:
-    """Take the lock on an open file, which goes when the file is closed or the process ends. Where
-    the file system does not know the usual kind of lock, another kind is tried.
+    """Lock an open file until it is closed or the process ends. If the file system does not support
+    `flock`, a POSIX lock is tried.
 
     Args:
         file: open for writing.
@@ -134,8 +134,8 @@ def open_lock(path: Path) -> IO:
 
 @contextmanager
 def locked(path: Path, tell: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock for making a file, and wait for another process that has it. Where the file
-    system knows no locks, several processes may make it at once.
+    """Let one process at a time make a file; the others wait. On a file system without locks
+    several processes may make it at once.
 
     Args:
         path: the file; the lock is a hidden file beside it, which goes in the end.

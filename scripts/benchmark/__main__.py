@@ -97,7 +97,7 @@ def main() -> None:
         sides = make_sides(title, arguments.lieconv, arguments.gigp)
         record["cases"][title] = compare(sides, threads, repeats, arguments.clock)
         show_case(title, record["cases"][title])
-        save(record, arguments.out)  # after every case, so that an interruption loses one at most
+        save(record, arguments.out)  # after every case: an interruption loses at most one
     if not arguments.cases:
         record["pool_growth"] = pool_growth(threads)
         record["mixed_sizes"] = mixed_sizes(threads, repeats)

@@ -159,7 +159,7 @@ def copy_weights(ours: PointCloudModel, theirs: nn.Module) -> None:
             target.bias.copy_(source.bias)
     for module in ours.modules():
         if isinstance(module, nn.BatchNorm1d):
-            # the reference bounds the variance from below, where batch norm adds to it
+            # the reference clamps the variance; batch norm here adds an eps instead
             module.eps = 1e-12
 
 

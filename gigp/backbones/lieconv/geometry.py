@@ -17,7 +17,7 @@ from gigp.nn.fitted import FittedModule
 from gigp.pointcloud import PointCloud, Sizes, masked
 
 LayoutName = Literal["auto", "packed", "padded"]
-# relative margin of a radius over the distance that it is set by: rounding moves no point across
+# a radius exceeds the distance it is taken from by this fraction: rounding moves no point across
 MARGIN = 1e-5
 LIFT_TABLE = 128  # points that have lifts of their own in evaluation; larger clouds use them again
 

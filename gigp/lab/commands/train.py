@@ -17,9 +17,12 @@ def main() -> NoReturn:
     except MissingExtraError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
-    # or Hydra would print its errors in its own words, and cut tracebacks short
+    # else Hydra prints errors in its own words and cuts tracebacks short
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a path has
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # a path may have characters that the terminal's encoding lacks
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         train()

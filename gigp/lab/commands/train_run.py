@@ -54,7 +54,7 @@ def run_task(cfg: DictConfig) -> dict[str, str]:
         record = run(cfg, overrides)
     except InputError as error:
         if sweep and isinstance(error, BusyError):
-            return {"outcome": "left to another process, which is at work on it"}
+            return {"outcome": "skipped: another process is working on it"}
         print(f"\nError: {error}", file=sys.stderr)
         if not sweep:
             sys.exit(2)  # Hydra would add a line of its own to an exception

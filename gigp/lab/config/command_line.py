@@ -24,8 +24,8 @@ def options_first(arguments: Sequence[str]) -> list[str]:
     """A command line with its options first, as Hydra wants it, wherever the user has put them.
 
     Raises:
-        InputError: an option that Hydra does not have, as `--pool gigp`; two options of which each
-            asks for another thing; or `null` in place of a choice.
+        InputError: an option that Hydra does not have, as `--pool gigp`; two options that exclude
+            each other; or `null` in place of a choice.
     """
     arguments = list(_complete_info(arguments))
     known, others = get_args_parser().parse_known_args(arguments)
@@ -47,7 +47,7 @@ def options_first(arguments: Sequence[str]) -> list[str]:
 
 
 def _complete_info(arguments: Sequence[str]) -> Iterator[str]:
-    """Give `--info` its default value, or argparse would take the setting behind it."""
+    """Give `--info` its default value; argparse would take the next setting for its value."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         yield argument
         if argument in ("--info", "-i") and following not in INFO:
@@ -105,8 +105,8 @@ def _unknown_setting(key: str, parent: DictConfig) -> str:
 
 
 def _places_of_settings(cfg: DictConfig) -> dict[str, str]:
-    """The full names of all settings by their last part, as `trainer.max_epochs` of `max_epochs`;
-    the shortest, where there are several.
+    """Full names of settings by their last part: `trainer.max_epochs` for `max_epochs`. Of several
+    settings with the same last part, the shortest name counts.
     """
     sections = [name for name in (*PARTS, "trainer") if isinstance(cfg.get(name), DictConfig)]
     names = [f"{name}.{key}" for name in sections for key in {*map(str, cfg[name])} - RESERVED_KEYS]

@@ -41,7 +41,7 @@ def help_text(program: str = "gigp-train") -> str:
 
 
 def first_comment(path: Path) -> str:
-    """The comment at the head of a file of configs, up to the first line that ends a sentence."""
+    """The comment at the head of a configuration file, up to the first line with a full stop."""
     block = re.search(r"^# (?!@package).+\n(?:# .+\n)*", path.read_text(), re.MULTILINE)
     if block is None:
         return ""

@@ -159,7 +159,7 @@ def _check_chain(cfg: dict[str, Any], folder: Path) -> None:
             )
         seen.add(following.resolve())
         if not (following / "config.yaml").exists():
-            return  # the data set has the message for that
+            return  # the data set refuses that
         cfg = _read_config(following)
 
 
@@ -192,8 +192,8 @@ def _children(node: Any) -> Iterable[Any]:
 
 
 def check_targets(node: Any, where: str) -> None:
-    """Refuse a configuration that would call something else than a model, data set or group, at
-    any depth.
+    """Refuse a configuration that names anything but a model, data set or group to build, at any
+    depth.
 
     Args:
         node: resolved configuration, made of dictionaries and lists.

@@ -28,8 +28,8 @@ GRAMMAR = re.compile(r"""'.*'|".*"|.*\$\{.*\}.*|[a-z]+\(.*\)|null|\?\?\?|""", re
 
 
 def quote_paths(arguments: Sequence[str], multirun: bool = False) -> list[str]:
-    """A command line on which paths are quoted where Hydra's grammar would not read them, and ~ is
-    the home folder.
+    """Quote the paths on a command line that Hydra's grammar would not read, and replace ~ by the
+    home folder.
 
     Older run folders have `=` in their names; other folders may have spaces, `#`, `~` or brackets.
 
@@ -54,7 +54,7 @@ def below_home(text: str) -> str:
 
 
 def expand_home(cfg: DictConfig) -> None:
-    """Put the home folder in place of ~ in the paths of a configuration without gaps."""
+    """Replace ~ by the home folder in all paths of a configuration that has all its values."""
     for key in sorted(PATH_KEYS):
         value = OmegaConf.select(cfg, key)
         if isinstance(value, str) and below_home(value) != value:

@@ -92,7 +92,7 @@ def setting_names(cfg: Mapping[str, Any]) -> list[str]:
 
 
 def _check_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse `+KEY=VALUE` that nothing would read, and `~KEY` where the setting is needed."""
+    """Refuse `+KEY=VALUE` if nothing reads it, and `~KEY` if the setting is needed."""
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         section, _, name = key.partition(".")
@@ -109,7 +109,7 @@ def _check_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
 def _check_arguments(section: str, node: DictConfig) -> None:
     """Refuse arguments that a class does not take, or that have another type than it declares."""
     if "_target_" not in node:
-        return  # instantiate has the message for that
+        return  # `instantiate` refuses that
     cls = hydra.utils.get_object(node._target_)
     parameters, types = signature(cls).parameters, get_type_hints(cls.__init__)
     takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())

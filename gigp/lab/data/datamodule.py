@@ -17,9 +17,11 @@ from gigp.lab.lightning_bases import LightningDataModule
 from gigp.pointcloud import PointCloud, Sizes
 
 Part = Literal["train", "val", "test"]
-CHUNK = 10_000  # samples that are checked at once
-RARE = 6  # standard deviations of the sum over a batch: larger batches get the largest shape
-# of the data, within their description
+CHUNK = 10_000  # samples checked at a time
+# A batch with fixed shapes has room for the mean number of points plus this many standard
+# deviations; a batch that needs more gets the largest possible shape.
+RARE = 6
+# entries of the description that identify the data
 IDENTITY = ("dataset", "source", "sha256", "split_hash", "features_of")
 
 
@@ -116,8 +118,8 @@ class PointCloudDataModule(LightningDataModule):
         return size <= torch.cuda.mem_get_info(device)[0] // 2
 
     def known_sizes(self, counts: np.ndarray) -> Sizes:
-        """The sizes of a batch as known on the host: numbers of points, or bounds where all batches
-        have one shape.
+        """Sizes of a batch, known on the host: its numbers of points, or upper bounds where all
+        batches have the same shape.
 
         Args:
             counts: number of points of each cloud, (B,).
@@ -229,8 +231,8 @@ class PointCloudDataModule(LightningDataModule):
             self.move_to(self.trainer.strategy.root_device)
         samples = Samples(self, self.indices[part])
         sampler = BatchSampler(samples.indices, batch_size, shuffle, self.seed, self.device)
-        # a loader draws a seed for workers when it starts; from a generator of its own, or a
-        # resumed run, which starts it at another moment, would draw other augmentations
+        # A loader draws a seed for its workers when it starts. A generator of its own keeps this
+        # from changing the augmentations of a resumed run, whose loader starts at another time.
         return DataLoader(samples, sampler=sampler, batch_size=None, generator=torch.Generator())
 
 

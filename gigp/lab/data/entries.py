@@ -1,4 +1,4 @@
-"""The entries of an input file or folder, those with errors included."""
+"""The entries of an input file or folder, including those with errors."""
 
 import stat
 import zlib

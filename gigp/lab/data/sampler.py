@@ -1,4 +1,4 @@
-"""The samples of each batch, in an order that a resumed run repeats; fetched batch by batch."""
+"""Which samples are in which batch, in an order that a resumed run repeats."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """Seed of all that is drawn in one epoch, so that a run that resumes draws the same numbers.
+    """Seed of all random draws of an epoch, so that a resumed run draws the same numbers.
 
     Args:
         seed: seed of the run, below 2^32.
@@ -91,7 +91,9 @@ class Samples(Dataset):
     def __getitem__(self, batch: BatchIndex) -> Any:
         fetched = self.module.get_batch(batch.host, batch.device)
         if isinstance(fetched[0], PointCloud) and batch.device.device.type == "cpu":
-            check_finite(fetched[0], batch.host)  # else they were checked before they were moved
+            check_finite(
+                fetched[0], batch.host
+            )  # data on a GPU were checked before they were moved
         return fetched
 
 

@@ -8,7 +8,7 @@ from gigp.errors import InputError
 from gigp.lab.data.datamodule import Part
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
-# indices into `PARTS` by what files call them
+# words for the parts in files, with the index into `PARTS`
 WORDS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 
 

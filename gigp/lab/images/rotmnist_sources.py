@@ -24,7 +24,7 @@ Source = Literal["larochelle", "mnist", "embedded"]
 URL = "http://www.iro.umontreal.ca/~lisa/icml2007data/mnist_rotation_new.zip"
 SIZE = 100_000_000  # bytes, at most
 MD5 = "0f9a947ff3d30e95cd685462cbf3b847"
-MEMBERS = {  # of the zip archive, with the number of digits in each
+MEMBERS = {  # files of the zip archive, with the number of digits in each
     "mnist_all_rotation_normalized_float_train_valid.amat": 12_000,
     "mnist_all_rotation_normalized_float_test.amat": 50_000,
 }
@@ -46,7 +46,7 @@ POOLS: dict[Source, tuple[int, int]] = {  # digits for training and validation, 
 }
 BITS = 24  # binary digits of a cosine or sine that turns digits
 ONE = 1 << BITS
-BEYOND = 7  # pixels that a turned corner of 28 x 28 pixels reaches beyond the border, and one more
+BEYOND = 7  # how many pixels a turned corner reaches beyond the border of 28 x 28 pixels, plus one
 CHUNK = 1000  # digits that are turned at once
 
 

@@ -22,7 +22,7 @@ LARGEST = 4 * 2**30  # bytes of a checkpoint
 IN_CHANNELS = 15  # of an atom of QM9
 PAIR_CHANNELS = 3  # of T(3): the offset of two atoms
 KERNEL_CHANNELS = 16
-# the reference bounds variances from below by this, where batch norm adds its own eps to them
+# the reference clamps variances at this; batch norm here adds its own eps instead
 SMALLEST_VARIANCE = 1e-5
 
 

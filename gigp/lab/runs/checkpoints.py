@@ -85,7 +85,7 @@ def load_backbone(model: PointCloudModel, source: Path, extra: int = 0) -> None:
         extra: number of channels behind those of the backbone, which the head ignores at the start.
 
     Raises:
-        InputError: there is none, or its backbone has another shape.
+        InputError: there is no checkpoint, or its backbone has another shape.
     """
     path = find_checkpoint(source) if source.is_dir() else source
     state = load_checkpoint(path)["state_dict"]

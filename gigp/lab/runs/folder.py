@@ -42,7 +42,7 @@ class RunFolder:
         )
         self.checkpoints = self.path / "checkpoints"
         self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
-        # written last; a clone brings records without checkpoints
+        # marks a finished run; written last
         self.done = self.checkpoints / "done"
         # results that overwrite=true replaces, kept until the new record is complete
         self.replaced = self.path / "replaced"
@@ -141,8 +141,8 @@ class RunFolder:
         return held
 
     def _files(self) -> list[Path]:
-        """The files of one run; without checkpoints the others are unfinished, so checkpoints go
-        first and come last.
+        """The files of one run. A folder without checkpoints counts as unfinished, so
+        checkpoints are moved away first and put back last.
         """
         return [
             self.checkpoints,

@@ -55,7 +55,7 @@ def _lock(file: IO) -> bool:
     taken = take_lock(file)
     if taken is None:
         log.warning(
-            "this file system knows no locks: see to it that no two processes work on the same run."
+            "this file system has no locks: make sure that no two processes work on the same run."
         )
     # the process before this one may have deleted the file in between
     return taken is None or (taken and os.fstat(file.fileno()).st_nlink > 0)

@@ -15,11 +15,11 @@ from gigp.errors import InputError
 from gigp.lab.config.compose import CONFIGS, compose_config
 from gigp.lab.hashing import hash_text
 
-LONGEST = 100  # characters of a folder's name; file systems allow 255 bytes
+LONGEST = 100  # characters in a folder's name; file systems allow 255 bytes
 DIGEST = 8  # characters of the hash that replaces the end of a name that is too long
 ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-# settings that do not make a run another run
+# settings that may change when a run is resumed
 NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale", "study")
 # number of devices, launcher, folders of data, layout: a run may resume on another machine
 LOCATION_KEYS = (
@@ -31,7 +31,7 @@ LOCATION_KEYS = (
     "dataset.root",
     "dataset.cache",
 )
-# settings with a fixed place in the name, or without one
+# settings that have a fixed place in the name, or none
 EXCLUDED_FROM_NAME = (
     "dataset",
     "group",
@@ -47,7 +47,7 @@ EXCLUDED_FROM_NAME = (
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings that make a run another run.
+    """The settings that may not change when a run is resumed.
 
     Args:
         config: resolved configuration.
@@ -169,7 +169,7 @@ def _is_choice(override: Override) -> bool:
 @cache
 def _defaults(chosen: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
     """The configuration that choices give, and the choices that they imply."""
-    before = Singleton.get_state()  # of the configuration that Hydra is at work on
+    before = Singleton.get_state()  # of the configuration that Hydra is composing
     try:
         cfg = compose_config(chosen)
         implied: Any = OmegaConf.to_container(HydraConfig.get().runtime.choices)

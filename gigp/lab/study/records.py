@@ -15,7 +15,8 @@ from gigp.errors import InputError
 from gigp.lab.files import disk_errors, open_atomically, write_atomically
 from gigp.lab.runs.record import Record, parse_record
 
-# error (n, T), with targets (T,) where it is not of all of the run; or predicted and label (n,)
+# `error` (n, T), with `targets` (T,) if only some of the run's targets are kept; or `predicted`
+# and `label` (n,)
 Samples = dict[str, np.ndarray]
 Key = tuple[str, int]  # name and seed of a run
 KEPT_BITS = 7  # significant bits of an error: 0.4% at most, and no bias

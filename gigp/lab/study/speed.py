@@ -113,7 +113,7 @@ def case_tables(record: dict[str, Any]) -> list[pd.DataFrame]:
         for side, entry in result["sides"].items():
             if side == "reference":
                 continue
-            # the title names the side of ours; others are added to it
+            # variants of ours, as bf16, are added to the title
             name = case if side == "gigp" and other else f"{case}, {side.removeprefix('gigp ')}"
             row = {"case": name}
             for what, key in (("train/s", "train"), ("eval/s", "eval"), ("peak MB", "peak_mb")):
@@ -157,6 +157,6 @@ def processor(record: dict[str, Any]) -> str:
 
 
 def threads(record: dict[str, Any]) -> str:
-    """Number of threads, and the clock where it is not that of the wall."""
+    """Number of threads, and `processor time` if that was measured in place of wall-clock time."""
     number = "1 thread" if record["threads"] == 1 else f"{record['threads']} threads"
     return number + (", processor time" if record.get("clock") == "cpu" else "")

@@ -58,7 +58,7 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     L.seed_everything(cfg.seed, verbose=False)
     data: PointCloudDataModule = instantiate(cfg.dataset)
     last = folder.last if resume and folder.last.exists() else None
-    if last:  # the source that the run had found
+    if last:  # the source that `auto` chose when the run began
         data.load_state_dict(load_checkpoint(last).get(type(data).__qualname__, {}))
     data.setup()
     if cfg.rotations:  # what cannot be turned is refused before the training

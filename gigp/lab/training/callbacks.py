@@ -26,7 +26,8 @@ class EpochSeed(L.Callback):
 
 
 class InterruptOnSigterm(L.Callback):
-    """Let SIGTERM, with which schedulers announce the end, interrupt a run at once, as Ctrl-C does.
+    """Let SIGTERM, a scheduler's warning before it kills a job, interrupt a run at once, as Ctrl-C
+    does.
 
     Every finished epoch is on disk. A handler that was there before, such as that of submitit,
     stays. Lightning's own handler would wait for the end of the batch, and for the other processes

@@ -32,7 +32,8 @@ class CompiledForward:
     """The compiled forward pass of a model in training, as CUDA graphs on a GPU.
 
     Evaluation runs uncompiled: it has other shapes, whose compilation takes longer than it saves.
-    LieConv with a pool that waits for nothing is one graph; a graph break is an error there.
+    LieConv with a pool that never waits for the device compiles to one graph; a graph break is an
+    error there.
 
     Args:
         model: the model; PyTorch Geometric's networks and pools break their graph.

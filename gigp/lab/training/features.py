@@ -79,7 +79,7 @@ class BackboneFeatures(PointCloudDataModule):
         self.changes = {
             f"{part}_size": size for part, size in sizes.items() if size is not None
         } | dict(changes or {})
-        # the run may come from another machine, where its data set had another folder
+        # the run may come from a machine where the data set was in another folder
         place = {"root": root} if "root" in load_config(self.run).dataset else {}
         options = place | self.changes
         cfg, self.source, self.trained = load_trained(self.run, setup=False, **options)

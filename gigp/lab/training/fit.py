@@ -8,12 +8,12 @@ from gigp.lab.runs.console import console
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.training.build import RunParts
 
-# what Lightning ends in where the state of a checkpoint is not as it expects
+# errors that Lightning raises on a checkpoint with an unexpected state
 RESTORE_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 def fit(parts: RunParts, folder: RunFolder) -> dict[str, float]:
-    """Train to the end, from the last checkpoint where there is one, and test the best epoch.
+    """Train to the end, resuming from the last checkpoint if there is one, and test the best epoch.
 
     Returns:
         Test loss and metrics as `test/NAME`.

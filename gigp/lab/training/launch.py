@@ -31,7 +31,7 @@ from gigp.errors import InputError, check_choice
 JOIN = "from gigp.lab.training.run import join; join()"  # program of another process
 StrategyName = Literal["auto", "ddp"]
 PATIENCE = 60  # seconds that the other processes may take to end after the first
-# environment variable with the pipe through which another process tells the first that it is there
+# environment variable: the pipe through which a started process tells the first one it is ready
 READY = "GIGP_READY"
 OTHER_LAUNCHERS = ("JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK")
 
@@ -194,8 +194,8 @@ def _start(rank: int, config: dict[str, Any]) -> tuple[subprocess.Popen, int]:
     that Ctrl-C interrupts the first process alone, which ends it.
 
     Returns:
-        The process, and the end of a pipe that a byte comes out of when it is ready, or nothing
-        where it has ended.
+        The process, and a pipe to read from: one byte when it is ready, the end of the file if it
+        has ended.
     """
     package = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
@@ -217,14 +217,14 @@ def _start(rank: int, config: dict[str, Any]) -> tuple[subprocess.Popen, int]:
 
 
 def _tell_first() -> None:
-    """Say that this process is about to meet the first one, if that one has started it."""
+    """Tell the first process that this one is ready, if the first one has started it."""
     if pipe := os.environ.pop(READY, None):
         os.write(int(pipe), b"1")
         os.close(int(pipe))
 
 
 def _ends(process: subprocess.Popen) -> bool:
-    """Whether a process has ended by itself with an error, or does so now."""
+    """Whether a process has ended with an error, or does so within five seconds."""
     try:
         return process.wait(5) != 0
     except subprocess.TimeoutExpired:

@@ -91,7 +91,7 @@ def load_trained(
         )
     checkpoint = load_checkpoint(best)
     data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
-    # the source that the run had found
+    # the source that `auto` chose when the run began
     data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
     if setup:
         data.setup()

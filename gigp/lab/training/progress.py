@@ -8,7 +8,7 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-REFRESH = 0.5  # seconds between two looks at the loss, for which the host waits for the device
+REFRESH = 0.5  # seconds between two reads of the loss; each makes the host wait for the device
 
 
 class ProgressLine(L.Callback):

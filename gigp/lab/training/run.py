@@ -36,7 +36,7 @@ _started: list[str] = []  # names of the runs of this process
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
-    """Train and test by a configuration, unless that is done already.
+    """Train and test one configuration, or report the result if that is done already.
 
     Args:
         cfg: composed configuration.
@@ -54,7 +54,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
     quiet()
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.results_dir, run_name(config, overrides), cfg.seed)
-    # the first of several processes has the folder
+    # only the first of several processes writes to the folder
     if rank_zero_only.rank > 0:  # type: ignore[attr-defined]
         finished = None if cfg.overwrite else folder.finished()
         return finished or _train_and_test(config, folder, overrides)
@@ -82,15 +82,15 @@ def join() -> None:
 
 
 def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequence[str]) -> Record:
-    """Build, fit, record. Until training begins nothing in the folder changes, so that a command
-    that is refused leaves no trace.
+    """Build, fit, record. Nothing in the folder changes until training begins, so a command that is
+    refused leaves the folder as it was.
     """
     keep_freed_memory()
-    if _started:  # looking for what can be freed takes up to 0.3 s
+    if _started:  # this takes up to 0.3 s
         release_memory()  # of an earlier run of a sweep, which may have failed
     _started.append(folder.name)
     reset_peak_memory()
-    started_with = collect_provenance()  # the code that runs, not that of the checkout at the end
+    started_with = collect_provenance()  # now: the checkout may change while the run trains
     first, overwrite = rank_zero_only.rank == 0, config["overwrite"]  # type: ignore[attr-defined]
     if first and not overwrite:
         folder.check(config)

@@ -60,7 +60,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
             with open_atomically(path) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
-            # torch closes its archive after a failed write, and complains of that
+            # the first error: closing the archive after a failed write raises a second one
             hidden = error.__context__
             reason = hidden if isinstance(hidden, OSError) else error
             raise InputError(

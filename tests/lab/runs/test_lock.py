@@ -69,7 +69,7 @@ def test_without_any_lock_it_says_so_and_works_on(tmp_path, without, caplog):
     (tmp_path / "file").touch()
     holder = Holder(tmp_path)
     with lock_folder(tmp_path):
-        assert "this file system knows no locks: see to it that no two processes" in caplog.text
+        assert "this file system has no locks: make sure that no two processes" in caplog.text
     holder.leave()
 
 

@@ -23,7 +23,7 @@ def test_a_sweep_ends_with_a_comparison(tmp_path):
     for number, pool in enumerate(("mean", "sum", "max"), 1):
         assert f"Run {number} of 3:" in done.stdout
         assert f"pool={pool}" in done.stdout
-    assert done.stdout.count("left to another process") == 1
+    assert done.stdout.count("skipped: another process") == 1
     table = done.stdout[done.stdout.index("minus mean") :]
     assert "sum" in table
     assert "max" not in table

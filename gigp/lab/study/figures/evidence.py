@@ -31,7 +31,7 @@ def draw_forest(
     against: Sequence[str] | None = AGAINST,
 ) -> bool:
     """A pool against others in percent of their error, with 95% intervals where there are several
-    seeds; a panel a target, a group a table.
+    seeds; one panel for each target, one group for each table.
 
     Args:
         differences: numbers of the paired differences by table.
@@ -88,7 +88,7 @@ def draw_forest(
 
 
 def draw_errors(numbers: pd.DataFrame, path: Path, label: str) -> None:
-    """Error of every row of a table of results, one of them in color; a panel a target.
+    """Error of every row of a table of results, one of them in color; one panel for each target.
 
     Args:
         numbers: values of the table, baselines included.
@@ -146,8 +146,8 @@ def draw_backbone_curves(
 def draw_head_curves(
     entries: Sequence[TableRow], path: Path, targets: Sequence[str] = PANELS
 ) -> bool:
-    """Validation error of pools by epoch, mean over the seeds, a panel a target: was a pool still
-    learning when it ended?
+    """Validation error of pools by epoch, mean over the seeds, one panel for each target: was a
+    pool still learning when training ended?
 
     Args:
         entries: rows of a table.

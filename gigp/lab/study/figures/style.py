@@ -50,8 +50,8 @@ OTHERS = sorted({path.stem for path in (CONFIGS / "pool").glob("*.yaml")} - STYL
 
 
 def find_style(label: str) -> tuple[str, Any, str]:
-    """Color, line and marker of a pool, the same for all its variants; rows that are of no pool of
-    the project, as a backbone, look as mean pooling.
+    """Color, line and marker of a pool, the same for all its variants. Rows that are not a pool of
+    the project, as a backbone, look like mean pooling.
     """
     pool = label.partition(",")[0]
     if pool in STYLES or pool not in OTHERS:

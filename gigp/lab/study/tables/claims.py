@@ -116,7 +116,7 @@ def _row(claim: str, tested_on: str, found: Finding) -> dict[str, str]:
 
 
 def _told(verdict: str, seeds: int) -> str:
-    """The verdict, where there are seeds enough for one."""
+    """The verdict, if there are enough seeds for one."""
     return verdict if seeds >= SEEDS else TOO_COARSE
 
 
@@ -223,7 +223,7 @@ def repetition(entries: Sequence[TableRow]) -> float:
     difference between mean pooling and the scaled sum for the same seed; 0 where no seed has both.
 
     All images have the same number of points, so the two are one function, and their networks
-    differ by what training makes of rounding.
+    differ only because training amplifies rounding.
     """
     runs = {entry.label: entry.runs.get("error", {}) for entry in entries}
     first, second = runs.get("mean", {}), runs.get("scaled_sum", {})

@@ -125,7 +125,7 @@ def _key(entry: TableRow, target: str, seed: int) -> Key:
 def _common_seeds(
     one: TableRow, other: TableRow, target: str, losses: Mapping[Key, dict[str, np.ndarray]]
 ) -> list[int]:
-    """Seeds of both on a target whose test samples are known and the same."""
+    """Seeds that both rows have on a target, with the same test samples."""
     common = one.runs[target].keys() & other.runs.get(target, {}).keys()
     return [
         seed

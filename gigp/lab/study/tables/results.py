@@ -227,7 +227,7 @@ def entry_row(
     """
     cells = {target: entry.summarize(target) for target in units}
     seeds = {cell.seeds for cell in cells.values() if cell.num}
-    alike = seeds.pop() if len(seeds) == 1 else ""  # said once where all cells are alike
+    alike = seeds.pop() if len(seeds) == 1 else ""  # named once if it is the same for all cells
     row = {"pool": f"`{entry.label}`{alike}"}
     for target, cell in cells.items():
         mark = NO_SAY if cell.num and cell.mean >= best[target] else ""

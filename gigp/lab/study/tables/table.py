@@ -16,7 +16,7 @@ class Table:
         name: name of its file.
         notes: sentences above the table.
         shown: its text.
-        numbers: a row for each cell; None where `shown` has them all.
+        numbers: a row for each cell; None if `shown` is all there is.
     """
 
     name: str
