@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gigp import groups, pools, testing
     from gigp.backbones.lieconv import LieConv, LieResNet
+    from gigp.lab.comparison import compare_pools
     from gigp.lab.prediction.models import load
     from gigp.pointcloud import PointCloud
     from gigp.pools import GIGP
@@ -21,6 +22,7 @@ __all__ = [
     "LieResNet",
     "PointCloud",
     "__version__",
+    "compare_pools",
     "groups",
     "load",
     "pools",
@@ -32,6 +34,7 @@ HOMES = {
     "LieConv": "gigp.backbones.lieconv",
     "LieResNet": "gigp.backbones.lieconv",
     "PointCloud": "gigp.pointcloud",
+    "compare_pools": "gigp.lab.comparison",
     "load": "gigp.lab.prediction.models",
 }
 

@@ -21,7 +21,7 @@ LIBRARY = [
     {"pools", "backbones"},
 ]
 LAB = [
-    {"lab.files", "lab.hashing", "lab.lightning_bases", "lab.model"},
+    {"lab.comparison", "lab.files", "lab.hashing", "lab.lightning_bases", "lab.model"},
     {"lab.data", "lab.config"},
     {"lab.molecules", "lab.images"},
     {"lab.runs"},
@@ -30,7 +30,10 @@ LAB = [
     {"lab.commands"},
 ]
 RANK = {name: rank for rank, names in enumerate([*LIBRARY, *LAB]) for name in names}
-LAZY = {"load"}  # names of the library's `__init__` that reach the laboratory, at first use alone
+LAZY = {
+    "compare_pools",
+    "load",
+}  # names of the library's `__init__` that reach the laboratory, at first use alone
 MOST_FILES = 16  # in one folder
 
 

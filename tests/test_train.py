@@ -27,7 +27,7 @@ def train(*arguments: str, **env: str) -> CompletedProcess:
 
 def test_help_is_asked_for_anywhere():
     done = train("pool=gigp", "--help")
-    assert (done.returncode, done.stdout) == (0, help_text())
+    assert (done.returncode, done.stdout) == (0, help_text("python train.py"))
 
 
 @pytest.mark.parametrize(
