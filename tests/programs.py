@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 
+import pytest
+
 from tests.conftest import ROOT
 
 FORK = multiprocessing.get_context("forkserver")
@@ -68,6 +70,26 @@ def run_program(
 ) -> CompletedProcess:
     """`python SCRIPT ARGUMENTS`, to its end."""
     return Program(script, *arguments, cwd=cwd, env=env).wait()
+
+
+def run_here(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    script: str,
+    *arguments: str,
+) -> CompletedProcess:
+    """A script in this process, for what ends before it trains: a message, or a list."""
+    monkeypatch.setattr(sys, "argv", [str(ROOT / script), *arguments])
+    code: str | int | None = 0
+    capsys.readouterr()
+    try:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+    out, err = capsys.readouterr()
+    if isinstance(code, str):  # which Python prints at its end
+        code, err = 1, f"{err}{code}\n"
+    return CompletedProcess(arguments, code or 0, out, err)
 
 
 def _work(arguments: tuple[str, ...], cwd: str, env: dict[str, str], out: Path, err: Path) -> None:

@@ -9,15 +9,11 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from tests.programs import run_here
 
 
-def check_released_code(path: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scripts.check_released_code", str(path)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_another_folder_is_refused(tmp_path):
-    done = check_released_code(tmp_path)
+def test_another_folder_is_refused(tmp_path, monkeypatch, capsys):
+    done = run_here(monkeypatch, capsys, "scripts/check_released_code.py", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr == (
         f"Error: {tmp_path}: not a checkout of the reference; architectures.baselines is missing.\n"
@@ -26,7 +22,8 @@ def test_another_folder_is_refused(tmp_path):
 
 @pytest.mark.skipif("GIGP" not in os.environ, reason="GIGP names no checkout of the released code")
 def test_its_orbits_on_molecules_are_slabs():
-    done = check_released_code(os.environ["GIGP"])
+    command = [sys.executable, "-m", "scripts.check_released_code", os.environ["GIGP"]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     figures = {line[:70].strip(): float(line[70:]) for line in done.stdout.splitlines()}
     coordinate, _, radius, *_, turned, exchanged, ours = figures.values()

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from subprocess import CompletedProcess
 
 import pytest
@@ -112,15 +110,15 @@ def test_wandb_offline_without_account_or_prompt(tmp_path):
 
 
 def test_csv_logger_needs_no_wandb(tmp_path):
-    """In a fresh interpreter, as a user's."""
-    code = """
-import runpy, sys
-sys.modules["wandb"] = None
-sys.argv[0] = "train.py"
-runpy.run_path("train.py", run_name="__main__")
-"""
-    command = [sys.executable, "-c", code, *TINY, f"results_dir={tmp_path}", "name=it"]
-    done = subprocess.run([*command, "logger=csv"], cwd=ROOT, capture_output=True, text=True)
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import runpy, sys\n"
+        "assert 'wandb' not in sys.modules\n"
+        "sys.modules['wandb'] = None\n"
+        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
+    )
+    words = [*TINY, f"results_dir={tmp_path}", "name=it", "logger=csv"]
+    done = run_program(str(script), *words)
     assert done.returncode == 0, done.stderr
     assert (
         json.loads((tmp_path / "it" / "seed0" / "summary.json").read_text())["metrics"]["homo"][

@@ -67,6 +67,7 @@ def test_the_clouds_do_not_depend_on_the_seed():
     assert clouds("parity", seed=1).description == clouds("parity", seed=2).description
 
 
+@pytest.mark.slow  # docs/quickstart.ipynb shows the same after three epochs
 def test_gigp_expresses_what_mean_pooling_cannot(configure):
     options = (
         "dataset=orbits",

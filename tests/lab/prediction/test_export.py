@@ -46,7 +46,7 @@ def test_images(configure, digits, tmp_path, group):
         torch.testing.assert_close(
             program.module()(images[:num]), expected[:num], rtol=1e-5, atol=1e-6
         )
-    if group == "SO2":
+    if group == "SE2":
         torch.export.save(program, tmp_path / "digits.pt2")
         torch.save((images, expected), tmp_path / "digits.pt")
         subprocess.run(

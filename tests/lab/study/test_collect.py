@@ -1,7 +1,6 @@
 """Finished runs become evidence; others are named and left out."""
 
 import json
-import os
 import runpy
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from gigp.lab.study.records import (
 )
 from gigp.lab.study.tables.differences import sample_losses
 from tests.conftest import ROOT
+from tests.programs import run_program
 from tests.records import example_record
 
 EXPERIMENTS = read_experiments()
@@ -205,14 +205,8 @@ def test_a_users_run_leaves_a_clone_clean(tmp_path):
     """Results of a user are his own: a debug run of an experiment of the study changes nothing."""
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", "--shared", str(ROOT), str(clone)], check=True)
-    command = ["train.py", "experiment=orbits_pools", "scale=debug", "logger=csv"]
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=clone,
-        env={**os.environ, "PYTHONPATH": str(clone)},
-        capture_output=True,
-        text=True,
-    )
+    words = ["experiment=orbits_pools", "scale=debug", "logger=csv"]
+    done = run_program(str(clone / "train.py"), *words, cwd=clone)
     assert done.returncode == 0, done.stderr
     assert len(find_runs(clone / "results" / "runs")) == 1
     status = subprocess.run(

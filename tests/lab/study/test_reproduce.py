@@ -2,11 +2,13 @@
 carries that out.
 """
 
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE, CompletedProcess, Popen
 
@@ -40,7 +42,7 @@ from gigp.lab.study.plan import (
 from gigp.pools import Pool
 from tests.conftest import ROOT
 from tests.lab.study.synthetic import record_of
-from tests.programs import run_program
+from tests.programs import run_here
 from tests.records import example_record
 
 EXPERIMENTS = read_experiments()
@@ -56,8 +58,11 @@ def models(tmp_path, monkeypatch) -> Iterator[Path]:
     _start.cache_clear()
 
 
-def reproduce(*arguments: str) -> CompletedProcess:
-    return run_program("scripts/reproduce.py", *arguments)
+@pytest.fixture
+def reproduce(monkeypatch, capsys) -> Iterator[Callable[..., CompletedProcess]]:
+    handler = signal.getsignal(signal.SIGTERM)
+    yield partial(run_here, monkeypatch, capsys, "scripts/reproduce.py")
+    signal.signal(signal.SIGTERM, handler)
 
 
 def cells_of(name: str, **wanted) -> dict[Cell, tuple[str, ...]]:
@@ -65,7 +70,7 @@ def cells_of(name: str, **wanted) -> dict[Cell, tuple[str, ...]]:
     return {c: o for c, o in found if all(getattr(c, k) == v for k, v in wanted.items())}
 
 
-def test_lists_what_is_missing_and_what_runs_before(tmp_path):
+def test_lists_what_is_missing_and_what_runs_before(reproduce, tmp_path):
     chosen = ("--only", "seed=0", "--only", "pool=gigp,one_orbit", "--only", "lr=0.001")
     options = ("--scale", "debug", "--dry-run", f"results_dir={tmp_path}", "logger=csv")
     done = reproduce("--table", "qm9_outputs", *chosen, *options)
@@ -77,7 +82,7 @@ def test_lists_what_is_missing_and_what_runs_before(tmp_path):
     assert len(lines) == 5
 
 
-def test_unknown_table_names_the_tables():
+def test_unknown_table_names_the_tables(reproduce):
     done = reproduce("--table", "qm8")
     assert done.returncode == 2
     assert "orbits" in done.stderr
@@ -91,7 +96,7 @@ def test_unknown_table_names_the_tables():
         ("gigp", "KEY=VALUE"),
     ],
 )
-def test_a_sweep_is_no_override(override, advice):
+def test_a_sweep_is_no_override(reproduce, override, advice):
     done = reproduce("--table", "qm9_outputs", "--dry-run", override)
     assert done.returncode == 2
     assert override in done.stderr
@@ -109,12 +114,13 @@ def test_a_sweep_is_no_override(override, advice):
         ("pool=gigpp,sum", "--only pool=gigpp,sum: no run is left; pool is gigp, gigp_released, "),
     ],
 )
-def test_only_what_there_is(only, message):
+def test_only_what_there_is(reproduce, only, message):
     done = reproduce("--table", "qm9_outputs", "--dry-run", "--only", only)
     assert done.returncode == 1
     assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_sigterm_interrupts_the_runs(tmp_path):
     """A scheduler's signal ends the run, too, and the same command goes on."""
     command = [sys.executable, "-u", "scripts/reproduce.py", "--table", "orbits"]
@@ -152,11 +158,22 @@ def test_the_record_of_a_cell_fills_it(name):
     assert cfg.seed == cell.seed
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_pool_of_an_experiment_can_be_made(name):
+def pools_by_experiment() -> dict[str, list[tuple[str, ...]]]:
+    """Overrides for every pool that no experiment before has on data of the same kind."""
+    seen, found = set(), {}
+    for name, experiment in EXPERIMENTS.items():
+        kind = name.partition("_")[0], name.endswith("outputs")
+        for cell, overrides in experiment.cells().items():
+            if (kind, cell.label) not in seen:
+                seen.add((kind, cell.label))
+                found.setdefault(name, []).append(overrides)
+    return found
+
+
+@pytest.mark.parametrize(("name", "pools"), pools_by_experiment().items())
+def test_every_pool_of_an_experiment_can_be_made(name, pools):
     """Or a sweep would find out after hours that one of its settings is refused."""
-    cells = EXPERIMENTS[name].cells().items()
-    for overrides in {cell.label: overrides for cell, overrides in cells if not cell.seed}.values():
+    for overrides in pools:
         cfg = compose_config(overrides)
         width = 64 if name.startswith("rotmnist") else 256  # of the features, at scale=medium
         pool = instantiate(cfg.pool, channels=12 if cfg.pool_on == "outputs" else width)

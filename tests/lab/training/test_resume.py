@@ -124,7 +124,10 @@ def test_folder_that_was_moved_resumes_to_the_same_record(configure, tmp_path, w
     assert not (tmp_path / "first").exists()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM],
+)
 def test_killed_process_resumes(configure, tmp_path, runs, how):
     """The real command, killed from outside in the middle of training."""
     # long enough to be still at it when the signal comes
