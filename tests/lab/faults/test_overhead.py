@@ -11,7 +11,7 @@ import pytest
 
 import gigp.lab.training.run as running
 from gigp.lab.config import instantiate as config
-from gigp.lab.data import batches, cache
+from gigp.lab.data import cache, sampler
 from gigp.lab.molecules import qm9
 from gigp.lab.runs import checkpoints, folder, lock
 from gigp.lab.training.run import run
@@ -22,7 +22,7 @@ from tests.conftest import tiny
 CAREFUL = [
     (cache, "read"),  # SHA-256 of the cache; a careless reader would map the file
     (qm9, "hash_arrays"),  # SHA-256 of the arrays
-    (batches, "check_finite"),  # of every batch
+    (sampler, "check_finite"),  # of every batch
     (running, "check_settings"),
     (config, "check_targets"),
     (os, "fsync"),
