@@ -210,7 +210,34 @@ class PointCloudDataModule(LightningDataModule):
     def target_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the training targets, (T,)."""
         targets = self.train_targets().double()
-        return targets.mean(0).float(), targets.std(0).clamp(min=1e-12).float()
+        mean = targets.nanmean(0)
+        known = targets.isfinite()
+        square = torch.where(known, targets - mean, 0.0).square().sum(0)
+        std = (square / (known.sum(0) - 1)).sqrt() if self.has_missing() else targets.std(0)
+        return mean.float(), std.clamp(min=1e-12).float()
+
+    def has_missing(self) -> bool:
+        """Whether some samples lack some of the targets, which are NaN then."""
+        return self.values.is_floating_point() and bool(self.values.isnan().any())
+
+    def true_targets(self, indices: Tensor) -> Tensor:
+        """Targets of samples in the units of tables, (n, T) float64; classes, (n,).
+
+        Args:
+            indices: the samples, on the host.
+        """
+        values = self.values.cpu()[indices]
+        if self.kind == "classification":
+            return values
+        return values.double() * torch.tensor([t.factor for t in self.targets], dtype=torch.double)
+
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the outputs; numbers, where they have none."""
+        return getattr(self, "classes", tuple(map(str, range(self.out_dim))))
+
+    def sample_names(self, indices: Tensor) -> list[str]:
+        """Names of samples; their numbers in the source, where they have none."""
+        return [str(i) for i in indices.tolist()]
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", self.batch_size, shuffle=True)

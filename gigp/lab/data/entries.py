@@ -34,7 +34,9 @@ Found = tuple[str, Any]
 Reader = Callable[[Path], Iterator[Found]]
 
 
-def find_files(path: Path, readers: dict[str, Reader], option: str = "input") -> list[Path]:
+def find_files(
+    path: Path, readers: dict[str, Reader], option: str = "input", skip: Path | None = None
+) -> list[Path]:
     """The file, or the files in a folder that have a reader, in alphabetical order; hidden ones and
     folders are left out.
 
@@ -42,6 +44,7 @@ def find_files(path: Path, readers: dict[str, Reader], option: str = "input") ->
         path: file or folder.
         readers: readers by the ending of the file's name.
         option: name of the setting that gives the path, for messages.
+        skip: a file of the folder that is something else.
 
     Raises:
         InputError: there is no such file, or no reader for it.
@@ -58,6 +61,7 @@ def find_files(path: Path, readers: dict[str, Reader], option: str = "input") ->
             for file in within
             if _ending(file, readers) and not file.name.startswith(".") and not file.is_dir()
         ]
+        files = [file for file in files if skip is None or file.resolve() != skip.resolve()]
         if not files:
             raise InputError(
                 f"{option}={path} holds no file that ends in {endings}; these are what can be "
@@ -81,7 +85,9 @@ def read_entries(path: Path, readers: dict[str, Reader]) -> list[InputEntry]:
     return list(iterate_entries(path, readers))
 
 
-def iterate_entries(path: Path, readers: dict[str, Reader]) -> Iterator[InputEntry]:
+def iterate_entries(
+    path: Path, readers: dict[str, Reader], skip: Path | None = None
+) -> Iterator[InputEntry]:
     """Entries of a file, or of all files in a folder that have a reader, one after the other.
 
     A file of a folder that is wrong as a whole becomes one entry with number 0.
@@ -89,11 +95,12 @@ def iterate_entries(path: Path, readers: dict[str, Reader]) -> Iterator[InputEnt
     Args:
         path: file or folder.
         readers: readers by the ending of the file's name.
+        skip: see `find_files`.
 
     Raises:
         InputError: there is no such file, nothing reads it, or it holds nothing.
     """
-    files = find_files(path, readers)
+    files = find_files(path, readers, skip=skip)
     if len(files) == 1:
         yield from _entries(files[0], readers)
         return

@@ -3,8 +3,10 @@
 import json
 import logging
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -12,44 +14,97 @@ from gigp.errors import InputError
 from gigp.lab.data.cache import Arrays
 from gigp.lab.data.entries import find_files, read_entries
 from gigp.lab.data.splits import WORDS
-from gigp.lab.data.text import shorten
 from gigp.lab.hashing import hash_file, hash_text
-from gigp.lab.images.readers import PICTURE_READERS, ImageRules, first_line, read_stack
+from gigp.lab.images.arrays import LABELS, Samples, read_archive, read_pixel_table
+from gigp.lab.images.readers import PICTURE_READERS
 
 log = logging.getLogger(__name__)
 
+ARCHIVES = {".npz": read_archive, ".csv": read_pixel_table}
+FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "path", "name", "id")
 MOST_CLASSES = 256  # results of test samples are kept in one byte
 
 
-def find_images(path: Path) -> list[tuple[Path, str]]:
-    """The .npz file, or the images in a folder, CLASS/FILE, or PART/CLASS/FILE where all folders
-    are called train, val or test; each with the name of its part, or nothing.
+class ImageFile(NamedTuple):
+    """An image, or a file with all of them.
+
+    Attributes:
+        path: its file.
+        part: name of its part, or nothing.
+        label: name of its class; empty for a file with all images.
+    """
+
+    path: Path
+    part: str = ""
+    label: str = ""
+
+
+def find_images(path: Path) -> list[ImageFile]:
+    """The file with all images (.npz, or .csv of pixels); or the images in a folder: CLASS/FILE,
+    PART/CLASS/FILE where all folders are called train, val or test, or those that a table beside
+    them (.csv) gives a label.
 
     Raises:
         InputError: there are no such folders, or one without images.
     """
-    if path.suffix.lower() == ".npz" and path.is_file():
-        return [(path, "")]
+    if path.suffix.lower() in ARCHIVES and path.is_file():
+        return [ImageFile(path)]
+    if tables := sorted(path.glob("[!.]*.csv")) if path.is_dir() else []:
+        return _find_labelled(path, tables)
     folders = _subfolders(path)
     has_parts = all(folder.name.lower() in WORDS for folder in folders)
-    found: list[tuple[Path, str]] = []
+    found: list[ImageFile] = []
     for folder in folders:
         for inner in _subfolders(folder) if has_parts else [folder]:
             files = find_files(inner, PICTURE_READERS, "dataset.path")
-            found += [(file, folder.name if has_parts else "") for file in files]
+            part = folder.name if has_parts else ""
+            found += [ImageFile(file, part, inner.name) for file in files]
             others = sorted({*inner.glob("[!.]*")} - {*files})
             if others:
                 log.warning("%d files are left out, as %s is.", len(others), others[0])
     return found
 
 
+def _find_labelled(folder: Path, tables: list[Path]) -> list[ImageFile]:
+    """Images anywhere in a folder that the one table in it names, with their labels and parts.
+
+    Raises:
+        InputError: there are several tables, one lacks the columns, or names a file that is not
+            there.
+    """
+    if len(tables) > 1:
+        raise InputError(f"{folder} holds {len(tables)} tables; leave the one with the labels.")
+    frame = pd.read_csv(tables[0], dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    names = {str(name).strip().lower(): name for name in frame.columns}
+    label = next((names[name] for name in LABELS if name in names), None)
+    file = next((names[name] for name in FILE_COLUMNS if name in names), None)
+    if label is None or file is None:
+        raise InputError(
+            f"{tables[0]} has the columns {', '.join(map(str, frame.columns[:8]))}; name one file "
+            "and one label."
+        )
+    by_name: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in PICTURE_READERS:
+            by_name |= {path.name: path, path.stem: path, str(path.relative_to(folder)): path}
+    found = []
+    for row in frame.to_dict("records"):
+        name = str(row[file]).strip()
+        if name not in by_name:
+            raise InputError(f"{tables[0]} names {name[:80]!r}, which is no image in {folder}.")
+        part = str(row[names["split"]]).strip() if "split" in names else ""
+        found.append(ImageFile(by_name[name], part, str(row[label]).strip()))
+    return found
+
+
 def hash_image_files(path: Path) -> str:
-    """SHA-256 of all images and of the names of their files and folders."""
+    """SHA-256 of all images, of the names of their files, and of their classes and parts."""
     lines = []
-    for file, _ in find_images(path):
-        if not file.is_file():
-            raise InputError(f"{file} is a pipe or device; give a regular file.")
-        lines.append(f"{file.relative_to(path)} {hash_file(file)}\n")
+    for file in find_images(path):
+        if not file.path.is_file():
+            raise InputError(f"{file.path} is a pipe or device; give a regular file.")
+        name = file.path.relative_to(path)
+        lines.append(f"{name} {file.part} {file.label} {hash_file(file.path)}\n")
     return hash_text("".join(lines))
 
 
@@ -66,7 +121,8 @@ def read_images(path: Path) -> Arrays:
     Raises:
         InputError: naming the first file or row that is wrong.
     """
-    images, labels, words = _read_folder(path) if path.is_dir() else _read_archive(path)
+    read = _read_folder if path.is_dir() else ARCHIVES[path.suffix.lower()]
+    images, labels, words = read(path)
     names = sorted(set(labels))
     if all(map(str.isdecimal, names)):
         names.sort(key=len)  # 2 before 10
@@ -81,11 +137,11 @@ def read_images(path: Path) -> Arrays:
     }
 
 
-def _read_folder(path: Path) -> tuple[list[Tensor], list[str], list[str]]:
+def _read_folder(path: Path) -> Samples:
     """Images, and the names of their classes and parts, of a folder."""
     images: list[Tensor] = []
     found = find_images(path)
-    for file, _ in found:
+    for file, _, _ in found:
         (entry,) = read_entries(file, PICTURE_READERS)
         if entry.error:
             raise InputError(f"{file}: {entry.error}")
@@ -93,43 +149,10 @@ def _read_folder(path: Path) -> tuple[list[Tensor], list[str], list[str]]:
         if images[-1].shape != images[0].shape:
             sizes = [f"{image.shape[0]} x {image.shape[1]}" for image in (images[-1], images[0])]
             raise InputError(
-                f"{file}: {sizes[0]} pixels, but {found[0][0]} has {sizes[1]}; resize them to one "
-                "size."
+                f"{file}: {sizes[0]} pixels, but {found[0].path} has {sizes[1]}; resize them to "
+                "one size."
             )
-    return images, [file.parent.name for file, _ in found], [part for _, part in found]
-
-
-def _read_archive(path: Path) -> tuple[list[Tensor], list[str], list[str]]:
-    """Images, and the names of their classes and parts, of an .npz file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("images", "labels", "split") if name in file}
-    # numpy has no error class for a broken file: those of tokens, zip, memory, values
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a complete .npz file of plain arrays ({first_line(error)})."
-        ) from error
-    for name, kinds, what in (
-        ("images", "buif", "numbers"),
-        ("labels", "biuU", "integers or text"),
-    ):
-        if name not in arrays or arrays[name].dtype.kind not in kinds:
-            raise InputError(f"{path} has no array {name!r} of {what}; give one.")
-    stack = arrays["images"]
-    split = arrays.get("split", np.full(len(stack), ""))
-    for name, array in (("labels", arrays["labels"]), ("split", split)):
-        if array.shape != stack.shape[:1]:
-            raise InputError(f"{path}: {name} {array.shape} does not fit images {stack.shape}.")
-    words = [str(word).strip() for word in split.tolist()]
-    images: list[Tensor] = []
-    for row, (_, image) in enumerate(read_stack(path, stack, ImageRules(None))):
-        if isinstance(image, InputError):
-            raise InputError(f"{path}, images[{row}]: {image}")
-        images.append(image)
-        if "split" in arrays and words[row].lower() not in WORDS:
-            shown = shorten(words[row], 40)
-            raise InputError(f"{path}, split[{row}] is {shown}; it must be train, val or test.")
-    return images, [str(label) for label in arrays["labels"].tolist()], words
+    return images, [file.label for file in found], [file.part for file in found]
 
 
 def _subfolders(path: Path) -> list[Path]:
@@ -138,6 +161,7 @@ def _subfolders(path: Path) -> list[Path]:
     if not found:
         raise InputError(
             f"dataset.path={path} holds no folders: give a folder with one subfolder of .png or "
-            ".jpeg images for each class, or an .npz file with the arrays images and labels."
+            ".jpeg images for each class, or an .npz file with the arrays images and labels, or a "
+            ".csv file of labels and pixels."
         )
     return found

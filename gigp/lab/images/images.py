@@ -31,8 +31,9 @@ class Images(ImageClouds):
 
     Args:
         path: folder of images, CLASS/FILE or PART/CLASS/FILE with the parts train, val and test; or
-            an .npz file with `images` (n, side, side), `labels` (n,) and, for parts that are not
-            drawn, `split` (n,).
+            images beside a table of their labels (.csv); or an .npz file with `images` (n, side,
+            side), `labels` (n,) and, for parts that are not drawn, `split` (n,), or with x_train,
+            y_train, x_test, y_test; or a .csv file of labels and pixels.
         val_fraction, test_fraction: shares of the images in the seeded draw, where the files name
             no parts.
         split_seed: seed of the draw.
@@ -130,7 +131,8 @@ class Images(ImageClouds):
     def _split(self, parts: np.ndarray) -> dict[Part, Tensor]:
         """Images of each part, as given in the files or drawn."""
         if parts[0] >= 0:
-            return named_split(parts, f"image of {self.path} is in the part ")
+            what = f"image of {self.path} is in the part "
+            return named_split(parts, what, self.fractions[0], self.split_seed)
         what = f"{self.path} has {len(parts)} images"
         return drawn_split(len(parts), self.fractions, self.split_seed, what)
 

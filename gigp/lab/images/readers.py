@@ -16,6 +16,7 @@ from gigp.lab.data.entries import Found, Reader
 
 WHITE = 255
 DIM = 15  # a file whose pixels are all this dark or darker, of 255, is in another range
+DEEP = ("I;16", "I;16B", "I;16L", "I")  # modes of gray values of 16 bits
 SMALLEST, LARGEST = 8, 64  # pixels on a side
 
 
@@ -156,9 +157,11 @@ def _decode(image: Image.Image, rules: ImageRules) -> np.ndarray:
     check_shape((image.height, image.width), rules)  # before anything is decoded
     if getattr(image, "n_frames", 1) > 1:
         raise InputError("an animation; write the one image that is meant.")
-    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", *DEEP):
         raise InputError(f"an image of mode {image.mode}; write it as 8-bit gray or RGB.")
     image = ImageOps.exif_transpose(image)
+    if image.mode in DEEP:
+        return _from_16_bits(np.asarray(image))
     colors = image.convert("RGBA")  # a palette or a single color can be transparent, too
     if np.asarray(colors)[..., 3].min() < WHITE:
         raise InputError(
@@ -167,14 +170,25 @@ def _decode(image: Image.Image, rules: ImageRules) -> np.ndarray:
     return np.asarray(image.convert("L"))
 
 
+def _from_16_bits(pixels: np.ndarray) -> np.ndarray:
+    """Gray values of 16 bits as 8, (side, side) uint8: white is 65535 there, 257 times 255."""
+    if pixels.min() < 0 or pixels.max() > 257 * WHITE:
+        raise InputError(
+            f"gray values from {pixels.min()} to {pixels.max()}; an image of 16 bits has 0 to "
+            f"{257 * WHITE}."
+        )
+    return np.round(pixels / 257).astype(np.uint8)
+
+
 def _check_digit(values: np.ndarray) -> None:
     """Refuse what is no digit of MNIST's kind."""
     if values.min() == values.max():
         raise InputError(f"all pixels are {values.max():g} of {WHITE}: there is no digit.")
     frame = np.concatenate([values[0], values[-1], values[1:-1, 0], values[1:-1, -1]])
-    if frame.mean() > WHITE / 2:
+    if frame.mean() > min(WHITE / 2, values[1:-1, 1:-1].mean()):
         raise InputError(
-            "the background is light; digits must be light on dark, as MNIST's: invert the image."
+            "the background is light, its border brighter than the rest; digits must be light on "
+            "dark, as MNIST's: invert the image."
         )
 
 

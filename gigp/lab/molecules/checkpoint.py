@@ -1,11 +1,60 @@
 """What checkpoints hold of a data set of molecules, which may come from anyone."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gigp.errors import InputError
+from gigp.lab.molecules.chemistry import Chemistry
+from gigp.lab.molecules.training_range import TrainingRange
+
+if TYPE_CHECKING:
+    from gigp.lab.molecules.clouds import MoleculeClouds
+
+
+def pack(data: "MoleculeClouds") -> dict[str, Any]:
+    """What predictions need to know of the training set."""
+    return {
+        "reference": data.reference,
+        "references": data.references,
+        "positions_std": data.positions_std,
+        "offset": data.offset,
+        "training_range": data.training_range and list(data.training_range),
+        "target_range": data.target_range and [x.tolist() for x in data.target_range],
+        "chemistry": data.chemistry and [*data.chemistry],
+    }
+
+
+def unpack(data: "MoleculeClouds", state: dict[str, Any]) -> dict[str, Any]:
+    """Set what `pack` has kept, unless the data set is read already, and return the rest.
+
+    Raises:
+        InputError: a value is damaged.
+    """
+    rest = dict(state)
+    kept = {name: rest.pop(name, None) for name in pack(data)}
+    if hasattr(data, "indices"):
+        return rest
+    references, num = kept["references"], len(data.targets)
+    if references is not None and (kept["reference"] or "atoms") == data.reference:
+        data.references = check_references(references, (len(data.features), num))
+    if references is not None:  # earlier versions subtracted nothing else
+        zero, offset = torch.zeros(1, num, dtype=torch.float64), kept["offset"]
+        rows = offset[None] if isinstance(offset, Tensor) and offset.dim() else zero
+        data.offset = check_references(rows, (1, num))[0]
+    std = kept["positions_std"]
+    if std is not None and not (type(std) is float and 0 < std < 1e6):
+        raise damaged(f"the scale of positions in the checkpoint is {std!r:.40}")
+    data.positions_std = std
+    known, targets, chemistry = (
+        kept[name] for name in ("training_range", "target_range", "chemistry")
+    )
+    data.training_range = known and TrainingRange.from_state(known)
+    data.target_range = targets and check_range(targets, num)
+    if chemistry:
+        data.chemistry = Chemistry.from_state(chemistry)
+    return rest
 
 
 def check_references(references: Any, shape: tuple[int, int]) -> Tensor:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from gigp.errors import InputError
 from gigp.lab.data.text import parse_number
@@ -123,6 +125,11 @@ class Chemistry(NamedTuple):
         known = self.multiplicities
         return stated[1] if stated else known[0] if len(known) == 1 else 1
 
+    def inputs_of(self, molecules: Sequence[Molecule], names: Sequence[str]) -> Tensor:
+        """Charges and spins of molecules as inputs of a model, (B, k); see `read_inputs`."""
+        numbers = [(self.charge_of(m), self.multiplicity_of(m)) for m in molecules]
+        return make_inputs(np.array(numbers, np.int64).reshape(-1, 2), names)
+
     def _of_charge(self, molecule: Molecule, trained_on: str) -> str:
         name, charge = stated_charge(molecule.fields) or ("charge", float(self.charge_of(molecule)))
         if charge in self.charges:
@@ -184,6 +191,17 @@ class Chemistry(NamedTuple):
         return "" if self.bare else molecule.open_valences or ""
 
 
+def make_inputs(numbers: np.ndarray, names: Sequence[str]) -> Tensor:
+    """Inputs of a model.
+
+    Args:
+        numbers: charge and multiplicity of every molecule, (M, 2).
+        names: `charge`, in elementary charges, and `spin`, the number of unpaired electrons.
+    """
+    columns = {"charge": numbers[:, 0], "spin": numbers[:, 1] - 1}
+    return torch.from_numpy(np.stack([columns[name] for name in names], 1)).float()
+
+
 PARTS = (
     "the molecule falls into parts that no bond connects, as several molecules or frames under one "
     "name do; models of {trained_on} know molecules in one part: give each part a name of its own."
@@ -213,23 +231,22 @@ def _of_cell(molecule: Molecule) -> str:
     )
 
 
-def chemistry_of(
-    molecules: Sequence[Molecule], charges: Sequence[int], spins: Sequence[int]
-) -> Chemistry:
+def find_chemistry(molecules: Sequence[Molecule], numbers: np.ndarray) -> Chemistry:
     """The kinds of molecules of a training set.
 
     Args:
         molecules: some of it, for distances.
-        charges, spins: of all of it.
+        numbers: charges and multiplicities of all of it, those of `molecules` first, (M, 2).
     """
+    charges, spins = (np.unique(column).tolist() for column in numbers.T)
     shapes = list(geometries(molecules))
     shortest = np.concatenate([shortest_distances(shape) for shape in shapes])
     shortest = shortest[np.isfinite(shortest)]
     low, high = (shortest.min(), shortest.max()) if len(shortest) else (1.0, 1.0)
     return Chemistry(
-        tuple(sorted(set(charges))),
-        tuple(sorted(set(spins))),
-        any((int(m.charges.sum()) - q) % 2 for m, q in zip(molecules, charges, strict=False)),
+        tuple(charges),
+        tuple(spins),
+        any((int(m.charges.sum()) - q) % 2 for m, q in zip(molecules, numbers[:, 0], strict=False)),
         (float(0.85 * low), float(1.15 * high)),
         any(not in_one_part(shape).all() for shape in shapes),
         any((lacking_hydrogens(shape) >= 0).any() for shape in shapes),

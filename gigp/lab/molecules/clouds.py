@@ -13,7 +13,7 @@ from gigp.groups import SO3
 from gigp.lab.data.datamodule import Part, PointCloudDataModule
 from gigp.lab.data.targets import Target
 from gigp.lab.molecules.atoms import MASSES, atom_features
-from gigp.lab.molecules.checkpoint import check_range, check_references, damaged, missing
+from gigp.lab.molecules.checkpoint import missing, pack, unpack
 from gigp.lab.molecules.chemistry import Chemistry
 from gigp.lab.molecules.readers.molecule import Molecule
 from gigp.lab.molecules.references import Reference, composition, count_atoms
@@ -50,10 +50,16 @@ class MoleculeClouds(PointCloudDataModule):
         target_range: smallest and largest of the training targets in internal units, references
             subtracted, (T,) each; as `training_range`.
         chemistry: kinds of the training molecules; None where they are not known.
+        offset: what is subtracted from the targets of every molecule beside the references of its
+            atoms, (T,) float64: in double precision, so that small differences of large numbers
+            stay.
+        input_names: `charge` and `spin`, where the features of atoms have those of their molecule.
+        molecule_inputs: these numbers of every molecule, (M, k), or None.
+        names: names of the molecules; none where they have numbers alone.
     """
 
     kind = "regression"
-    arrays = ("positions", "charges", "mask", "features", "masses", "values")
+    arrays = ("positions", "charges", "mask", "features", "masses", "values", "molecule_inputs")
     dim = 3
     name: str
     references: Tensor | None = None
@@ -61,6 +67,10 @@ class MoleculeClouds(PointCloudDataModule):
     training_range: TrainingRange | None = None
     target_range: tuple[Tensor, Tensor] | None = None
     chemistry: Chemistry | None = None
+    offset: Tensor | None = None
+    input_names: tuple[str, ...] = ()
+    molecule_inputs: Tensor | None = None
+    names: Sequence[str] = ()
 
     def __init__(
         self,
@@ -93,7 +103,7 @@ class MoleculeClouds(PointCloudDataModule):
         """Set the elements that the feature channels encode, by ascending nuclear charge."""
         self.atoms = Atoms(tuple(charges), angstrom=not self.scale_positions)
         self.features = atom_features(charges)  # (Z, c) by nuclear charge
-        self.in_channels = self.features.shape[1]
+        self.in_channels = self.features.shape[1] + len(self.input_names)
 
     def pad(self, charges: np.ndarray, positions: np.ndarray, sizes: np.ndarray) -> None:
         """Lay out all molecules side by side: mask (M, N), charges (M, N), positions (M, N, 3).
@@ -110,23 +120,28 @@ class MoleculeClouds(PointCloudDataModule):
         self.positions = torch.zeros(*self.mask.shape, 3)
         self.positions[self.mask] = torch.from_numpy(positions)
 
-    def prepare(self, whole: np.ndarray, free_atoms: np.ndarray) -> None:
+    def prepare(self, whole: np.ndarray, free_atoms: np.ndarray, center: bool = False) -> None:
         """Set `values` and prepare the positions, once `pad` and `indices` are done.
 
         Args:
-            whole: targets before references are subtracted, in internal units, (M, T).
+            whole: targets before references are subtracted, in internal units, (M, T); NaN where
+                they are not known.
             free_atoms: reference values to begin with, by nuclear charge, (Z, T).
+            center: subtract the mean of the training set, too.
         """
         train = self.indices["train"]
         elements = self.charges[train][self.mask[train]].unique().tolist()
         self.training_range = TrainingRange.of(self.counts[train.numpy()], elements)
         if self.references is None:
             self.references = torch.from_numpy(self._fit(whole, free_atoms))
-        per_atom = self.references.numpy()[self.charges[self.mask].numpy()]  # (A, T)
-        starts = np.cumsum(self.counts) - self.counts
-        self.values = torch.from_numpy(whole - np.add.reduceat(per_atom, starts)).float()
-        low, high = self.values[train].aminmax(dim=0)
-        self.target_range = low, high
+        rest = torch.from_numpy(whole) - self._sum_references()
+        if self.offset is None:
+            mean = rest[train].nanmean(0)
+            self.offset = mean if center else torch.zeros_like(mean)
+        self.values, self.whole = (rest - self.offset).float(), torch.from_numpy(whole)
+        known = self.values[train]
+        lowest, highest = (known.nan_to_num(bound) for bound in (torch.inf, -torch.inf))
+        self.target_range = lowest.amin(0), highest.amax(0)
         if self.recenter:
             masses = self.masses[self.charges.long()] if self.center == "mass" else None
             self.positions = center_points(self.positions, self.mask, masses)
@@ -160,7 +175,12 @@ class MoleculeClouds(PointCloudDataModule):
             if self.positions_std is None:
                 raise missing("the scale of positions")
             pos = pos / self.positions_std
-        return PointCloud(pos.float(), self.features[charges], mask, Sizes(counts), masses)
+        feat = self.features[charges]
+        if self.input_names:
+            if self.chemistry is None:
+                raise missing("the charges of the training molecules")
+            feat = _beside(feat, self.chemistry.inputs_of(molecules, self.input_names))
+        return PointCloud(pos.float(), feat, mask, Sizes(counts), masses)
 
     def atom_values(self) -> Tensor:
         """Reference values by nuclear charge in internal units, (Z, T) float64, which are
@@ -173,34 +193,30 @@ class MoleculeClouds(PointCloudDataModule):
             raise missing("the reference values of atoms")
         return self.references
 
+    def true_targets(self, indices: Tensor) -> Tensor:
+        """Targets of molecules in the units of tables, references added, (n, T) float64."""
+        factors = [target.factor for target in self.targets]
+        return self.whole[indices] * torch.tensor(factors, dtype=torch.double)
+
+    def sample_names(self, indices: Tensor) -> list[str]:
+        if not self.names:
+            return super().sample_names(indices)
+        return [self.names[i] or str(i + 1) for i in indices.tolist()]
+
+    def _sum_references(self) -> Tensor:
+        """Sums of the references of the atoms of all molecules, (M, T) float64."""
+        per_atom = self.atom_values().numpy()[self.charges[self.mask].cpu().numpy()]  # (A, T)
+        starts = np.cumsum(self.counts) - self.counts
+        return torch.from_numpy(np.add.reduceat(per_atom, starts))
+
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {
-            "reference": self.reference,
-            "references": self.references,
-            "positions_std": self.positions_std,
-            "training_range": self.training_range and list(self.training_range),
-            "target_range": self.target_range and [x.tolist() for x in self.target_range],
-        }
+        return super().state_dict() | pack(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore values from the training set of a run, and refuse other data than it was started
         with.
         """
-        state = dict(state)
-        method, references = state.pop("reference", "atoms"), state.pop("references", None)
-        std = state.pop("positions_std", None)
-        known, targets = state.pop("training_range", None), state.pop("target_range", None)
-        if not hasattr(self, "indices"):
-            if references is not None and method == self.reference:
-                self.references = check_references(
-                    references, (len(self.features), len(self.targets))
-                )
-            if std is not None and not (type(std) is float and 0 < std < 1e6):
-                raise damaged(f"the scale of positions in the checkpoint is {std!r:.40}")
-            self.positions_std = std
-            self.training_range = known and TrainingRange.from_state(known)
-            self.target_range = targets and check_range(targets, len(self.targets))
-        super().load_state_dict(state)
+        super().load_state_dict(unpack(self, state))
 
     def get_batch(
         self, indices: Tensor, device_indices: Tensor | None = None
@@ -210,9 +226,12 @@ class MoleculeClouds(PointCloudDataModule):
         if device_indices is None:
             device_indices = indices.to(self.device)
         charges = self.charges[device_indices, :num].long()  # (B, N)
+        feat = self.features[charges]  # (B, N, c)
+        if self.molecule_inputs is not None:
+            feat = _beside(feat, self.molecule_inputs[device_indices])
         cloud = PointCloud(
             self.positions[device_indices, :num],
-            self.features[charges],  # (B, N, c)
+            feat,
             self.mask[device_indices, :num],
             self.known_sizes(counts),
             self.masses[charges],
@@ -244,6 +263,11 @@ class MoleculeClouds(PointCloudDataModule):
         train = self.indices["train"]
         counts = count_atoms(self.charges[train], len(free_atoms))
         return composition(counts, whole[train.numpy()], free_atoms)
+
+
+def _beside(feat: Tensor, numbers: Tensor) -> Tensor:
+    """Features (B, N, c) and the numbers (B, k) of each cloud at all its points, (B, N, c + k)."""
+    return torch.cat([feat, numbers[:, None].expand(-1, feat.shape[1], -1)], -1)
 
 
 def _mask(counts: np.ndarray) -> Tensor:

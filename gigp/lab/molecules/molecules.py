@@ -1,13 +1,15 @@
 """Molecules from the user's files: extended XYZ, SDF, or CSV."""
 
+import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 
-from gigp.errors import InputError
+from gigp.errors import InputError, check_choice
 from gigp.lab.data.cache import Arrays, load_or_build
 from gigp.lab.data.datamodule import Part, take
 from gigp.lab.data.entries import find_files
@@ -15,13 +17,19 @@ from gigp.lab.data.splits import check_fractions, drawn_split, named_split
 from gigp.lab.data.targets import Target
 from gigp.lab.hashing import hash_arrays, hash_file, hash_split, hash_text
 from gigp.lab.molecules.atoms import SYMBOLS
+from gigp.lab.molecules.chemistry import find_chemistry, make_inputs
 from gigp.lab.molecules.clouds import Center, MoleculeClouds
-from gigp.lab.molecules.files import read_molecules
+from gigp.lab.molecules.files import Reading, read_molecules
 from gigp.lab.molecules.readers import MOLECULE_READERS
+from gigp.lab.molecules.readers.molecule import Molecule
 from gigp.lab.molecules.references import Reference
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # of the cache; a higher number makes every cache be built again
+MoleculeInput = Literal["charge", "spin"]
+OF_ATOMS = ("force", "forces", "stress", "virial", "virials", "gradient", "gradients")
+ATTEMPTS, NEXT_SEED = 1000, 1_000_003  # draws of a split, and between their seeds
+LOOKED_AT = 1000  # training molecules whose distances tell what the chemistry of all is
+FORMAT = 2  # of the cache; a higher number makes every cache be built again
 
 
 class Molecules(MoleculeClouds):
@@ -33,10 +41,16 @@ class Molecules(MoleculeClouds):
             field (.sdf), or a column of `targets`.
         targets: CSV file of properties, one row for each molecule, named in its first column; None
             where the files have them.
+            Some molecules may lack some of several targets.
         unit: unit of the targets in tables, or one for each by name.
         extensive: true for targets that grow with the molecule; one value for all, or one for each
             by name.
-        split: property with the values `train`, `val` and `test`; None: a seeded draw.
+        split: property with the values `train`, `val` and `test`; None: files of a folder that are
+            called so, or else a seeded draw.
+        group: property whose equal values stay in one part of the seeded draw, such as the name of
+            a molecule of which there are several conformers.
+        inputs: `charge` and `spin` of molecules, where they are inputs of the model.
+        skip_broken: leave out molecules that are damaged, and list them in a file in `cache`.
         val_fraction, test_fraction: shares of the molecules in the seeded draw.
         split_seed: seed of the draw.
         cache: folder of the compact cache.
@@ -55,9 +69,12 @@ class Molecules(MoleculeClouds):
         path: str,
         target: str | list[str] = "energy",
         targets: str | None = None,
-        unit: str | dict[str, str] = "",
-        extensive: bool | dict[str, bool] = False,
+        unit: str | Mapping[str, str] = "",
+        extensive: bool | Mapping[str, bool] = False,
         split: str | None = None,
+        group: str | None = None,
+        inputs: Sequence[str] = (),
+        skip_broken: bool = False,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         split_seed: int = 0,
@@ -95,6 +112,10 @@ class Molecules(MoleculeClouds):
             )
         self.path, self.targets_file = Path(path), None if targets is None else Path(targets)
         self.cache, self.split, self.split_seed = Path(cache), split, split_seed
+        self.group, self.skip_broken = group, skip_broken
+        for name in inputs:
+            check_choice("dataset.inputs", name, MoleculeInput)
+        self.input_names = tuple(inputs)
         self.fractions = check_fractions(val_fraction, test_fraction)
         self.name = self.path.name
 
@@ -110,8 +131,13 @@ class Molecules(MoleculeClouds):
             )
         self.set_elements(elements)
         self.pad(arrays["charges"], arrays["positions"], arrays["sizes"])
-        self.indices = take(self._split(arrays["parts"]), self.sizes)
-        self.prepare(arrays["targets"], np.zeros((elements[-1] + 1, len(self.targets))))
+        self.names = json.loads(bytes(arrays["names"]))
+        known = arrays["known"].astype(bool)
+        self.indices = take(self._split(arrays["parts"], arrays["groups"], known), self.sizes)
+        self._check_labels(known)
+        self._read_electrons(arrays["electrons"].astype(np.int64))
+        whole = np.where(known, arrays["targets"], np.nan)
+        self.prepare(whole, np.zeros((elements[-1] + 1, len(self.targets))), center=True)
         unseen = set(elements) - set(self.charges[self.indices["train"]].unique().tolist())
         if unseen:
             log.warning("No training molecule has %s.", _symbols(sorted(unseen)))
@@ -119,12 +145,15 @@ class Molecules(MoleculeClouds):
             "dataset": "molecules",
             "source": self.name,
             "sha256": hash_arrays(arrays),
-            "split": self.split or f"seeded draw {self.split_seed}",
+            "split": self._describe_split(arrays["parts"]),
             "split_hash": hash_split(self.indices),
             "sizes": {part: len(indices) for part, indices in self.indices.items()},
             "targets": {
                 target.name: {"unit": target.unit, "kind": target.kind} for target in self.targets
             },
+            "missing": dict(zip(self._target_names(), (~known).sum(0).tolist(), strict=True)),
+            "skipped": int(arrays["skipped"][0]),
+            "inputs": list(self.input_names),
             "reference": self.reference,
             "elements": [SYMBOLS[charge] for charge in elements],
             "recenter": self.center if self.recenter else None,
@@ -154,30 +183,104 @@ class Molecules(MoleculeClouds):
         super().load_state_dict(state)
 
     def _arrays(self) -> Arrays:
-        files = find_files(self.path, MOLECULE_READERS, "dataset.path")
+        files = find_files(self.path, MOLECULE_READERS, "dataset.path", self.targets_file)
         tables = [] if self.targets_file is None else [self.targets_file]
         for file in [*files, *tables]:
             if not file.is_file():
                 raise InputError(f"{file} is missing, or is a pipe or device; give a regular file.")
-        names = [target.name for target in self.targets]
-        identity = [str(FORMAT), *names, str(self.split), *map(hash_file, [*files, *tables])]
-        digest = hash_text("\n".join(identity))[:16]
-        return load_or_build(
+        names = self._target_names()
+        settings = [*names, str(self.split), str(self.group), str(self.skip_broken)]
+        contents = [f"{file.name} {hash_file(file)}" for file in [*files, *tables]]
+        identity = "\n".join([str(FORMAT), *settings, *contents])
+        digest = hash_text(identity)[:16]
+        skipped = self.cache / f"molecules-{digest}-skipped.txt" if self.skip_broken else None
+        reading = Reading(
+            self.path, tuple(names), self.targets_file, self.split, self.group, skipped
+        )
+        arrays = load_or_build(
             self.cache / f"molecules-{digest}.cache",
             f"molecules-{digest}",
-            lambda: read_molecules(self.path, names, self.targets_file, self.split),
+            lambda: read_molecules(reading),
         )
+        if left_out := int(arrays["skipped"][0]):
+            log.warning("%d molecules are left out; %s lists them.", left_out, skipped)
+        return arrays
 
-    def _split(self, parts: np.ndarray) -> dict[Part, Tensor]:
-        """Molecules of each part, as given in the files or drawn."""
-        if self.split is not None:
-            return named_split(parts, f"molecule of {self.path} has {self.split}=")
+    def _target_names(self) -> list[str]:
+        return [target.name for target in self.targets]
+
+    def _split(
+        self, parts: np.ndarray, groups: np.ndarray, known: np.ndarray
+    ) -> dict[Part, Tensor]:
+        """Molecules of each part, as given in the files or drawn.
+
+        Args:
+            parts, groups: see `read_molecules`.
+            known: whether a molecule has a target, (M, T): the first draw is taken in which every
+                part has all targets.
+        """
+        if self.split is not None or (parts >= 0).all():
+            named = f"has {self.split}=" if self.split else "stands in a file that is called "
+            what = f"molecule of {self.path} {named}"
+            return named_split(parts, what, self.fractions[0], self.split_seed)
         what = f"{self.path} has {len(parts)} molecules"
-        return drawn_split(len(parts), self.fractions, self.split_seed, what)
+        together = None if self.group is None else groups
+        for attempt in range(ATTEMPTS):
+            seed = (self.split_seed + attempt * NEXT_SEED) % 2**32
+            drawn = drawn_split(len(parts), self.fractions, seed, what, together)
+            if all(known[indices.numpy()].any(0).all() for indices in drawn.values()):
+                break
+        return drawn
+
+    def _describe_split(self, parts: np.ndarray) -> str:
+        if self.split is not None or (parts >= 0).all():
+            return self.split or "names of files"
+        by = f" by {self.group}" if self.group else ""
+        return f"seeded draw {self.split_seed}{by}"
+
+    def _check_labels(self, known: np.ndarray) -> None:
+        """Refuse a part in which no molecule has a target, and a training set with only one.
+
+        Args:
+            known: whether a molecule has a target, (M, T).
+        """
+        for part, indices in self.indices.items():
+            least = 2 if part == "train" else 1
+            for name, count in zip(
+                self._target_names(), known[indices.numpy()].sum(0), strict=True
+            ):
+                if count < least:
+                    raise InputError(
+                        f"{count} molecules of the part {part} have a value of {name}; at least "
+                        f"{least} must."
+                    )
+
+    def _read_electrons(self, electrons: np.ndarray) -> None:
+        """Take charges and spins as inputs, or refuse molecules in which they differ.
+
+        Args:
+            electrons: charge and multiplicity of every molecule, (M, 2).
+        """
+        for name, what, column in (("charge", "charges", 0), ("spin", "multiplicities", 1)):
+            found = np.unique(electrons[:, column]).tolist()
+            if len(found) > 1 and name not in self.input_names:
+                raise InputError(
+                    f"the molecules of {self.path} have the {what} {', '.join(map(str, found))}, "
+                    f"which positions do not tell; write dataset.inputs=[{name}], or leave out all "
+                    "but one."
+                )
+        if self.input_names:
+            self.molecule_inputs = make_inputs(electrons, self.input_names)
+        train = self.indices["train"]
+        some = [
+            Molecule(self.charges[i][self.mask[i]].long(), self.positions[i][self.mask[i]].double())
+            for i in train[:LOOKED_AT].tolist()
+        ]
+        self.chemistry = find_chemistry(some, electrons[train.numpy()])
 
 
 def make_targets(
-    names: str | list[str], unit: str | dict[str, str], extensive: bool | dict[str, bool]
+    names: str | Sequence[str], unit: str | Mapping[str, str], extensive: bool | Mapping[str, bool]
 ) -> tuple[Target, ...]:
     """Targets by name, in the unit of their file.
 
@@ -190,15 +293,20 @@ def make_targets(
             f"target={names}: name one property or several different ones, as target=[energy,gap]; "
             "none may be called loss."
         )
+    if forces := [name for name in names if name.lower() in OF_ATOMS]:
+        raise InputError(
+            f"target={forces[0]}: forces and stresses are not trained on, nor are periodic cells; "
+            "docs/examples.md has the layer in a network with forces."
+        )
     for setting, value in (("unit", unit), ("extensive", extensive)):
-        if isinstance(value, dict) and (unknown := sorted(set(value) - set(names))):
+        if isinstance(value, Mapping) and (unknown := sorted(set(value) - set(names))):
             raise InputError(
                 f"dataset.{setting} names {', '.join(unknown)}; targets are {', '.join(names)}."
             )
     targets = []
     for name in names:
-        its_unit = unit.get(name, "") if isinstance(unit, dict) else unit
-        grows = extensive.get(name, False) if isinstance(extensive, dict) else extensive
+        its_unit = unit.get(name, "") if isinstance(unit, Mapping) else unit
+        grows = extensive.get(name, False) if isinstance(extensive, Mapping) else extensive
         kind: Literal["intensive", "extensive"] = "extensive" if grows else "intensive"
         targets.append(Target(name, name, its_unit, 1.0, its_unit, 1.0, kind))
     return tuple(targets)

@@ -54,12 +54,19 @@ def composition(counts: np.ndarray, targets: np.ndarray, start: np.ndarray) -> n
 
     Args:
         counts: atoms by nuclear charge of M molecules, (M, Z).
-        targets: quantities before references are subtracted, (M, T).
+        targets: quantities before references are subtracted, (M, T); NaN where not known.
         start: a first guess by nuclear charge, (Z, T).
 
     Returns:
         (Z, T) float64 by nuclear charge.
     """
+    known = np.isfinite(targets)
+    if not known.all():  # each target on the molecules that have it
+        columns = [
+            composition(counts[k], targets[k, i : i + 1], start[:, i : i + 1])
+            for i, k in enumerate(known.T)
+        ]
+        return np.concatenate(columns, 1)
     rest = targets - counts @ start
     # for centered columns, the least-squares solution of smallest norm is 0 for absent elements
     centered, rest = counts - counts.mean(0), rest - rest.mean(0)

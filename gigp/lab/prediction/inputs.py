@@ -158,7 +158,10 @@ class MoleculeInputs:
     def _references(self, batch: Sequence[Molecule]) -> Tensor:
         """What the data set subtracts from the targets of molecules, (B, T)."""
         free = [self.atoms[molecule.charges].sum(0) for molecule in batch]
-        return torch.stack(free) if free else torch.zeros(0, len(self.factors))
+        if not free:
+            return torch.zeros(0, len(self.factors), dtype=torch.float64)
+        offset = self.data.offset
+        return torch.stack(free) + (0 if offset is None else offset)
 
     def cells(self, values: list[float]) -> list[str]:
         """The numbers with ten digits."""

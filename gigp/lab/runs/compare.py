@@ -52,7 +52,7 @@ def print_comparison(records: Sequence[Record], console: Console | None = None) 
             first.
         console: console to print on.
     """
-    console = console or Console(soft_wrap=True)
+    console = console or Console(soft_wrap=True, markup=False)
     for setting, runs in group_runs(records).items():
         console.print(comparison_table(setting, runs))
 

@@ -12,7 +12,7 @@ from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.quiet import quiet_libraries
 from gigp.lab.runs.record import Record
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False)
 
 
 def quiet() -> None:

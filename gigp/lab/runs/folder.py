@@ -1,7 +1,7 @@
 """A run's folder: its configuration, checkpoints and record.
 
     <results_dir>/<name>/seed<k>/
-        config.yaml  metrics.csv  summary.json  test_samples.npz
+        config.yaml  metrics.csv  summary.json  test_samples.npz  test_predictions.csv
         checkpoints/{last,best}.ckpt  replaced/
 
 The folder is a function of the configuration, without a timestamp: the same command finds the same
@@ -40,6 +40,7 @@ class RunFolder:
             self.path / f
             for f in ("config.yaml", "metrics.csv", "summary.json", "test_samples.npz")
         )
+        self.predictions = self.path / "test_predictions.csv"
         self.checkpoints = self.path / "checkpoints"
         self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
         # marks a finished run; written last
@@ -149,6 +150,7 @@ class RunFolder:
             self.path / "wandb",
             self.metrics,
             self.samples,
+            self.predictions,
             self.config,
             self.record_path,
         ]

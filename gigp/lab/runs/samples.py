@@ -1,5 +1,9 @@
-"""The results of every test sample of a run: `test_samples.npz`, next to its record."""
+"""The results of every test sample of a run, next to its record: `test_samples.npz` for the study,
+`test_predictions.csv` for people.
+"""
 
+import csv
+import io
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -8,7 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from gigp.errors import InputError
-from gigp.lab.files import disk_errors, open_atomically
+from gigp.lab.data.datamodule import PointCloudDataModule
+from gigp.lab.data.text import printable
+from gigp.lab.files import disk_errors, open_atomically, write_atomically
 
 
 def write_samples(path: Path, samples: Mapping[str, np.ndarray]) -> None:
@@ -31,6 +37,41 @@ def write_samples(path: Path, samples: Mapping[str, np.ndarray]) -> None:
     }
     with disk_errors(path), open_atomically(path) as file:
         np.savez_compressed(file, **compact)  # type: ignore[arg-type]
+
+
+def write_predictions(
+    path: Path, data: PointCloudDataModule, samples: Mapping[str, np.ndarray]
+) -> None:
+    """Write a table of all test samples atomically: name, part, and for each target the truth and
+    the prediction in the unit of tables, or the names of the classes.
+
+    Args:
+        path: path of the .csv file.
+        data: data set, set up.
+        samples: see `write_samples`.
+
+    Raises:
+        InputError: the disk is full or read-only.
+    """
+    indices = data.indices["test"]
+    names, truth = data.sample_names(indices), data.true_targets(indices).numpy()
+    header, rows = ["name", "part"], [[printable(name), "test"] for name in names]
+    if data.kind == "classification":
+        header += ["truth", "prediction"]
+        classes = data.class_names()
+        for row, label, predicted in zip(rows, truth, samples["predicted"], strict=True):
+            row += [classes[int(label)], classes[int(predicted)]]
+    else:
+        for target in data.targets:
+            unit = f" [{target.unit}]" if target.unit else ""
+            header += [f"{target.name} truth{unit}", f"{target.name} prediction{unit}"]
+        for row, values, errors in zip(rows, truth, samples["error"], strict=True):
+            for value, error in zip(values.tolist(), errors.tolist(), strict=True):
+                row += ["", ""] if value != value else [f"{value:.10g}", f"{value + error:.10g}"]
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([header, *rows])
+    with disk_errors(path):
+        write_atomically(path, table.getvalue())
 
 
 def read_samples(path: Path) -> dict[str, np.ndarray]:

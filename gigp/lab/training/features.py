@@ -132,6 +132,19 @@ class BackboneFeatures(PointCloudDataModule):
         assert isinstance(self.trained, Regression)
         return self.trained.mean.cpu(), self.trained.std.cpu()
 
+    def true_targets(self, indices: Tensor) -> Tensor:
+        return self.source.true_targets(self._in_source(indices))
+
+    def class_names(self) -> tuple[str, ...]:
+        return self.source.class_names()
+
+    def sample_names(self, indices: Tensor) -> list[str]:
+        return self.source.sample_names(self._in_source(indices))
+
+    def _in_source(self, indices: Tensor) -> Tensor:
+        """Indices of samples in the data set of the run: here its parts follow one another."""
+        return torch.cat(list(self.source.indices.values()))[indices]
+
     def get_batch(
         self, indices: Tensor, device_indices: Tensor | None = None
     ) -> tuple[PointCloud, Tensor]:

@@ -27,7 +27,8 @@ def build_model(cfg: DictConfig, datamodule: Any) -> PointCloudModel:
         in_channels=datamodule.in_channels,
         group=instantiate(cfg.group),
         grid=datamodule.grid,
-        atoms=datamodule.atoms,
+        # networks for atoms alone know no other inputs
+        atoms=None if getattr(datamodule, "input_names", ()) else datamodule.atoms,
     )
     pool_inputs = cfg.pool_inputs and not datamodule.extra_channels
     channels = datamodule.out_dim if cfg.pool_on == "outputs" else backbone.out_channels
@@ -62,9 +63,9 @@ def build_module(
     units = {target.name: target.unit for target in data.targets}
     unknown = torch.full((len(units),), math.nan)
     mean, std = data.target_statistics() if fit else (unknown, unknown.clone())
-    return Regression(
-        model, units, mean, std, [target.factor for target in data.targets], **options
-    )
+    factors = [target.factor for target in data.targets]
+    masked = fit and data.has_missing()
+    return Regression(model, units, mean, std, factors, masked, **options)
 
 
 def load_trained(

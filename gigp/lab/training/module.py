@@ -14,6 +14,7 @@ from gigp.errors import InputError
 from gigp.lab.lightning_bases import LightningModule
 from gigp.lab.model import PointCloudModel
 from gigp.lab.training.compile import CompiledForward
+from gigp.lab.training.metrics import KnownMeanAbsoluteError, known_mean_error
 from gigp.pointcloud import PointCloud
 
 Batch = tuple[PointCloud, Tensor]
@@ -190,6 +191,7 @@ class Regression(LitModule):
     Args:
         mean, std: statistics of the training targets in internal units, (T,).
         factors: factors from internal units to those of tables, (T,).
+        masked: some samples lack some targets, which are left out of loss and metrics.
     """
 
     mean: Tensor
@@ -202,18 +204,24 @@ class Regression(LitModule):
         mean: Tensor,
         std: Tensor,
         factors: list[float],
+        masked: bool = False,
         **options: Any,
     ) -> None:
+        self.masked = masked
         super().__init__(model, units, **options)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.factors = factors
 
     def make_metrics(self) -> Metric:
-        return MeanAbsoluteError(num_outputs=len(self.units))
+        metric = KnownMeanAbsoluteError if self.masked else MeanAbsoluteError
+        return metric(num_outputs=len(self.units))
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return (output - (target - self.mean) / self.std).abs().mean()
+        wanted = (target - self.mean) / self.std
+        if self.masked:
+            return known_mean_error(output, wanted)
+        return (output - wanted).abs().mean()
 
     def denormalize(self, output: Tensor) -> Tensor:
         return output * self.std + self.mean

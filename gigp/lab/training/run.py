@@ -24,7 +24,7 @@ from gigp.lab.runs.memory import (
 from gigp.lab.runs.name import further_overrides, group_name, run_name
 from gigp.lab.runs.provenance import collect_provenance
 from gigp.lab.runs.record import Record
-from gigp.lab.runs.samples import write_samples
+from gigp.lab.runs.samples import write_predictions, write_samples
 from gigp.lab.runs.summary import make_record
 from gigp.lab.training.build import build
 from gigp.lab.training.fit import fit
@@ -121,6 +121,7 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
         )
         if first:
             write_samples(folder.samples, parts.module.samples)
+            write_predictions(folder.predictions, parts.data, parts.module.samples)
         if logger is not None:
             logger.summarize(record)
     finally:

@@ -157,6 +157,7 @@ def assert_same_run(cfg: Any, other: Any) -> None:
         "config.yaml",
         "metrics.csv",
         "summary.json",
+        "test_predictions.csv",
         "test_samples.npz",
         "checkpoints",
         *checkpoints,

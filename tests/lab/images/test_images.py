@@ -150,10 +150,10 @@ def test_wrong_folders(real, tmp_path, kind, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": None}, "has no array 'images' of numbers"),
-        ({"labels": None}, "has no array 'labels' of integers or text"),
+        ({"images": None}, r"has no arrays 'images' and 'labels'.* are labels \(80,\): rename"),
+        ({"labels": None}, "has no arrays 'images' and 'labels', nor x_train"),
         ({"labels": np.arange(79)}, r"labels \(79,\) does not fit images \(80, 28, 28\)"),
-        ({"labels": np.linspace(0, 1, 80)}, "has no array 'labels' of integers or text"),
+        ({"labels": np.linspace(0, 1, 80)}, "has no labels of integers or text"),
         ({"labels": np.arange(80) * 0}, "has 1 classes"),
         ({"images": np.zeros((80, 784), np.uint8)}, r"shape \(80, 784\); it should be"),
         ({"images": np.zeros((80, 28, 28, 3), np.uint8)}, r"\(80, 28, 28, 3\).*side\), gray"),
@@ -161,9 +161,9 @@ def test_wrong_folders(real, tmp_path, kind, message):
         ({"images": np.full((80, 28, 28), np.nan)}, r"images\[0\]: values outside 0 to 1"),
         ({"images": np.ones((80, 28, 28), np.uint8)}, "no pixel of the file is above 1"),
         ({"images": np.full((80, 28, 28), 99)}, "all pixels of the training images .* the same"),
-        ({"images": np.array(["a"] * 80)}, "has no array 'images' of numbers"),
+        ({"images": np.array(["a"] * 80)}, "has no images of numbers"),
         ({"images": np.array([{}] * 80, object)}, "is not a complete .npz file of plain arrays"),
-        ({"split": np.array(["train"] * 80)}, "no image of .* is in the part val; each of"),
+        ({"split": np.array(["train"] * 80)}, "no image of .* is in the part test; each of"),
         ({"split": np.array(["train", "later"] * 40)}, r"split\[1\] is 'later'; it must be"),
         ({"split": np.arange(80)}, r"split\[0\] is '0'; it must be train, val or test"),
     ],
@@ -306,3 +306,58 @@ def test_damaged_descriptions_are_refused(change):
     assert (data.side, data.classes, data.out_dim) == (28, ("a", "b"), 2)
     with pytest.raises(InputError, match="does not describe images"):
         Images("nowhere").load_state_dict(state | change)
+
+
+def assert_parts(data, test: int) -> None:
+    """So many test images, and validation images drawn from those of the training."""
+    assert len(data.indices["test"]) == test
+    assert len(data.indices["val"]) == round(0.1 * (len(data.images) - test))
+    joined = torch.cat(list(data.indices.values()))
+    assert torch.equal(joined.sort().values, torch.arange(len(data.images)))
+
+
+@pytest.mark.parametrize("names", ["x_{} y_{}", "{}_images {}_labels", "X_{} y_{}"])
+@pytest.mark.parametrize("channel", [False, True])
+def test_arrays_of_keras_and_others(real, tmp_path, names, channel):
+    images, labels = (a[..., None] if channel else a for a in real)
+    arrays = {}
+    for part, rows in (("train", slice(0, 60)), ("test", slice(60, 80))):
+        x, y = names.format(part, part).split()
+        arrays |= {x: images[rows], y: labels[rows]}
+    np.savez(tmp_path / "a.npz", **arrays)
+    data = set_up(tmp_path / "a.npz", tmp_path)
+    assert_parts(data, 20)
+    assert torch.equal(data.images, torch.from_numpy(real[0]))
+    assert sorted(data.classes) == ["one", "zero"]
+
+
+def test_folders_without_one_for_validation(real, tmp_path):
+    save_folder(tmp_path / "folder" / "train", real[0][:60], real[1][:60])
+    save_folder(tmp_path / "folder" / "test", real[0][60:], real[1][60:])
+    assert_parts(set_up(tmp_path / "folder", tmp_path), 20)
+
+
+def test_tables_of_pixels(real, tmp_path):
+    header = ",".join(["label", *(f"pixel{i}" for i in range(784))])
+    rows = [",".join([y, *map(str, x.ravel())]) for x, y in zip(*real, strict=True)]
+    (tmp_path / "train.csv").write_text("\n".join([header, *rows]))
+    data = set_up(tmp_path / "train.csv", tmp_path)
+    assert torch.equal(data.images, torch.from_numpy(real[0]))
+    (tmp_path / "bad.csv").write_text("label,a,b\none,1,2\n")
+    with pytest.raises(InputError, match="has 3 columns; give one called label, and as many"):
+        set_up(tmp_path / "bad.csv", tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".png", ""])
+def test_images_beside_a_table_of_labels(real, tmp_path, ending):
+    (folder := tmp_path / "flat" / "images").mkdir(parents=True)
+    for i, image in enumerate(real[0]):
+        Image.fromarray(image).save(folder / f"{i:03}.png")
+    rows = "".join(f"{i:03}{ending},{label}\n" for i, label in enumerate(real[1]))
+    (tmp_path / "flat" / "labels.csv").write_text("file,label\n" + rows)
+    data = set_up(tmp_path / "flat", tmp_path)
+    assert torch.equal(data.images, torch.from_numpy(real[0]))
+    assert [data.classes[i] for i in data.labels.tolist()] == real[1].tolist()
+    (tmp_path / "flat" / "labels.csv").write_text("file,label\nnone.png,one\n")
+    with pytest.raises(InputError, match=r"names 'none.png', which is no image"):
+        set_up(tmp_path / "flat", tmp_path)

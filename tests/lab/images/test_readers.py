@@ -11,7 +11,7 @@ from PIL import Image
 
 from gigp.errors import InputError
 from gigp.lab.data.entries import read_entries
-from gigp.lab.images.readers import IMAGE_READERS
+from gigp.lab.images.readers import IMAGE_READERS, make_image, read_picture
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_bad_pictures(tmp_path, digit):
     Image.new("L", (28, 28), 40).save(tmp_path / "h.png")
     messages = [
         "32 x 32 pixels; the model takes 28 x 28",
-        "mode I;16",
+        "no pixel of the file is above 1",  # 8 bits in 16
         "background is light",
         *["not a complete png or jpeg"] * 3,
         "an animation",
@@ -151,3 +151,24 @@ def test_arrays_execute_nothing_and_have_the_right_shape(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             read_entries(tmp_path / f"{name}.npy", IMAGE_READERS)
+
+
+def test_gray_values_of_16_bits(tmp_path, digit):
+    deep = digit.astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    ((_, image),) = read_picture(tmp_path / "deep.png")
+    assert torch.equal(image, torch.from_numpy(digit).float())
+
+
+def test_gray_paper_is_paper(digit):
+    """A dark digit on gray 110 is not a light one on dark."""
+    with pytest.raises(InputError, match="its border brighter than the rest"):
+        make_image(np.where(digit > 127, 8, 110).astype(np.uint8))
+    make_image(np.maximum(digit, 20))  # a dark background need not be black
+
+
+def test_no_digit_is_taken_for_paper(digits):
+    images = digits.images.float()
+    inner = images[:, 1:-1, 1:-1].mean((1, 2))
+    frame = (images.sum((1, 2)) - 26**2 * inner) / 108
+    assert (frame <= inner).all()

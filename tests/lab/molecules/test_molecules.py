@@ -1,6 +1,7 @@
 """Molecules of one's own: the same from every kind of file, and errors that name the molecule."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import torch
 from gigp.errors import InputError
 from gigp.lab.molecules.atoms import SYMBOLS
 from gigp.lab.molecules.molecules import Molecules
+from gigp.lab.molecules.readers.molecule import make_molecule
 from gigp.lab.prediction import predict
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.run import run
@@ -47,7 +49,8 @@ def atoms_of(data, i):
 
 def whole(data, i):
     """Targets before anything was subtracted."""
-    return (data.atom_values()[data.charges[i].long()].sum(0) + data.values[i].double()).tolist()
+    subtracted = data.atom_values()[data.charges[i].long()].sum(0) + data.offset
+    return (subtracted + data.values[i].double()).tolist()
 
 
 def as_sdf(data, names) -> str:
@@ -156,15 +159,19 @@ def test_seed_of_the_split(twenty, tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("energy=1 gap=2", {"target": "enrgy"}, r"molecule 1 .*no property 'enrgy'; .*energy, gap"),
-        ("energy=high", {}, r"molecule 1 .*energy is 'high', which is not one finite number"),
-        ("energy=nan", {}, "molecule 1 .*not one finite number"),
-        ('energy="1 2 3"', {}, "molecule 1 .*not one finite number"),
-        ('energy=1 pbc="T T F"', {}, "molecule 1 .*periodic"),
-        ('energy=1 Lattice="9 0 0 0 9 0 0 0 9"', {}, "molecule 1 .*periodic"),
-        ("energy=1 fold=later", {"split": "fold"}, "molecule 1 .*its fold is 'later'"),
-        ("energy=1", {"split": "fold"}, "molecule 1 .*its fold is missing"),
-        ("energy=1 fold=train", {"split": "fold"}, "no molecule of .* has fold=val"),
+        ("energy=1 gap=2", {"target": "enrgy"}, r"molecule 1.*no property 'enrgy'; .*energy, gap"),
+        ("energy=high", {}, r"molecule 1.*energy is 'high', which is not one finite number"),
+        ("energy=nan", {}, "molecule 1.*not one finite number"),
+        ('energy="1 2 3"', {}, "molecule 1.*not one finite number"),
+        ('energy=1 pbc="T T F"', {}, "molecule 1.*periodic"),
+        ('energy=1 Lattice="9 0 0 0 9 0 0 0 9"', {}, "molecule 1.*periodic"),
+        ("energy=1 fold=later", {"split": "fold"}, "molecule 1.*its fold is 'later'"),
+        ("energy=1", {"split": "fold"}, "molecule 1.*its fold is missing"),
+        ("energy=1 fold=train", {"split": "fold"}, "no molecule of .* has fold=test"),
+        ("energy=1", {"target": "forces"}, "target=forces: forces and stresses are not trained on"),
+        ("energy=1", {"group": "smiles"}, "it has no smiles, by which dataset.group=smiles"),
+        ("energy=1", {"inputs": ["mass"]}, "dataset.inputs='mass' is unknown; choose one of"),
+        ("-76.4", {"target": "gap"}, "Its comment is the number -76.4; target=energy takes it"),
     ],
 )
 def test_wrong_molecules(tmp_path, text, options, message):
@@ -176,8 +183,9 @@ def test_wrong_molecules(tmp_path, text, options, message):
 def test_number_of_the_wrong_molecule(tmp_path):
     good, bad = WATER.format("energy=1"), WATER.format("energy=1").replace("O 0 0 0", "Q 0 0 0")
     (path := tmp_path / "water.xyz").write_text(good * 2 + bad + good + bad)
-    with pytest.raises(InputError, match=r"water.xyz, molecule 3 .*element Q.* 1 more are wrong"):
+    with pytest.raises(InputError, match="2 of 5 molecules are wrong; dataset") as found:
         Molecules(str(path), cache=str(tmp_path)).setup()
+    assert re.search(r"molecule 3: element Q.*\n.*molecule 5: element Q", str(found.value))
     path.write_text(good * 3)
     with pytest.raises(InputError, match="has 3 molecules, too few"):
         Molecules(str(path), cache=str(tmp_path)).setup()
@@ -187,6 +195,7 @@ def test_number_of_the_wrong_molecule(tmp_path):
     ("table", "message"),
     [
         ("name,energy\na,1\nb,2\nc,3\n", r"molecule 4 \(d\): .*has no row for it"),
+        ("name,energy\nx,1\n", "no row for any molecule: its first column names x, the molecules"),
         ("name,energy\na,1\na,2\n", "row 3: 'a' has a row already"),
         ("name,energy\na,1\nb,\nc,3\nd,4\n", r"molecule 2 \(b\): energy is ''"),
         ("name,mass\na,1\nb,2\nc,3\nd,4\n", "no property 'energy'; its properties are name, mass"),
@@ -277,3 +286,129 @@ def test_elements_of_a_damaged_checkpoint_are_refused(twenty):
         data = Molecules(str(EXAMPLE), target=["energy", "gap"])
         with pytest.raises(InputError, match="not ascending nuclear charges"):
             data.load_state_dict(twenty.state_dict() | {"elements": elements})
+
+
+def frames(*comments: str) -> str:
+    """Molecules of water, no two alike."""
+    return "".join(
+        WATER.format(text).replace("0.76", f"0.7{i:02}") for i, text in enumerate(comments)
+    )
+
+
+def test_files_that_are_called_as_parts(tmp_path):
+    for name, num in (("train.xyz", 3), ("valid.xyz", 2), ("test.xyz.gz", 1)):
+        text = frames(*[f"energy={i}" for i in range(num)]).encode()
+        packed = gzip.compress(text) if name.endswith("gz") else text
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(packed)
+    data = Molecules(str(tmp_path / "data"), cache=str(tmp_path))
+    data.setup()
+    assert {part: len(i) for part, i in data.indices.items()} == {"train": 3, "val": 2, "test": 1}
+    assert data.description["split"] == "names of files"
+    (tmp_path / "data" / "valid.xyz").unlink()  # drawn from the training molecules
+    data = Molecules(str(tmp_path / "data"), cache=str(tmp_path))
+    data.setup()
+    assert {part: len(i) for part, i in data.indices.items()} == {"train": 2, "val": 1, "test": 1}
+
+
+def test_small_differences_of_large_energies(tmp_path):
+    """As of molecular dynamics with all electrons: single precision knows 1/32 eV there."""
+    energies = [-280_000 - 0.001 * i for i in range(40)]
+    (path := tmp_path / "md.xyz").write_text(frames(*[f"energy={e:.6f}" for e in energies]))
+    data = Molecules(str(path), cache=str(tmp_path))
+    data.setup()
+    assert len(data.values.unique()) == 40
+    found = [whole(data, i)[0] for i in range(40)]
+    np.testing.assert_allclose(found, energies, rtol=0, atol=1e-8)
+    other = Molecules(str(path))
+    other.load_state_dict(data.state_dict())
+    assert torch.equal(other.offset, data.offset)
+
+
+def test_charges_are_inputs_or_may_not_vary(tmp_path):
+    comments = [f"energy={i} charge={i % 2}" for i in range(12)]
+    (path := tmp_path / "ions.xyz").write_text(frames(*comments))
+    with pytest.raises(InputError, match=r"have the charges 0, 1, .* dataset.inputs=\[charge\]"):
+        Molecules(str(path), cache=str(tmp_path)).setup()
+    data = Molecules(str(path), cache=str(tmp_path), inputs=["charge"])
+    data.setup()
+    cloud, _ = data.get_batch(torch.tensor([0, 1]))
+    assert cloud.feat[..., -1].tolist() == [[0.0] * 3, [1.0] * 3]
+    assert cloud.feat.shape[-1] == data.in_channels == 7
+    other = Molecules(str(path), inputs=["charge"])
+    other.load_state_dict(data.state_dict())
+    assert other.chemistry.charges == (0, 1)
+    water = [[0, 0, 0], [0, 0.76, 0.59], [0, -0.76, 0.59]]
+    made = other.make_clouds([make_molecule("OHH", water, {"charge": 1})])
+    assert made.feat[..., -1].tolist() == [[1.0] * 3]
+
+
+def test_labels_that_some_molecules_lack(configure, tmp_path):
+    """They count neither in the loss nor in the metrics, and the record counts them."""
+    comments = [f"a={i}" if i % 2 else f"a={i} b={i * i} charge=0" for i in range(24)]
+    (path := tmp_path / "two.xyz").write_text(frames(*comments))
+    options = (f"dataset.path={path}", f"dataset.cache={tmp_path}", "name=two", "target=[a,b]")
+    units = ("dataset.unit={a: eV, b: '[/mol]'}", "dataset.extensive={b: true}")
+    small = (*SMALL[:-1], "dataset.val_fraction=0.2", "dataset.test_fraction=0.2")
+    record = run(configure("dataset=molecules", *options, *units, *small))
+    assert record.data["missing"] == {"a": 0, "b": 12}
+    assert {name: (m.unit, m.kind) for name, m in record.metrics.items()} == {
+        "a": ("eV", "intensive"),
+        "b": ("[/mol]", "extensive"),
+    }
+    table = (tmp_path / "runs" / "two" / "seed0" / "test_predictions.csv").read_text()
+    rows = list(csv.DictReader(io.StringIO(table)))
+    errors = [
+        abs(float(row["b truth [[/mol]]"]) - float(row["b prediction [[/mol]]"]))
+        for row in rows
+        if row["b truth [[/mol]]"]
+    ]
+    assert 0 < len(errors) < len(rows) == 5
+    assert np.mean(errors) == pytest.approx(record.metrics["b"].test, rel=1e-4)
+    assert {row["part"] for row in rows} == {"test"}
+
+
+def test_broken_molecules_are_left_out_and_listed(tmp_path):
+    comments = [f"energy={i}" if i % 3 else "energy=none" for i in range(70)]
+    (path := tmp_path / "water.xyz").write_text(frames(*comments))
+    with pytest.raises(InputError, match="24 of 70 molecules are wrong") as found:
+        Molecules(str(path), cache=str(tmp_path)).setup()
+    assert str(found.value).count("\n") == 21
+    assert str(found.value).endswith("and 4 more")
+    data = Molecules(str(path), cache=str(tmp_path), skip_broken=True)
+    data.setup()
+    (listed,) = tmp_path.glob("*-skipped.txt")
+    assert len(listed.read_text().splitlines()) == data.description["skipped"] == 24
+    assert len(data.mask) == 46
+
+
+def test_groups_stay_in_one_part(tmp_path):
+    comments = [f"energy={i} of=molecule{i // 4}" for i in range(48)]
+    (path := tmp_path / "conformers.xyz").write_text(frames(*comments))
+    data = Molecules(str(path), cache=str(tmp_path), group="of")
+    data.setup()
+    groups = [set((indices // 4).tolist()) for indices in data.indices.values()]
+    assert [len(group) for group in groups] == [10, 1, 1]
+    assert len(set.union(*groups)) == 12
+    assert data.description["split"] == "seeded draw 0 by of"
+
+
+@pytest.mark.parametrize("where", ["beside", "within"])
+def test_molecules_named_by_their_files(tmp_path, where):
+    """And an index that pandas wrote; the table may lie among the molecules."""
+    (folder := tmp_path / "folder").mkdir()
+    for i in range(6):
+        (folder / f"mol_{i}.xyz").write_text(frames("generated by a program"))
+    table = (folder if where == "within" else tmp_path) / "table.csv"
+    table.write_text(",id,gap\n" + "".join(f"{i},mol_{i},{i}\n" for i in range(6)))
+    data = Molecules(str(folder), target="gap", targets=str(table), cache=str(tmp_path))
+    data.setup()
+    assert data.true_targets(torch.arange(6))[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert data.names == [f"mol_{i}" for i in range(6)]
+
+
+def test_a_comment_that_is_one_number_is_the_energy(tmp_path):
+    (path := tmp_path / "water.xyz").write_text(frames("-1.5", "-2.5", "-3.5", "-4.5"))
+    data = Molecules(str(path), cache=str(tmp_path))
+    data.setup()
+    assert data.true_targets(torch.arange(4))[:, 0].tolist() == [-1.5, -2.5, -3.5, -4.5]

@@ -239,8 +239,10 @@ def test_a_warning_of_molecules_unlike_the_training_set(trained, release, tmp_pa
     sizes = whole.counts[whole.indices["train"].numpy()]
     assert (small, largest) == (sizes.min(), sizes.max())
     (tmp_path / "in.xyz").write_text(METHANE + METHANE)
-    inside = "".join(f"{'CH'[i % 2]} {i} {i % 2} 0\n" for i in range(largest))
-    (tmp_path / "inside.xyz").write_text(f"{largest}\nchain\n{inside}")
+    i = int(whole.indices["train"][int(sizes.argmax())])
+    atoms = zip(whole.charges[i].tolist(), whole.positions[i].tolist(), strict=True)
+    inside = "".join(f"{charge} {x} {y} {z}\n" for charge, (x, y, z) in atoms if charge)
+    (tmp_path / "inside.xyz").write_text(f"{largest}\nlarge\n{inside}")
     for model in (folder, release(folder)):
         done = run_program("predict.py", f"run={model}", f"input={tmp_path}/in.xyz")
         assert done.returncode == 0

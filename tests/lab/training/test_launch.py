@@ -89,6 +89,7 @@ def test_one_process_begins_and_two_go_on(configure, tmp_path, monkeypatch, data
         "config.yaml",
         "metrics.csv",
         "summary.json",
+        "test_predictions.csv",
         "test_samples.npz",
     ]
 

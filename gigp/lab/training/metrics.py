@@ -1,0 +1,38 @@
+"""Metrics over targets that some samples lack."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class KnownMeanAbsoluteError(Metric):
+    """Mean absolute error of every target over the samples that have it.
+
+    Args:
+        num_outputs: number of targets T.
+    """
+
+    total: Tensor
+    samples: Tensor
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(num_outputs), dist_reduce_fx="sum")
+        self.add_state("samples", torch.zeros(num_outputs), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, target: Tensor) -> None:
+        """Add predictions and targets (B, T), NaN where a target is not known."""
+        known = target.isfinite()
+        self.total = self.total + torch.where(known, predicted - target, 0.0).abs().sum(0)
+        self.samples = self.samples + known.sum(0)
+
+    def compute(self) -> Tensor:
+        """The errors, (T,)."""
+        return self.total / self.samples
+
+
+def known_mean_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error over the known targets of a batch (B, T); 0 where there are none, ()."""
+    known = target.isfinite()
+    error = torch.where(known, predicted - target.nan_to_num(), 0.0).abs()
+    return error.sum() / known.sum().clamp(min=1)
