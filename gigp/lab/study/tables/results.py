@@ -244,8 +244,9 @@ def describe(numbers: pd.DataFrame) -> str:
     error = "Error rate" if set(numbers["kind"]) == {"classification"} else "Mean absolute error"
     ranges = [_range(numbers[key]) for key in ("train size", "epochs", "test size", "seeds")]
     train, epochs, test, seeds = ranges
+    over = "one seed" if seeds == "1" else f"mean ± standard deviation over {seeds} seeds"
     return (
-        f"{error} on {test} test samples, mean ± standard deviation over {seeds} seeds; lower is "
+        f"{error} on {test} test samples, {over}; lower is "
         f"better. Trained on {train} samples for {epochs} epochs."
     )
 
