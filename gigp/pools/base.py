@@ -10,7 +10,7 @@ from gigp.errors import InputError, check_choice, check_count
 from gigp.groups import Group
 from gigp.nn.linear import use_cpu_kernels
 from gigp.pointcloud import PointCloud, check_mask, check_tensors, masked
-from gigp.pools.coordinate import measure
+from gigp.pools.coordinate import measure_clouds
 from gigp.pools.divisor import Divisor
 
 
@@ -20,12 +20,13 @@ class Pool(nn.Module):
     Attributes:
         group: group whose orbits the pool tells apart; None: it ignores positions.
         needs_mass: `forward` takes the masses of the points, too: mass=(B, N).
-        waits: `forward` asks the device for numbers of points, so no one graph can be made of it.
+        syncs_device: `forward` waits for numbers of points from the device, so it cannot be
+            compiled to one graph.
     """
 
     group: Group | None = None
     needs_mass: bool = False
-    waits: bool = False
+    syncs_device: bool = False
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -126,7 +127,7 @@ class SumPool(Pool):
 
     def fit(self, clouds: Iterable[PointCloud]) -> None:
         if self.divisor is not None:
-            self.divisor.fit(measure(clouds).points)
+            self.divisor.fit(measure_clouds(clouds).points)
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
         mask = self.check(feat, pos, mask)

@@ -14,7 +14,7 @@ from gigp.groups import Group
 from gigp.nn.mlp import identity_mlp, sum_mlp
 from gigp.pointcloud import PointCloud, masked
 from gigp.pools.base import Pool, masked_features
-from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure
+from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure_clouds
 from gigp.pools.divisor import Divisor, DivisorKind
 from gigp.pools.gigp import GIGP
 
@@ -46,7 +46,7 @@ class MeanMLP(Pool):
         )
 
     def fit(self, clouds: Iterable[PointCloud]) -> None:
-        self.divisor.fit(measure(clouds).points)
+        self.divisor.fit(measure_clouds(clouds).points)
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
         mask = self.check(feat, pos, mask)
@@ -96,7 +96,7 @@ class PointMLP(Pool):
         self.rho = make() if rho else None
 
     def fit(self, clouds: Iterable[PointCloud]) -> None:
-        self.divisor.fit(measure(clouds, self.coordinate).points)
+        self.divisor.fit(measure_clouds(clouds, self.coordinate).points)
 
     def forward(
         self, feat: Tensor, pos: Tensor, mask: Tensor | None = None, mass: Tensor | None = None

@@ -94,7 +94,7 @@ class CloudStatistics(NamedTuple):
 
 
 @torch.no_grad()
-def measure(
+def measure_clouds(
     clouds: Iterable[PointCloud], coordinate: Callable[..., Tensor] | None = None
 ) -> CloudStatistics:
     """Go through training clouds once.

@@ -88,7 +88,7 @@ class CustomPool(Pool):
             arguments, is not a module, or does not map (B, N, c) to (B, k).
     """
 
-    waits = True
+    syncs_device = True
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ from gigp.groups import Group
 from gigp.nn.mlp import Activation, map_mlp, mlp, start_as_identity, sum_mlp
 from gigp.pointcloud import PointCloud
 from gigp.pools.base import Pool, masked_features
-from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure
+from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure_clouds
 from gigp.pools.divisor import Divisor, DivisorKind
 from gigp.pools.orbits import Delta, Membership, Orbits
 
@@ -140,9 +140,9 @@ class GIGP(Pool):
         """Space the orbit centers over the range of the orbit coordinate on training clouds, and
         set a constant divisor.
         """
-        found = measure(clouds, self.coordinate)
-        self.orbits.fit(found.low, found.high)
-        self.divisor.fit(found.points)
+        measured = measure_clouds(clouds, self.coordinate)
+        self.orbits.fit(measured.low, measured.high)
+        self.divisor.fit(measured.points)
 
     def forward(
         self,

@@ -10,7 +10,7 @@ from gigp.groups import Group
 from gigp.nn.fitted import FittedModule
 from gigp.pointcloud import PointCloud, masked
 from gigp.pools.base import Pool, masked_features
-from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure
+from gigp.pools.coordinate import OrbitCoordinate, PoolCenter, measure_clouds
 from gigp.pools.divisor import Divisor, DivisorKind
 
 
@@ -56,9 +56,9 @@ class Moments(Pool, FittedModule):
 
     @torch.no_grad()
     def fit(self, clouds: Iterable[PointCloud]) -> None:
-        found = measure(clouds, self.coordinate)
-        self.scale.fill_(found.rms if found.rms > 0 else 1.0)
-        self.divisor.fit(found.points)
+        measured = measure_clouds(clouds, self.coordinate)
+        self.scale.fill_(measured.rms if measured.rms > 0 else 1.0)
+        self.divisor.fit(measured.points)
         self._fitted = True
 
     def forward(

@@ -12,7 +12,7 @@ from gigp.errors import InputError, check_choice, needs_extra
 from gigp.nn.mlp import identity_mlp, mlp, start_as_identity
 from gigp.pointcloud import PointCloud, masked
 from gigp.pools.base import Pool, masked_features
-from gigp.pools.coordinate import measure
+from gigp.pools.coordinate import measure_clouds
 
 with needs_extra("pyg"):
     from torch_geometric.experimental import set_experimental_mode
@@ -40,7 +40,7 @@ class PyGPool(Pool):
         InputError: the aggregation does not take features of that many channels.
     """
 
-    waits = True
+    syncs_device = True
 
     def __init__(
         self, channels: int, aggregation: Aggregation | Callable[[int], Aggregation]
@@ -65,7 +65,7 @@ class PyGPool(Pool):
     def fit(self, clouds: Iterable[PointCloud]) -> None:
         """Scale those aggregations that start as a sum by the mean number of points."""
         if isinstance(self.aggregation, DeepSets):
-            self.aggregation.start(measure(clouds).points)
+            self.aggregation.start(measure_clouds(clouds).points)
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
         mask = self.check(feat, pos, mask)

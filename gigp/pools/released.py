@@ -9,7 +9,7 @@ from gigp.errors import InputError
 from gigp.nn.mlp import identity_mlp, sum_mlp
 from gigp.pointcloud import PointCloud, masked
 from gigp.pools.base import Pool, masked_features
-from gigp.pools.coordinate import measure
+from gigp.pools.coordinate import measure_clouds
 from gigp.pools.orbits import Orbits
 
 AXIS, ANCHOR = 1, 1  # the code reads entry [1, 1] of the pair tensor: y of the offset to atom 1
@@ -68,8 +68,8 @@ class ReleasedGIGP(Pool):
         return y - torch.where(mask[:, ANCHOR : ANCHOR + 1], anchor, first)
 
     def fit(self, clouds: Iterable[PointCloud]) -> None:
-        found = measure(clouds, self.coordinate)
-        self.orbits.fit(found.low, found.high)
+        measured = measure_clouds(clouds, self.coordinate)
+        self.orbits.fit(measured.low, measured.high)
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
         mask = self.check(feat, pos, mask)

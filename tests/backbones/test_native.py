@@ -46,7 +46,7 @@ def quick_compiler(fresh, monkeypatch) -> Callable[[float], Path]:
     Returns the file that lists its calls.
     """
     monkeypatch.delenv("XDG_CACHE_HOME")
-    compiled = Path(native.load()._name)
+    compiled = Path(native.load_library()._name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(fresh / "cache"))
 
     def make(seconds: float) -> Path:
@@ -80,14 +80,14 @@ def test_compiled_once_and_found_again(quick_compiler):
 @pytest.mark.parametrize("damage", ["cut off", "a bit", "empty"])
 def test_a_damaged_file_is_compiled_again(quick_compiler, damage):
     calls = quick_compiler(0)
-    path = Path(native.load()._name)
+    path = Path(native.load_library()._name)
     content = bytearray(path.read_bytes())
     if damage == "a bit":
         content[5000] ^= 1
     path.unlink()  # the loaded file stays as it is
     path.write_bytes({"cut off": content[:5000], "a bit": content, "empty": b""}[damage])
     assert not native.is_intact(path)
-    assert native.load().kernel_mlp_forward
+    assert native.load_library().kernel_mlp_forward
     assert native.is_intact(path)
     assert calls.read_text().split() == ["x", "x"]
 
@@ -104,7 +104,7 @@ def test_several_compile_at_once(quick_compiler):
             time.sleep(0.005)
 
     watcher = threading.Thread(target=watch)
-    workers = [threading.Thread(target=native.load) for _ in range(4)]
+    workers = [threading.Thread(target=native.load_library) for _ in range(4)]
     watcher.start()
     for worker in workers:
         worker.start()
@@ -123,7 +123,7 @@ def test_several_compile_at_once(quick_compiler):
 def test_killed_while_compiling(quick_compiler):
     """What a killed process leaves behind is not used."""
     calls = quick_compiler(60)
-    code = "from gigp.backbones.lieconv import native; native.load()"
+    code = "from gigp.backbones.lieconv import native; native.load_library()"
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     while not calls.exists():
         time.sleep(0.05)
@@ -131,7 +131,7 @@ def test_killed_while_compiling(quick_compiler):
     process.wait()
     assert not list(native.cache_folder().glob("*.so"))
     quick_compiler(0)
-    assert native.load().kernel_mlp_forward
+    assert native.load_library().kernel_mlp_forward
 
 
 @needs_compiler
@@ -305,7 +305,7 @@ def test_other_vectors(march, monkeypatch):
     motions = random_motions(3, 21).float()
     expected = [*step(layer, where, feat), *pair_rows(motions)]
     monkeypatch.setenv("GIGP_NATIVE_ARCH", march)
-    library = native.load()
+    library = native.load_library()
     assert ctypes.c_int64.in_dll(library, "vector_bits").value == 256 <= bits
     monkeypatch.setattr(native, "library", lambda: library)
     found = [*step(layer, where, feat), *pair_rows(motions)]

@@ -99,14 +99,14 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
     if os.environ.get("GIGP_NATIVE", "1") == "0":
         return None, "plain PyTorch (GIGP_NATIVE=0)"
     try:
-        loaded = load()
+        loaded = load_library()
     except NativeError as error:
         log.warning("LieConv runs on plain PyTorch, up to twice as slow: %s", error)
         return None, f"plain PyTorch ({error})"
     return loaded, f"native ({ctypes.c_int64.in_dll(loaded, 'vector_bits').value}-bit vectors)"
 
 
-def load(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
+def load_library(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
     """Load the compiled file from the cache, after compiling it where it is missing or damaged.
 
     Raises:

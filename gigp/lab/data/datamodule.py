@@ -256,7 +256,7 @@ class PointCloudDataModule(LightningDataModule):
     def _loader(self, part: Part, batch_size: int, shuffle: bool = False) -> DataLoader:
         if self.trainer is not None:
             self.move_to(self.trainer.strategy.root_device)
-        samples = Samples(self, self.indices[part])
+        samples = Samples(self.get_batch, self.indices[part])
         sampler = BatchSampler(samples.indices, batch_size, shuffle, self.seed, self.device)
         # A loader draws a seed for its workers when it starts. A generator of its own keeps this
         # from changing the augmentations of a resumed run, whose loader starts at another time.

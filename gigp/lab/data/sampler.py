@@ -1,7 +1,7 @@
 """Which samples are in which batch, in an order that a resumed run repeats."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,9 +9,6 @@ from torch.utils.data import Dataset, Sampler
 
 from gigp.errors import InputError
 from gigp.pointcloud import PointCloud
-
-if TYPE_CHECKING:
-    from gigp.lab.data.datamodule import PointCloudDataModule
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -82,14 +79,14 @@ class BatchSampler(Sampler[BatchIndex]):
 class Samples(Dataset):
     """Some samples of a data module, fetched a batch at a time."""
 
-    def __init__(self, module: "PointCloudDataModule", indices: Tensor) -> None:
-        self.module, self.indices = module, indices
+    def __init__(self, get_batch: Callable[[Tensor, Tensor], Any], indices: Tensor) -> None:
+        self.get_batch, self.indices = get_batch, indices
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, batch: BatchIndex) -> Any:
-        fetched = self.module.get_batch(batch.host, batch.device)
+        fetched = self.get_batch(batch.host, batch.device)
         if isinstance(fetched[0], PointCloud) and batch.device.device.type == "cpu":
             check_finite(
                 fetched[0], batch.host

@@ -51,7 +51,7 @@ class CompiledForward:
                 "make; use backbone.layout=auto."
             )
         torch.compiler.reset()  # graphs of an earlier run of a sweep
-        whole = isinstance(backbone, (LieResNet, Identity)) and not model.pool.waits
+        whole = isinstance(backbone, (LieResNet, Identity)) and not model.pool.syncs_device
         self._forward = torch.compile(
             model.forward,
             fullgraph=whole,

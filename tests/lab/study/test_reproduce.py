@@ -321,7 +321,7 @@ def test_choices_are_read_as_hydra_reads_them():
     assert parse_choices("lr", "1e-3,3e-3") == ("0.001", "0.003")
 
 
-@pytest.mark.parametrize("name", ["qm9_ablation", "qm9_homo_outputs", "orbits_pools"])
+@pytest.mark.parametrize("name", ["qm9_ablation", "qm9_outputs", "orbits_pools"])
 def test_an_experiments_file_says_what_hydra_composes(name):
     cfg = _compose([f"experiment={name}"])
     study, sweep, choices = read_sweep(name)
