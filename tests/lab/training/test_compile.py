@@ -78,6 +78,7 @@ def test_one_graph_for_all_batches(case, qm9, digits):
     assert counter.frame_count == 2  # another one for evaluation
 
 
+@pytest.mark.slow
 def test_mixed_sizes_would_need_many_graphs(qm9):
     """Negative control: without fixed shapes every batch has its own."""
     model = build(qm9, T(3), {"layout": "padded"})
