@@ -103,3 +103,34 @@ def assert_equivariant(
                 f"{error / max(scale, 1e-30):.2e} of its largest value {scale:.2e} (allowed "
                 f"{tolerance:.0e}). The element:\n{rows}"
             )
+
+
+@torch.no_grad()
+def describe_invariance(
+    fn: Callable[[Tensor], Tensor], group: Group, pos: Tensor, *, num: int = 4, seed: int = 0
+) -> str:
+    """One sentence about how far fn(g x) is from fn(x), for a model that may well not be invariant.
+
+    Args:
+        fn: maps positions (..., d) to a tensor.
+        group: the group that acts on the positions.
+        pos: positions, (..., d); in double precision rounding is out of the way.
+        num: number of random elements.
+        seed: seed of the random elements.
+
+    Raises:
+        InputError: something else than a group, or positions of another type.
+    """
+    check_group(group)
+    check_tensors(pos=pos)
+    expected = fn(pos).double()
+    elements = random_element(group, num, seed=seed)
+    outputs = [fn(group.act(g, pos.double()).to(pos.dtype)).double() for g in elements]
+    error = max(float((out - expected).abs().max()) for out in outputs)
+    relative = error / max(float(expected.abs().max()), 1e-30)
+    holds = relative <= TOLERANCE.get(pos.dtype, TOLERANCE[torch.float32])
+    verdict = "invariant, up to rounding" if holds else "not invariant"
+    return (
+        f"{verdict}: {num} random elements of {group} change the output by at most "
+        f"{relative:.1e} of its largest value"
+    )

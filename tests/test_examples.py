@@ -82,6 +82,39 @@ def test_backbone():
     assert n["mask"].sum(1).tolist() == [18, 10, 24]
 
 
+def test_beside_other_aggregations():
+    n = names_of("In a PyTorch Geometric model, beside other aggregations")
+    assert n["out"].shape == (3, 1)
+    mean = torch.stack([x.mean(0) for x in n["batch"].x.split([9, 5, 12])])
+    torch.testing.assert_close(n["others"][:, :8], mean)
+
+
+def test_own_backbone():
+    n = names_of("A backbone of your own")
+    feat, mask = n["cloud"].feat, n["cloud"].mask
+
+    def predict(pos: torch.Tensor) -> torch.Tensor:
+        points = n["net"](n["PointCloud"](pos, feat, mask))
+        return n["pool"](points.feat, points.pos, points.mask)
+
+    assert n["out"].shape == (2, 32)
+    assert_invariant(predict, SE3(), n["cloud"].pos)
+
+
+CHECKING = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs" / "checking.md").read_text(), flags=re.DOTALL
+)
+
+
+@pytest.mark.parametrize("code", CHECKING, ids=["schnet", "images", "own"])
+def test_checks_of_models(code, capsys):
+    torch.manual_seed(0)
+    exec(code, {"__name__": "page"})
+    for line in capsys.readouterr().out.splitlines():
+        holds = line.startswith(("SchNet", "GIGP"))
+        assert f" is {'invariant, up to rounding' if holds else 'not invariant'}: 4 random" in line
+
+
 def example_of(title: str, monkeypatch: pytest.MonkeyPatch) -> tuple:
     """The config of an example as YAML, whose module is there as if it were a file."""
     (text,) = (text for name, text in SECTIONS if name == title)

@@ -4,8 +4,13 @@ import pytest
 import torch
 
 from gigp.errors import InputError
-from gigp.groups import SO2, SO3, T
-from gigp.testing import assert_equivariant, assert_invariant, random_element
+from gigp.groups import SE3, SO2, SO3, T
+from gigp.testing import (
+    assert_equivariant,
+    assert_invariant,
+    describe_invariance,
+    random_element,
+)
 
 
 @pytest.fixture(params=[torch.float64, torch.float32], ids=str)
@@ -63,3 +68,13 @@ def test_refuses_what_cannot_be_checked(pos):
 def test_elements_repeat_by_seed():
     assert torch.equal(random_element(SO3(), 3), random_element(SO3(), 3))
     assert not torch.equal(random_element(SO3(), 3), random_element(SO3(), 3, seed=1))
+
+
+def test_a_sentence_about_any_model():
+    pos = torch.randn(5, 3).double()
+    said = describe_invariance(lambda pos: torch.cdist(pos, pos), SE3(), pos)
+    assert said.startswith(
+        "invariant, up to rounding: 4 random elements of SE(3) change the output"
+    )
+    said = describe_invariance(lambda pos: pos.sum(0), SE3(), pos)
+    assert said.startswith("not invariant: ")

@@ -5,6 +5,7 @@ found on the device. Where the host knows upper bounds only, as for compiled net
 must not change, copies of the last row fill the rows up, and count in no statistics.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -40,12 +41,12 @@ class Places(NamedTuple):
         """
         ends, index = counts.cumsum(0), torch.arange(num, device=counts.device)
         real = None
-        if not exact and len(counts):
+        if not exact and counts.shape[0]:
             total = ends[-1]
             real, index = index < total, torch.minimum(index, (total - 1).clamp(min=0))
         cloud = torch.searchsorted(ends, index, right=True)
         if not exact:
-            cloud = cloud.clamp(max=len(counts) - 1)  # where all clouds are empty
+            cloud = cloud.clamp(max=counts.shape[0] - 1)  # where all clouds are empty
         return cls(cloud, index - (ends - counts).index_select(0, cloud), real)
 
 
@@ -148,7 +149,9 @@ class AllPairs(Neighborhood):
         self.count = points.counts.index_select(0, queries.places.cloud)[:, None, None].clamp(min=1)
 
     def sum(self, kernel: Tensor, feat: Tensor) -> Tensor:
-        table = scatter(kernel, self.slots, self.real, self.shape.numel()).unflatten(0, self.shape)
+        table = scatter(kernel, self.slots, self.real, math.prod(self.shape)).unflatten(
+            0, self.shape
+        )
         sums = outer_sum(table, self.points.clouds(feat).unsqueeze(2))  # (B * M, 1, k * c)
         return sums.index_select(0, self.queries.slots)
 

@@ -1,4 +1,4 @@
-"""A trained model of images as one program that runs without this package."""
+"""A trained model as one program that runs without this package."""
 
 from pathlib import Path
 
@@ -6,11 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
+from gigp.backbones.lieconv import LieResNet
 from gigp.errors import InputError
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.images.readers import WHITE
+from gigp.lab.prediction.inputs import MoleculeInputs
+from gigp.lab.prediction.predictor import Predictor
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.module import LitModule
+from gigp.pointcloud import PointCloud, center_points, masked
 
 
 class ImageProgram(nn.Module):
@@ -30,27 +34,82 @@ class ImageProgram(nn.Module):
         return self.task(self.data.make_cloud(images / WHITE))
 
 
-@torch.no_grad()
-def export_model(run: str | Path) -> ExportedProgram:
-    """The best model of a run on images by `torch.export`: (B, side, side) float32 in, (B, C) out,
-    for any B >= 1.
+class MoleculeProgram(nn.Module):
+    """From nuclear charges and positions to properties in the units of tables, in double precision
+    but for the positions, which are rounded as in training.
 
     Args:
-        run: folder of the run, with its checkpoints.
+        predictor: a trained model of molecules.
+    """
+
+    features: Tensor
+    references: Tensor
+    masses: Tensor
+    factors: Tensor
+
+    def __init__(self, predictor: Predictor, inputs: MoleculeInputs) -> None:
+        super().__init__()
+        data, self.task = inputs.data, predictor.module
+        self.centers = inputs.center or data.recenter
+        self.by_mass = data.recenter and data.center == "mass"
+        self.unit = (data.positions_std or 1.0) if data.scale_positions else 1.0
+        self.register_buffer("features", data.features.double())
+        self.register_buffer("references", inputs.atoms)
+        self.register_buffer("masses", data.masses.double())
+        self.register_buffer("factors", inputs.factors)
+
+    def forward(self, charges: Tensor, positions: Tensor) -> Tensor:
+        """(B, N) int64, 0 behind the atoms, and (B, N, 3) float64, Angstrom -> (B, T) float64."""
+        mask, masses = charges > 0, self.masses[charges]
+        if self.centers:
+            positions = center_points(positions, mask, masses if self.by_mass else None)
+        positions = (positions / self.unit).float().double()
+        cloud = PointCloud(positions, self.features[charges], mask, mass=masses)
+        free = masked(self.references[charges], mask).sum(1)  # (B, T)
+        return (self.task(cloud) + free) * self.factors
+
+
+@torch.no_grad()
+def export_model(run: str | Path) -> ExportedProgram:
+    """The best model of a run by `torch.export`, for any number of images or molecules.
+
+    Images: (B, side, side) float32 in, (B, C) out. Molecules: nuclear charges (B, N) int64, 0
+    behind the atoms of each, and positions (B, N, 3) float64 in Angstrom in, (B, T) float64 out,
+    the columns of a `Predictor`. Nothing is refused there that a `Predictor` refuses.
+
+    Args:
+        run: folder of the run, with its checkpoints, or of a model.
 
     Returns:
         A program for `torch.export.save` or `torch.onnx.export`, on the CPU.
 
     Raises:
-        InputError: there is no such run, or it is not on images.
+        InputError: there is no such run, or its network cannot be exported: one with several lifts
+            for each point, with balls that hold a part of the points, or of another kind.
     """
     _, data, task = load_trained(run, setup=False)
     if not isinstance(data, ImageClouds):
-        raise InputError(
-            f"{run} is a run on {type(data).__name__}, which cannot be exported: its work depends "
-            "on how many points each cloud has. Runs on rotmnist and images can; use "
-            "gigp.lab.prediction.Predictor for molecules."
-        )
+        return export_molecules(Predictor(run), run)
     program, example = ImageProgram(data, task).eval(), torch.zeros(2, data.side, data.side)
     program(example)  # lays out the grid, which the program then holds as numbers
     return export(program, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
+
+
+def export_molecules(predictor: Predictor, run: str | Path) -> ExportedProgram:
+    """The program of a model of molecules, see `export_model`."""
+    net, inputs = predictor.module.model.backbone, predictor.inputs
+    geometry = net.geometry if isinstance(net, LieResNet) else None
+    whole = geometry is not None and min(geometry.fill) == 1 and net.num_lifts == 1
+    if predictor.frozen or not whole or not isinstance(inputs, MoleculeInputs):
+        raise InputError(
+            f"{run} cannot be exported: a program needs LieConv with one lift for each atom, as "
+            "group=T3 or E3, with fill=1, and no features of another run (gigp.lab.prediction."
+            "Predictor predicts with all of them)."
+        )
+    assert geometry is not None
+    charges = torch.tensor([[8, 1, 1, 0], [6, 7, 1, 1], [6, 6, 1, 0]])
+    positions = torch.arange(36, dtype=torch.float64).view(3, 4, 3).cos()
+    molecules, atoms = Dim("molecules", min=1), Dim("atoms", min=2, max=geometry.max_neighbors)
+    shapes = {0: molecules, 1: atoms}
+    program = MoleculeProgram(predictor, inputs).eval()
+    return export(program, (charges, positions), dynamic_shapes=(shapes, shapes))

@@ -8,13 +8,18 @@ import sys
 import pytest
 import torch
 from torch.export import Dim, export
+from torch.nn.utils.rnn import pad_sequence
 
-from gigp import GIGP
+from gigp import GIGP, LieResNet, PointCloud
 from gigp.errors import InputError
-from gigp.groups import SO3
+from gigp.groups import E3, SO3, Group, T
+from gigp.lab.config.compose import compose_config
+from gigp.lab.config.instantiate import instantiate
+from gigp.lab.config.paths import MODELS
+from gigp.lab.molecules.readers.molecule import Molecule, make_molecule
 from gigp.lab.prediction import Predictor, export_model
 from gigp.lab.training.run import run
-from tests.conftest import tiny
+from tests.conftest import DATA, tiny
 
 APART = """
 import sys, torch
@@ -73,9 +78,64 @@ def test_pool_with_any_number_of_clouds_and_points(membership, channels):
         torch.testing.assert_close(program(*given), pool(*given), rtol=1e-4, atol=1e-5)
 
 
-def test_molecules_cannot_be_exported(configure, tmp_path, qm9):
-    run(configure(*tiny(epochs=1, train=20, val=10, test=10), "name=molecules"))
-    with pytest.raises(
-        InputError, match="is a run on QM9, which cannot be exported: its work depends on how many"
-    ):
+def padded(molecules: list[Molecule]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Charges (B, N) and positions (B, N, 3)."""
+    charges = pad_sequence([m.charges for m in molecules], batch_first=True).long()
+    return charges, pad_sequence([m.positions for m in molecules], batch_first=True)
+
+
+@torch.no_grad()
+def check_program(program, data, number: int) -> None:
+    """Predictions are those of `Predictor`, for test molecules in batches of any size."""
+    chosen = [
+        make_molecule(data.charges[i][data.mask[i]].tolist(), data.positions[i][data.mask[i]])
+        for i in data.indices["test"][:number]
+    ]
+    expected = Predictor(MODELS / "qm9", check=False, extrapolate=True)(chosen)
+    found = [program(*padded(chosen[:1]))]
+    found += [program(*padded(chosen[i : i + 64])) for i in range(1, number, 64)]
+    torch.testing.assert_close(torch.cat(found), expected, rtol=1e-5, atol=1e-5)
+
+
+class Net(torch.nn.Module):
+    """LieConv and GIGP on a padded batch."""
+
+    def __init__(self, group: Group) -> None:
+        super().__init__()
+        self.net = LieResNet(3, group, width=8, blocks=1)
+        self.pool = GIGP(8, SO3(), orbits=5, membership="hat")
+        self.pool.orbits.fit(0.0, 3.0)
+
+    def forward(self, pos, feat, mask):
+        points = self.net(PointCloud(pos, feat, mask))
+        return self.pool(points.feat, points.pos, points.mask)
+
+
+@pytest.mark.parametrize("group", [T(3), E3()], ids=str)
+def test_a_network_on_padded_clouds_of_any_size(group):
+    """Against the packed layout of eager mode."""
+
+    def clouds(*sizes):
+        mask = torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]
+        return torch.randn(*mask.shape, 3), torch.randn(*mask.shape, 3), mask
+
+    net = Net(group).eval()
+    shapes = {0: Dim("clouds", min=1), 1: Dim("points", min=2, max=100)}
+    program = export(net, clouds(3, 5, 4), dynamic_shapes=(shapes,) * 3).module()
+    for sizes in ((2,), (9, 3), (1, 7, 7, 2, 12)):
+        given = clouds(*sizes)
+        torch.testing.assert_close(program(*given), net(*given), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_thousand_molecules():
+    """Of the model that comes with the project."""
+    data = instantiate(compose_config(["dataset=qm9", f"dataset.cache={DATA}"]).dataset)
+    data.setup()
+    check_program(export_model(MODELS / "qm9").module(), data, 1000)
+
+
+def test_networks_with_random_lifts_cannot_be_exported(configure, tmp_path, qm9):
+    run(configure(*tiny(epochs=1, train=20, val=10, test=10), "group=SE3", "name=molecules"))
+    with pytest.raises(InputError, match=r"cannot be exported: .* one lift for each atom"):
         export_model(tmp_path / "runs" / "molecules" / "seed0")
