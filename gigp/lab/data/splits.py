@@ -12,6 +12,8 @@ PARTS: tuple[Part, ...] = ("train", "val", "test")
 WORDS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 WORDS |= {"dev": 1, "testing": 2}
 
+ATTEMPTS, NEXT_SEED = 1000, 1_000_003  # draws of a split, and between their seeds
+
 
 def check_fractions(val_fraction: float, test_fraction: float) -> tuple[float, float]:
     """Shares of the samples for validation and test, checked."""
@@ -80,3 +82,24 @@ def drawn_split(
         raise InputError(f"{what}, too few to train on, validate and test; 4 is the least.")
     order = torch.from_numpy(np.random.RandomState(seed).permutation(num))
     return dict(zip(PARTS, order.split([num - val - test, val, test]), strict=True))
+
+
+def labelled_split(
+    num: int,
+    fractions: tuple[float, float],
+    seed: int,
+    what: str,
+    known: np.ndarray,
+    groups: np.ndarray | None = None,
+) -> dict[Part, Tensor]:
+    """The first of several draws in which every part has every target; the last, if none has.
+
+    Args:
+        num, fractions, seed, what, groups: see `drawn_split`.
+        known: whether a sample has a target, (M, T).
+    """
+    for attempt in range(ATTEMPTS):
+        drawn = drawn_split(num, fractions, (seed + attempt * NEXT_SEED) % 2**32, what, groups)
+        if all(known[indices.numpy()].any(0).all() for indices in drawn.values()):
+            break
+    return drawn

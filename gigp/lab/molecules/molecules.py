@@ -13,21 +13,19 @@ from gigp.errors import InputError, check_choice
 from gigp.lab.data.cache import Arrays, load_or_build
 from gigp.lab.data.datamodule import Part, take
 from gigp.lab.data.entries import find_files
-from gigp.lab.data.splits import check_fractions, drawn_split, named_split
-from gigp.lab.data.targets import Target
+from gigp.lab.data.splits import check_fractions, labelled_split, named_split
 from gigp.lab.hashing import hash_arrays, hash_file, hash_split, hash_text
 from gigp.lab.molecules.atoms import SYMBOLS
 from gigp.lab.molecules.chemistry import find_chemistry, make_inputs
 from gigp.lab.molecules.clouds import Center, MoleculeClouds
 from gigp.lab.molecules.files import Reading, read_molecules
+from gigp.lab.molecules.own_targets import make_targets
 from gigp.lab.molecules.readers import MOLECULE_READERS
 from gigp.lab.molecules.readers.molecule import Molecule
 from gigp.lab.molecules.references import Reference
 
 log = logging.getLogger(__name__)
 MoleculeInput = Literal["charge", "spin"]
-OF_ATOMS = ("force", "forces", "stress", "virial", "virials", "gradient", "gradients")
-ATTEMPTS, NEXT_SEED = 1000, 1_000_003  # draws of a split, and between their seeds
 LOOKED_AT = 1000  # training molecules whose distances tell what the chemistry of all is
 FORMAT = 2  # of the cache; a higher number makes every cache be built again
 
@@ -225,12 +223,7 @@ class Molecules(MoleculeClouds):
             return named_split(parts, what, self.fractions[0], self.split_seed)
         what = f"{self.path} has {len(parts)} molecules"
         together = None if self.group is None else groups
-        for attempt in range(ATTEMPTS):
-            seed = (self.split_seed + attempt * NEXT_SEED) % 2**32
-            drawn = drawn_split(len(parts), self.fractions, seed, what, together)
-            if all(known[indices.numpy()].any(0).all() for indices in drawn.values()):
-                break
-        return drawn
+        return labelled_split(len(parts), self.fractions, self.split_seed, what, known, together)
 
     def _describe_split(self, parts: np.ndarray) -> str:
         if self.split is not None or (parts >= 0).all():
@@ -277,39 +270,6 @@ class Molecules(MoleculeClouds):
             for i in train[:LOOKED_AT].tolist()
         ]
         self.chemistry = find_chemistry(some, electrons[train.numpy()])
-
-
-def make_targets(
-    names: str | Sequence[str], unit: str | Mapping[str, str], extensive: bool | Mapping[str, bool]
-) -> tuple[Target, ...]:
-    """Targets by name, in the unit of their file.
-
-    Raises:
-        InputError: a name twice, or a unit or an answer for none of them.
-    """
-    names = [names] if isinstance(names, str) else [str(name) for name in names]
-    if not names or len(set(names)) < len(names) or "loss" in names:
-        raise InputError(
-            f"target={names}: name one property or several different ones, as target=[energy,gap]; "
-            "none may be called loss."
-        )
-    if forces := [name for name in names if name.lower() in OF_ATOMS]:
-        raise InputError(
-            f"target={forces[0]}: forces and stresses are not trained on, nor are periodic cells; "
-            "docs/examples.md has the layer in a network with forces."
-        )
-    for setting, value in (("unit", unit), ("extensive", extensive)):
-        if isinstance(value, Mapping) and (unknown := sorted(set(value) - set(names))):
-            raise InputError(
-                f"dataset.{setting} names {', '.join(unknown)}; targets are {', '.join(names)}."
-            )
-    targets = []
-    for name in names:
-        its_unit = unit.get(name, "") if isinstance(unit, Mapping) else unit
-        grows = extensive.get(name, False) if isinstance(extensive, Mapping) else extensive
-        kind: Literal["intensive", "extensive"] = "extensive" if grows else "intensive"
-        targets.append(Target(name, name, its_unit, 1.0, its_unit, 1.0, kind))
-    return tuple(targets)
 
 
 def _symbols(charges: Any) -> str:

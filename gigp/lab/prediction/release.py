@@ -24,7 +24,8 @@ from gigp.lab.runs.record import Record
 from gigp.lab.runs.weights import FILE, save_weights
 from gigp.lab.training.features import BackboneFeatures
 from gigp.lab.training.load import build_model, build_module, load_trained
-from gigp.lab.training.module import LitModule, SampleMean
+from gigp.lab.training.metrics import SampleMean
+from gigp.lab.training.module import LitModule
 
 LARGEST = 4 * 10**6  # bytes of a model
 # settings of a run that a model needs; the others are about how and where it was trained

@@ -1,8 +1,29 @@
-"""Metrics over targets that some samples lack."""
+"""Means over samples, also of targets that some of them lack."""
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+
+class SampleMean(Metric):
+    """Mean over the samples of batches; NaN stays NaN; no synchronization with the device."""
+
+    total: Tensor
+    samples: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("samples", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, samples: int) -> None:
+        """Add the mean over a batch of `samples`."""
+        self.total = self.total + samples * value.detach()
+        self.samples = self.samples + samples
+
+    def compute(self) -> Tensor:
+        """The mean over all samples, ()."""
+        return self.total / self.samples
 
 
 class KnownMeanAbsoluteError(Metric):

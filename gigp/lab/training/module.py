@@ -14,31 +14,10 @@ from gigp.errors import InputError
 from gigp.lab.lightning_bases import LightningModule
 from gigp.lab.model import PointCloudModel
 from gigp.lab.training.compile import CompiledForward
-from gigp.lab.training.metrics import KnownMeanAbsoluteError, known_mean_error
+from gigp.lab.training.metrics import KnownMeanAbsoluteError, SampleMean, known_mean_error
 from gigp.pointcloud import PointCloud
 
 Batch = tuple[PointCloud, Tensor]
-
-
-class SampleMean(Metric):
-    """Mean over the samples of batches; NaN stays NaN; no synchronization with the device."""
-
-    total: Tensor
-    samples: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("samples", torch.zeros(()), dist_reduce_fx="sum")
-
-    def update(self, value: Tensor, samples: int) -> None:
-        """Add the mean over a batch of `samples`."""
-        self.total = self.total + samples * value.detach()
-        self.samples = self.samples + samples
-
-    def compute(self) -> Tensor:
-        """The mean over all samples, ()."""
-        return self.total / self.samples
 
 
 class LitModule(LightningModule):
