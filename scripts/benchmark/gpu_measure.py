@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from torch.utils.flop_counter import FlopCounterMode
 
 from gigp.backbones.lieconv.geometry import LayoutName
 from gigp.backbones.lieconv.net import LieResNet
@@ -24,7 +23,7 @@ from scripts.benchmark.gpu_cases import GPUCase, cases
 from scripts.benchmark.loop import loop_cost
 from scripts.benchmark.machine import fastest
 from scripts.benchmark.models import BenchModel, make_model, output_loss
-from scripts.benchmark.operations import OperationCounter
+from scripts.benchmark.operations import FlopCounter, OperationCounter
 
 BATCHES = 8  # different batches that every model goes through
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -145,7 +144,7 @@ def measure_case(
         if isinstance(model.compiled, CompiledForward):
             entry |= model.compiled.counts()
         else:
-            with FlopCounterMode(display=False) as flops:
+            with FlopCounter() as flops:
                 model.train_step(0)
             entry["gflop"] = flops.get_total_flops() / 1e9
             entry["share_of_matrix_rate"] = entry["gflop"] / step / rates[precision]

@@ -1,9 +1,12 @@
-"""Count the operations that a piece of work dispatches, and find those that make a GPU wait."""
+"""Count the operations that a piece of work dispatches and its arithmetic, and find operations that
+make a GPU wait.
+"""
 
 from collections import Counter
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 # operations whose result the host has to wait for
 WAITING = (
@@ -26,6 +29,26 @@ FREE = (
     "new_empty",
     "_record_function",
 )
+
+
+class _OneModule:
+    """In place of torch's tracker of modules: all operations belong to one."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class FlopCounter(FlopCounterMode):
+    """torch's counter of floating-point operations, without the global hooks by which it sorts them
+    by module: with hooks, layers take other, slower paths than those to be counted.
+    """
+
+    def __init__(self, custom_mapping: dict[Any, Any] | None = None) -> None:
+        super().__init__(display=False, custom_mapping=custom_mapping)
+        self.mod_tracker: Any = _OneModule()
 
 
 class OperationCounter(TorchDispatchMode):

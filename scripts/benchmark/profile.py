@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from gigp.backbones.lieconv.native import plain_pytorch
 from scripts.benchmark.cases import BATCHES
 from scripts.benchmark.machine import Shape
 from scripts.benchmark.models import BenchModel
+from scripts.benchmark.operations import FlopCounter
 
 # names of operations by purpose
 KINDS: dict[str, str] = {
@@ -84,7 +84,7 @@ def count_work(model: BenchModel) -> dict[str, Any]:
     model.model.train()
     onednn = {torch.ops.mkldnn._linear_pointwise: linear_flops}
     with plain_pytorch():
-        with FlopCounterMode(display=False, custom_mapping=onednn) as flops:
+        with FlopCounter(onednn) as flops:
             model.train_step(0)
         with Traffic() as traffic:
             model.train_step(0)
