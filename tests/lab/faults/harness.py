@@ -140,7 +140,7 @@ def assert_same_run(cfg: Any, other: Any) -> None:
         assert x.keys() == y.keys()
         assert all(torch.equal(x[key], y[key]) for key in x)
     pd.testing.assert_frame_equal(*(pd.read_csv(f.metrics).drop(columns=COLUMNS) for f in (a, b)))
-    x, y = (json.loads(f.record.read_text()) for f in (a, b))
+    x, y = (json.loads(f.record_path.read_text()) for f in (a, b))
     for record in (x, y):
         record["curve"] = {k: v for k, v in record["curve"].items() if k not in COLUMNS}
     # how it was asked for, and by what checkout

@@ -285,7 +285,7 @@ def test_checkpoint_that_would_execute_code(configure, tmp_path):
 
 def test_damaged_record(configure, tmp_path):
     run(configure(*TINY))
-    folder_of(tmp_path).record.write_text("{")
+    folder_of(tmp_path).record_path.write_text("{")
     with pytest.raises(InputError, match="damaged"):
         run(configure(*TINY))
 
