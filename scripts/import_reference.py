@@ -154,6 +154,7 @@ def evaluate(config: dict, parts: RunParts, folder: RunFolder) -> Record:
         module,
         parts.history,
         results,
+        {},
         trainer.world_size,
         collect_provenance(),
         peak_memory_mb(),

@@ -63,7 +63,7 @@ class Orbits(FittedModule):
         check_choice("membership", membership, Membership)
         if num < 1:
             raise InputError(f"{num} orbits are too few; pool.orbits must be at least 1.")
-        if delta != "auto" and (isinstance(delta, str) or not delta > 0):
+        if delta != "auto" and not (isinstance(delta, int | float) and delta > 0):
             raise InputError(
                 f"delta={delta}: the radius of a ball, pool.delta, must be positive, or auto."
             )

@@ -41,7 +41,8 @@ def without_values(data):
     """The data module with its arrays on the meta device."""
     data = copy.copy(data)
     for name in data.arrays:
-        setattr(data, name, getattr(data, name).to("meta"))
+        if (array := getattr(data, name)) is not None:
+            setattr(data, name, array.to("meta"))
     return data
 
 

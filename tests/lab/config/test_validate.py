@@ -19,8 +19,8 @@ ORBITS = ("dataset=orbits", *tiny(epochs=1, train=60, val=20, test=20))
     [
         (
             "poool=gigp",
-            "poool is not a setting. Did you mean pool? There are: backbone, compile, dataset, "
-            "experiment, ",
+            "poool is not a setting. Did you mean pool? There are: backbone, batch_norm_clouds, "
+            "compile, dataset, experiment, ",
         ),
         ("epochs=3", "epochs is not a setting. Did you mean trainer.max_epochs? There are: "),
         ("width=8", "width is not a setting. Did you mean backbone.width? There are: backbone, "),
@@ -88,7 +88,7 @@ def test_what_cannot_be_composed(configure, override, message):
             "pool.hidden_channels=wide: it must be a whole number or null.",
         ),
         ("pool.normalize=3", "pool.normalize=3: it must be true or false."),
-        ("pool.delta=[1]", r"pool.delta=[1]: it must be a number."),
+        ("pool.delta=[1]", "delta=[1]: the radius of a ball, pool.delta, must be positive, or"),
         ("dataset.batch_size=2.5", "dataset.batch_size=2.5: it must be a whole number."),
         (
             "+dataset.colour=red",
