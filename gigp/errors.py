@@ -1,11 +1,16 @@
 """The exception for wrong input, whose message tells the fix, and helpers for such messages."""
 
+import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from numbers import Integral
 from typing import Any, get_args
+
+# control characters, halves of characters, and separators of lines; the others reverse the text
+HIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
+REVERSING = {*map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))}
 
 
 class InputError(ValueError):
@@ -76,3 +81,17 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """` Did you mean ...?` with what `closest` finds, or nothing."""
     similar = closest(name, known, cutoff)
     return f" Did you mean {similar}?" if similar else ""
+
+
+def printable(text: str, keep: str = "\t") -> str:
+    """The text with control characters as escapes, so that a name neither moves a terminal's cursor
+    nor breaks a line; those to keep stay.
+    """
+
+    def hidden(char: str) -> bool:
+        return unicodedata.category(char) in HIDDEN_CATEGORIES or char in REVERSING
+
+    return "".join(
+        char.encode("unicode_escape").decode() if char not in keep and hidden(char) else char
+        for char in text
+    )

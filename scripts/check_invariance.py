@@ -8,11 +8,11 @@ invariance.csv, and errors of digits by angle to rotation_angle.csv.
 """
 
 import argparse
-import sys
 
 import pandas as pd
 
 from gigp.errors import InputError
+from gigp.lab.commands import refuse
 from gigp.lab.files import to_path, write_atomically
 from gigp.lab.study.symmetry import measure_invariance
 
@@ -34,7 +34,7 @@ def main() -> None:
                 run, arguments.turns, arguments.clouds, arguments.step
             )
         except InputError as error:
-            sys.exit(f"Error: {error}")
+            refuse(error)
         shown = pd.DataFrame(rows).drop(columns="data set")
         print(shown.to_string(index=False, float_format="%.4g"), flush=True)
         found["invariance"] += rows

@@ -8,7 +8,6 @@ docs/released_code.md.
 """
 
 import argparse
-import sys
 import warnings
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError
+from gigp.lab.commands import refuse
 from gigp.pools.released import ReleasedGIGP
 from scripts.benchmark.reference import check, load_module
 
@@ -114,7 +114,7 @@ def main() -> None:
     try:
         check(None, arguments.checkout)
     except InputError as error:
-        sys.exit(f"Error: {error}")
+        refuse(error)
     torch.manual_seed(0)
     for name, value in measure_released_pool(arguments.checkout).items():
         print(f"{name:70} {value:.2g}")

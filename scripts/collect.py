@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from gigp.errors import InputError
+from gigp.lab.commands import refuse
 from gigp.lab.files import to_path
 from gigp.lab.runs.compare import find_runs
 from gigp.lab.study.collect import collect, describe
@@ -33,7 +34,7 @@ def main() -> None:
     try:
         collected = collect(folders, arguments.records, read_experiments())
     except InputError as error:
-        sys.exit(f"Error: {error}")
+        refuse(error)
     print("\n".join(describe(collected, ROOT)))
     damaged = any("damaged" in why for why in collected.refused.values())
     sys.exit(int(damaged or bool(arguments.run and collected.refused)))

@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from gigp.errors import InputError
+from gigp.lab.commands import refuse, tell
 from gigp.lab.files import to_path
 from gigp.lab.study.custom_pool import PROTOCOLS, CustomRow, compare, train
 from gigp.lab.study.custom_pool_checks import find_warnings
@@ -85,14 +86,14 @@ def main() -> None:
     try:
         own = CustomRow(arguments.pool, parse_arguments(arguments.arguments))
         for warning in find_warnings(own.name, own.arguments):
-            print(f"Warning: {warning}", file=sys.stderr)
+            tell(f"Warning: {warning}")
     except InputError as error:
-        sys.exit(f"Error: {error}")
+        refuse(error)
     for protocol in [arguments.protocol] if arguments.protocol else PROTOCOLS:
         try:
             study(own, protocol, arguments)
         except InputError as error:
-            print(f"Error: protocol {protocol}: {error}", file=sys.stderr)
+            tell(f"Error: protocol {protocol}: {error}")
             failed = True
     sys.exit(int(failed))
 

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from gigp.errors import InputError
+from gigp.lab.commands import tell
 from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.files import to_path
 from gigp.lab.images.clouds import ImageClouds
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
     try:
         size = export(options.run, folder, options.half)
     except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        tell(f"Error: {error}")
         return 2
     print(f"{folder}: {size:,} bytes; predictions are those of {options.run}.")
     return 0

@@ -21,6 +21,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gigp.errors import InputError
+from gigp.lab.commands import tell
 from gigp.lab.config.compose import compose_config
 from gigp.lab.config.paths import quote_paths
 from gigp.lab.data.targets import TARGETS
@@ -57,7 +58,7 @@ def main(arguments: list[str]) -> int:
     try:
         record = import_run(options.checkpoint, options.target, name, options.overrides)
     except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        tell(f"Error: {error}")
         return 2
     metric = record.metrics[options.target]
     print(f"{options.target}: test error {metric.test:.4g} {metric.unit}")

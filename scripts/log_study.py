@@ -5,10 +5,10 @@ Where no account is set up everything is written offline, and `wandb sync` uploa
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from gigp.errors import InputError
+from gigp.lab.commands import refuse
 from gigp.lab.files import to_path
 from gigp.lab.study.experiments import read_experiments
 from gigp.lab.study.report import make_tables, read_evidence
@@ -33,7 +33,7 @@ def main() -> None:
     try:
         evidence = read_evidence(arguments.root, arguments.data)
     except InputError as error:
-        sys.exit(f"Error: {error}")
+        refuse(error)
     experiments = read_experiments()
     begun = dict.fromkeys(
         experiments[name].study.table for name in evidence.records if name in experiments

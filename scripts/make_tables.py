@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gigp.errors import InputError
+from gigp.lab.commands import refuse
 from gigp.lab.files import to_path, write_atomically
 from gigp.lab.molecules.qm9 import QM9
 from gigp.lab.study.baselines import molecule_errors
@@ -40,7 +41,7 @@ def main() -> None:
     try:
         files = make_files(arguments.root, arguments.data, arguments.out)
     except InputError as error:
-        sys.exit(f"Error: {error}")
+        refuse(error)
     stale = list(files) if arguments.out else stale_files(arguments.root, files)
     if arguments.check and stale:
         names = ", ".join(map(str, stale))

@@ -24,6 +24,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
 from gigp.errors import InputError, did_you_mean
+from gigp.lab.commands import refuse, tell
 from gigp.lab.config.paths import below_home
 from gigp.lab.runs.compare import find_runs
 from gigp.lab.runs.record import Record, read_record
@@ -109,7 +110,7 @@ def records_of_runs(runs: Path) -> list[Record]:
         try:
             found.append(read_record(folder / "summary.json"))
         except InputError as error:
-            print(f"Left out: {error}", file=sys.stderr)
+            tell(f"Left out: {error}")
     return found
 
 
@@ -211,7 +212,7 @@ def main() -> None:
         if more:  # the first seeds have chosen
             failed, _ = run_missing(cells, experiments, arguments)
     except InputError as error:
-        sys.exit(f"Error: {error}")
+        refuse(error)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on from the last finished epochs.")
     if arguments.is_study and not arguments.dry_run:

@@ -5,12 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from gigp.lab.files import write_atomically
-
-console = Console(soft_wrap=True)
+from gigp.lab.runs.console import console
 
 
 def show_case(title: str, result: dict[str, Any]) -> None:

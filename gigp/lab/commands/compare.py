@@ -6,11 +6,10 @@ results/runs.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from gigp.errors import InputError, MissingExtraError, needs_extra
-from gigp.lab.commands import program_name
+from gigp.lab.commands import program_name, refuse
 from gigp.lab.files import to_path
 
 
@@ -20,7 +19,7 @@ def main() -> None:
         with needs_extra("train"):
             from gigp.lab.runs.compare import find_runs, print_comparison, read_runs
     except MissingExtraError as error:
-        sys.exit(f"Error: {error}")
+        refuse(error)
     name = program_name("scripts/compare.py")
     parser = argparse.ArgumentParser(prog=name, description="Compare finished runs, by pool.")
     parser.add_argument("run", nargs="*", type=to_path, help="folder of a run, .../NAME/seedK")
@@ -33,8 +32,8 @@ def main() -> None:
     arguments = parser.parse_args()
     folders = arguments.run or find_runs(arguments.results_dir)
     if not folders:
-        sys.exit(f"Error: there are no finished runs below {arguments.results_dir}.")
+        refuse(f"there are no finished runs below {arguments.results_dir}.")
     try:
         print_comparison(read_runs(folders))
     except InputError as error:
-        sys.exit(f"Error: {error}")
+        refuse(error)

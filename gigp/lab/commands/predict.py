@@ -23,12 +23,11 @@ the file that holds it instead. docs/using_models.md has the formats and units.
 
 import re
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from gigp.errors import InputError, did_you_mean
-from gigp.lab.commands import program_name
+from gigp.errors import InputError, did_you_mean, printable
+from gigp.lab.commands import program_name, tell
 
 if TYPE_CHECKING:
     from gigp.lab.data.entries import InputEntry
@@ -66,16 +65,6 @@ def parse(arguments: list[str]) -> dict[str, str]:
         if options.get(key, "true") not in ("true", "false"):
             raise InputError(f"{key}={options[key][:40]}: it must be true or false.")
     return options
-
-
-def tell(message: str) -> None:
-    """Print on standard error, if it can be printed on; control characters are escaped."""
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in message
-    )
-    if sys.stderr is not None:
-        with suppress(OSError):
-            print(shown, file=sys.stderr)
 
 
 def predict_and_write(arguments: list[str]) -> list["InputEntry"]:
@@ -124,12 +113,12 @@ def follow(arguments: list[str]) -> int:
     try:
         entries = predict_and_write(arguments)
     except InputError as error:
-        tell(f"Error: {error}")
+        tell(printable(f"Error: {error}"))
         return 2
     bad = [entry for entry in entries if entry.error]
     for entry in bad:
         name = f" ({entry.name})" if entry.name else ""
         where = f"{entry.file}, {entry.number}{name}: " if entry.number else ""
-        tell(where + entry.error)
+        tell(printable(where + entry.error))
     tell(f"Predicted {len(entries) - len(bad):,} of {len(entries):,}.")
     return 0 if not bad else 1 if len(bad) < len(entries) else 2

@@ -5,6 +5,7 @@ import sys
 from typing import NoReturn
 
 from gigp.errors import InputError, MissingExtraError
+from gigp.lab.commands import tell
 
 INTERRUPTED = "\nInterrupted. The same command goes on from the last finished epoch."
 
@@ -15,7 +16,7 @@ def main() -> NoReturn:
         from gigp.lab.commands.train_run import train
         from gigp.lab.training.sweep import report
     except MissingExtraError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        tell(f"Error: {error}")
         sys.exit(2)
     # else Hydra prints errors in its own words and cuts tracebacks short
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -27,10 +28,10 @@ def main() -> NoReturn:
     try:
         train()
     except InputError as error:
-        print(f"\nError: {error}", file=sys.stderr)
+        tell(f"\nError: {error}")
         sys.exit(2)
     except KeyboardInterrupt:  # of a sweep
-        print(INTERRUPTED, file=sys.stderr)
+        tell(INTERRUPTED)
         sys.exit(130)
     finally:
         failed = report()

@@ -3,7 +3,7 @@
 import sys
 
 from gigp.errors import InputError, needs_extra
-from gigp.lab.commands import program_name
+from gigp.lab.commands import program_name, tell
 
 with needs_extra("train"):
     import hydra
@@ -55,7 +55,7 @@ def run_task(cfg: DictConfig) -> dict[str, str]:
     except InputError as error:
         if sweep and isinstance(error, BusyError):
             return {"outcome": "skipped: another process is working on it"}
-        print(f"\nError: {error}", file=sys.stderr)
+        tell(f"\nError: {error}")
         if not sweep:
             sys.exit(2)  # Hydra would add a line of its own to an exception
         return {"outcome": f"FAILED: {str(error).splitlines()[0]}"}

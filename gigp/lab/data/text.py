@@ -1,16 +1,15 @@
-"""Text files of any program: lines, numbers, and printable text."""
+"""Text files of any program: lines, numbers, and cells of tables."""
 
 import codecs
 import gzip
 import io
 import re
-import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TextIO, cast
 
-from gigp.errors import InputError
+from gigp.errors import InputError, printable
 
 BLOCK = 1 << 20  # bytes that are read at a time
 MOST_BYTES = 4 * 10**9  # of text, also when decompressed
@@ -20,9 +19,6 @@ LONGEST = 1_000_000  # characters in a line
 NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:(?:[eEdD]|\*\^)[+-]?\d+)?", re.ASCII)
 NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# control characters, halves of characters, and separators of lines; the others reverse the text
-HIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
-REVERSING = {*map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))}
 
 
 def open_text(path: Path) -> TextIO:
@@ -109,15 +105,9 @@ def shorten(text: str, length: int = 60) -> str:
     return repr(text)
 
 
-def printable(text: str) -> str:
-    """The text with control characters as escapes, so that a name neither moves a terminal's cursor
-    nor breaks a line; tabs stay.
+def table_cell(text: str) -> str:
+    """Text for a cell of a CSV file: printable, and behind a quote where a spreadsheet would take
+    it for a formula: where it begins with =, +, - or @ and is no number.
     """
-
-    def hidden(char: str) -> bool:
-        return unicodedata.category(char) in HIDDEN_CATEGORIES or char in REVERSING
-
-    return "".join(
-        char.encode("unicode_escape").decode() if char != "\t" and hidden(char) else char
-        for char in text
-    )
+    formula = text.lstrip().startswith(("=", "+", "-", "@")) and parse_number(text) is None
+    return printable(f"'{text}" if formula else text)

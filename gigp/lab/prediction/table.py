@@ -11,9 +11,9 @@ from typing import Any, TextIO
 
 import torch
 
-from gigp.errors import InputError
+from gigp.errors import InputError, printable
 from gigp.lab.data.entries import InputEntry, iterate_entries
-from gigp.lab.data.text import printable
+from gigp.lab.data.text import table_cell
 from gigp.lab.prediction.inputs import Inputs
 from gigp.lab.prediction.models import load
 from gigp.lab.prediction.predictor import Predictor
@@ -74,7 +74,7 @@ def predict(
             write_row(table, predictor.inputs, entry, row, check)
             entries.append(entry._replace(content=None))
     for sentence in tally.sentences():
-        log.warning("Warning: %s", sentence)
+        log.warning("Warning: %s", printable(sentence))
     return table.getvalue(), entries
 
 
@@ -94,19 +94,20 @@ def write_header(table: TextIO, inputs: Inputs, check: bool) -> None:
     """Write the names of the columns."""
     last = ["error"] if check else ["unchecked", "error"]
     csv.writer(table, lineterminator="\n").writerow(
-        ["file", "number", "name", *map(printable, inputs.columns), *last]
+        ["file", "number", "name", *map(table_cell, inputs.columns), *last]
     )
 
 
 def write_row(
     table: TextIO, inputs: Inputs, entry: InputEntry, row: Values, check: bool = True
 ) -> None:
-    """Write an entry and its predictions; control characters of names are escaped."""
+    """Write an entry and its predictions; control characters are escaped, and formulas
+    quoted."""
     cells = [""] * len(inputs.columns) if row is None else inputs.cells(row)
-    names = [printable(entry.file), entry.number, printable(entry.name)]
+    names = [table_cell(entry.file), entry.number, table_cell(entry.name)]
     last = [entry.error] if check else [entry.unchecked, entry.error]
     csv.writer(table, lineterminator="\n").writerow(
-        [*names, *map(printable, cells), *map(printable, last)]
+        [*names, *map(table_cell, cells), *map(table_cell, last)]
     )
 
 

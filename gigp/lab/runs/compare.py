@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from rich.console import Console
 from rich.table import Table
 
 from gigp.errors import InputError
+from gigp.lab.runs.console import TextConsole, console
 from gigp.lab.runs.record import Record, read_record
 
 Runs = dict[str, dict[int, Record]]  # by pool and seed
@@ -44,7 +44,7 @@ def find_runs(results_dir: Path) -> list[Path]:
     return sorted(folder for folder in folders if re.fullmatch(r"seed\d+", folder.name))
 
 
-def print_comparison(records: Sequence[Record], console: Console | None = None) -> None:
+def print_comparison(records: Sequence[Record], console: TextConsole = console) -> None:
     """Print one table for all runs that differ in pool and seed alone.
 
     Args:
@@ -52,7 +52,6 @@ def print_comparison(records: Sequence[Record], console: Console | None = None) 
             first.
         console: console to print on.
     """
-    console = console or Console(soft_wrap=True, markup=False)
     for setting, runs in group_runs(records).items():
         console.print(comparison_table(setting, runs))
 

@@ -2,17 +2,32 @@
 
 import io
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from gigp.errors import printable
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.quiet import quiet_libraries
 from gigp.lab.runs.record import Record
 
-console = Console(soft_wrap=True, markup=False)
+
+class TextConsole(Console):
+    """A console that prints text as it is: no markup, emoji or colors by content, and control
+    characters, which may come from a file, as escapes.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(soft_wrap=True, markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text, keep="\t\n"), **options)
+
+
+console = TextConsole()
 
 
 def quiet() -> None:
@@ -64,4 +79,4 @@ def print_record(record: Record, folder: RunFolder) -> None:
         "record": folder.path,
     }
     for name, value in lines.items():
-        console.print(f"{name:11} {value}", highlight=False)
+        console.print(f"{name:11} {value}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from gigp.errors import InputError
 from gigp.lab.data.datamodule import PointCloudDataModule
-from gigp.lab.data.text import printable
+from gigp.lab.data.text import table_cell
 from gigp.lab.files import disk_errors, open_atomically, write_atomically
 
 
@@ -55,12 +55,12 @@ def write_predictions(
     """
     indices = data.indices["test"]
     names, truth = data.sample_names(indices), data.true_targets(indices).numpy()
-    header, rows = ["name", "part"], [[printable(name), "test"] for name in names]
+    header, rows = ["name", "part"], [[table_cell(name), "test"] for name in names]
     if data.kind == "classification":
         header += ["truth", "prediction"]
         classes = data.class_names()
         for row, label, predicted in zip(rows, truth, samples["predicted"], strict=True):
-            row += [classes[int(label)], classes[int(predicted)]]
+            row += [table_cell(classes[int(i)]) for i in (label, predicted)]
     else:
         for target in data.targets:
             unit = f" [{target.unit}]" if target.unit else ""
@@ -70,8 +70,7 @@ def write_predictions(
                 row += ["", ""] if value != value else [f"{value:.10g}", f"{value + error:.10g}"]
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([header, *rows])
-    with disk_errors(path):
-        write_atomically(path, table.getvalue())
+    write_atomically(path, table.getvalue())
 
 
 def read_samples(path: Path) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gigp.errors import InputError
+from gigp.errors import InputError, printable
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.record import Record, read_record
 from gigp.lab.runs.samples import read_samples
@@ -143,13 +143,13 @@ def compared_runs(experiment: Experiment, records: Iterable[Record]) -> set[Key]
 
 def describe(collected: Collected, root: Path) -> Sequence[str]:
     """Summary of a collection, line by line."""
-    lines = [f"left out {_short(folder, root)}: {why}" for folder, why in collected.refused.items()]
+    lines = [f"left out {_short(run, root)}: {why}" for run, why in collected.refused.items()]
     lines += [f"added {_short(folder, root)}" for folder in collected.added]
     lines.append(
         f"{len(collected.added)} added, {collected.unchanged} unchanged, "
         f"{len(collected.refused)} left out."
     )
-    return lines
+    return [*map(printable, lines)]
 
 
 def _short(folder: Path, root: Path) -> str:

@@ -8,6 +8,8 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from gigp.errors import printable
+
 REFRESH = 0.5  # seconds between two reads of the loss; each makes the host wait for the device
 
 
@@ -25,7 +27,10 @@ class ProgressLine(L.Callback):
         if self.console.is_terminal:
             times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
             self.bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), *times, console=self.console
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                *times,
+                console=self.console,
             )
             self.job = self.bar.add_task(
                 "", total=trainer.estimated_stepping_batches, completed=trainer.global_step
@@ -49,11 +54,12 @@ class ProgressLine(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
         values = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in module.units}
         shown = [f"{name} {value:.4g} {module.units[name]}" for name, value in values.items()]
-        self.metric = "validation " + ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")
+        self.metric = "validation " + printable(", ".join(shown[:3]))
+        self.metric += ", ..." if len(shown) > 3 else ""
         if self.bar is None:
             loss = float(trainer.callback_metrics["train/loss"])
             epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self.console.print(f"{epoch}  loss {loss:.4f}  {self.metric}", highlight=False)
+            self.console.print(f"{epoch}  loss {loss:.4f}  {self.metric}")
 
     def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         if self.bar is not None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from gigp.errors import InputError, needs_extra
+from gigp.errors import InputError, needs_extra, printable
 
 with needs_extra("train"):
     import yaml
@@ -78,7 +78,7 @@ def join() -> None:
     try:
         _train_and_test(config, folder, ())
     except InputError as error:
-        sys.exit(f"\nError: {error}")
+        sys.exit(printable(f"\nError: {error}", keep="\t\n"))
 
 
 def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequence[str]) -> Record:

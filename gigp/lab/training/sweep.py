@@ -48,9 +48,7 @@ class Sweep(Callback):
         if os.getpid() != self.process:  # the lines of several runs come in any order
             label_lines(f"[{number}] ")
         of = f" of {self.total}" if self.total else ""
-        console.print(
-            f"\nRun {number}{of}: {' '.join(config.hydra.overrides.task)}", highlight=False
-        )
+        console.print(f"\nRun {number}{of}: {' '.join(config.hydra.overrides.task)}")
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         # for a single run that has failed, the value would raise its error
@@ -74,7 +72,7 @@ def report() -> bool:
     folder = Sweep.started.folder
     lines = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     if len(lines) > 1:
-        print("\n" + "\n".join(f"{line['run']}: {line['outcome']}" for line in lines))
+        console.print("\n" + "\n".join(f"{line['run']}: {line['outcome']}" for line in lines))
     folders = [Path(line["folder"]) for line in lines if "folder" in line]
     if len(folders) > 1:
         print()

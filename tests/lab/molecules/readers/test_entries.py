@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gigp.errors import InputError
+from gigp.errors import InputError, printable
 from gigp.lab.data.entries import read_entries
-from gigp.lab.data.text import printable
 from gigp.lab.molecules.readers import MOLECULE_READERS
 from tests.lab.molecules.readers.molecules import TEXTS, XYZ
 
