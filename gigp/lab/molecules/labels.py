@@ -1,6 +1,7 @@
 """Properties of molecules: names, rows of tables, and numbers that may be missing."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def find_names(
     if by_file and sum(name in table for name in stems) > sum(name in table for name in given):
         return stems
     if len(set(given)) < len(given):
-        twice = next(name for name in given if given.count(name) > 1)
+        ((twice, _),) = Counter(given).most_common(1)
         raise InputError(
             f"two molecules are called {shorten(twice)}, so that {path} cannot say which of them "
             "is meant; give every molecule a name of its own."

@@ -12,24 +12,32 @@ def parse_comment(comment: str) -> dict[str, str]:
     brackets hold values with spaces, a backslash protects a character, and a key alone is T.
     """
     pairs: dict[str, str] = {}
-    key, last, text, closing, escaped, quoted = None, "", "", "", False, False
+    key, last, closing, escaped, quoted = None, "", "", False, False
+    text: list[str] = []  # characters
     for char in [*comment.strip(), " "]:
         if escaped:
-            text, escaped = text + char, False
+            text.append(char)
+            escaped = False
         elif char == "\\":
             escaped = True
         elif closing:
-            text, closing = (text, "") if char == closing else (text + char, closing)
+            if char == closing:
+                closing = ""
+            else:
+                text.append(char)
         elif char in CLOSING:
             closing, quoted = CLOSING[char], True
         elif char == "=" and key is None:
-            key, text, quoted = text or last, "", False
+            key, quoted = "".join(text) or last, False
+            text.clear()
         elif not char.isspace():
-            text += char
+            text.append(char)
         elif text or quoted:
-            last = text if key is None else key
-            pairs[last] = "T" if key is None else text
-            key, text, quoted = None, "", False
+            word = "".join(text)
+            last = word if key is None else key
+            pairs[last] = "T" if key is None else word
+            key, quoted = None, False
+            text.clear()
     return pairs
 
 

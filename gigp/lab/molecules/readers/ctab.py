@@ -119,16 +119,15 @@ def parse_v3000(lines: list[str], before: int) -> Table:
 def _rows_of_v3000(lines: list[str], before: int) -> Iterator[tuple[int, list[str]]]:
     """Words of the rows of a table, with the number of their last line; a hyphen at the end of a
     line continues it."""
-    joined = ""
+    joined: list[str] = []
     for number, line in enumerate(lines[HEADER + 1 :], before + HEADER + 2):
         if not line.startswith(V3000):
             continue
-        joined += line.removeprefix(V3000).rstrip()
-        if joined.endswith("-"):
-            joined = joined.removesuffix("-")
-            continue
-        yield number, joined.split()
-        joined = ""
+        part = line.removeprefix(V3000).rstrip()
+        joined.append(part.removesuffix("-"))
+        if not part.endswith("-"):
+            yield number, "".join(joined).split()
+            joined.clear()
 
 
 def parse_bonds(bonds: Iterable[Sequence[str]]) -> list[Bond]:

@@ -14,16 +14,16 @@ CHARGES_NAME = re.compile(r"(?!.*(partial|nuclear|core|point)).*(charges|chgs)")
 SPIN_NAME = re.compile(r".*(multiplicity|spinmult|mult)|(total|net)?spin|2s1")
 UNPAIRED_NAME = re.compile(r"n?uhf|n?(um)?(ber)?(of)?(unpaired|radical)s?(electrons)?")
 MOMENT_NAME = re.compile(r".*(magmoms?|magnetization|magneticmoments?)")
-SIGNED = re.compile(r"([+-]*)(\d*\.?\d*)([+-]*)e?")  # 1, +1, 1+, 1.0, ++
+SIGNED = re.compile(r"([+-]*+)(\d*+\.?+\d*+)([+-]*+)e?")  # 1, +1, 1+, 1.0, ++
 WORDS = {"neutral": 0.0, "cation": 1.0, "dication": 2.0, "anion": -1.0, "dianion": -2.0}
 SPINS = {"singlet": 1, "doublet": 2, "triplet": 3, "quartet": 4, "quintet": 5, "sextet": 6}
 SPINS |= {"radical": 2, "diradical": 3, "biradical": 3}
 # in running text: charge 1, charge: -1, q=+2; multiplicity 3; 1 2 alone, as quantum-chemical
 # programs begin their list of atoms
 CHARGE_TEXT = re.compile(
-    r"(?<![\w.])(?:charge|chg|chrg|q)\s*(?:[:=]|is|of)?\s*([+-]?\d+[+-]?)(?![\w.])"
+    r"(?<![\w.])(?:charge|chg|chrg|q)\s*+(?:[:=]|is|of)?+\s*+([+-]?\d+[+-]?)(?![\w.])"
 )
-SPIN_TEXT = re.compile(r"(?<![\w.])(?:multiplicity|mult|spin)\s*(?:[:=]|is|of)?\s*(\d)(?![\w.])")
+SPIN_TEXT = re.compile(r"(?<![\w.])(?:multiplicity|mult|spin)\s*+(?:[:=]|is|of)?+\s*+(\d)(?![\w.])")
 PAIR_TEXT = re.compile(r"([+-]?\d)[\s,]+(\d)", re.ASCII)
 WORD_TEXT = re.compile(rf"\b({'|'.join(map(re.escape, [*WORDS, *SPINS]))})s?\b")
 

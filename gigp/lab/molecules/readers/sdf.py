@@ -14,7 +14,6 @@ from gigp.lab.molecules.readers.molecule import Molecule, attempt, make_molecule
 
 COUNTS = re.compile(r".{3,}V[23]000\s*", re.ASCII)  # the fourth line of a record
 UNSTAMPED = re.compile(r"[ \d]{2}\d[ \d]{2}\d.*", re.ASCII)  # the same in old files
-DATA_NAME = re.compile(r">.*<(.+)>")
 
 
 def read_sdf(path: Path) -> Iterator[Found]:
@@ -84,16 +83,23 @@ def _read_data(lines: list[str], start: int, end: int) -> tuple[dict[str, str], 
 
     Up to the next field, all lines belong to a value, blank ones too, unless a record begins.
     """
+    first = next((lines[i] for i in range(start, end) if lines[i].strip()), "")
+    if not first.startswith(">"):
+        return {}, start
     counts = (i for i in range(start, end) if COUNTS.fullmatch(lines[i]))
     end = next((max(start, i - HEADER) for i in counts), end)
     heads = [i for i in range(start, end) if lines[i].startswith(">")]
-    if not heads or any(line.strip() for line in lines[start : heads[0]]):
-        return {}, start
     fields = {}
     for head, following in zip(heads, [*heads[1:], end], strict=True):
-        name = DATA_NAME.match(lines[head])
-        fields[name[1] if name else ""] = "\n".join(lines[head + 1 : following]).strip()
-    return fields, end
+        fields[_data_name(lines[head])] = "\n".join(lines[head + 1 : following]).strip()
+    return fields, end if heads else start
+
+
+def _data_name(line: str) -> str:
+    """The name in a line `> ... <NAME>`, or nothing."""
+    end = line.rfind(">")
+    start = line.rfind("<", 1, max(1, end - 1))
+    return line[start + 1 : end] if start > 0 else ""
 
 
 def _parse_record(lines: list[str], before: int, fields: dict[str, str]) -> Molecule:

@@ -22,8 +22,9 @@ OTHER_NAMES = {  # of columns, in the order in which they are looked for
     "molecule": ("molecule_name", "molecule_id", "mol_id", "mol", "name", "id"),
     "element": ("symbol", "atomic_number", "atomic_num", "atom_symbol", "atom", "species"),
 }
-UNIT = re.compile(r"([xyz])[\s_]*[(\[]?\s*([^\s()\[\]_]+?)\s*[)\]]?")  # x (bohr), y_nm
+UNIT = re.compile(r"([xyz])[\s_]*+[(\[]?+\s*+([^\s()\[\]_]++)\s*+[)\]]?")  # x (bohr), y_nm
 DELIMITERS = ",;\t|"
+MOST_COLUMNS = 1000
 SEPARATOR = "sep="  # start of a first line in which spreadsheets state the delimiter
 
 
@@ -129,6 +130,8 @@ def _read_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[tup
 
 def _parse_header(path: Path, names: list[str]) -> Header:
     """The columns that are needed, also by other names, and the unit behind x, y, z."""
+    if len(names) > MOST_COLUMNS:
+        raise InputError(f"{path} has {len(names):,} columns; {MOST_COLUMNS:,} are allowed.")
     units = {}
     for i, name in enumerate(names):
         if (match := UNIT.fullmatch(name)) and match[2] in LENGTHS:
