@@ -73,6 +73,16 @@ class PointCloud(NamedTuple):
         return cls(padded(pos), padded(feat), mask, mass=None if mass is None else padded(mass))
 
 
+def turn_points(cloud: PointCloud, turns: Tensor) -> PointCloud:
+    """Clouds turned by rotations of their space, computed in double precision.
+
+    Args:
+        turns: one for all clouds, (d, d), or one for each, (B, d, d).
+    """
+    pos = cloud.pos.double() @ turns.double().mT.to(cloud.pos.device)
+    return cloud._replace(pos=pos.to(cloud.pos.dtype))
+
+
 def masked(x: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
     """x where the mask is True, `fill` elsewhere; NaN in the padding has no effect.
 

@@ -35,11 +35,13 @@ class Backbone(nn.Module, ABC):
         out_channels: number of channels of the features.
         group: the group that the features are equivariant or invariant under.
         keeps_points: the features are those of the input points, one vector each.
+        is_invariant: no rotation of space changes the features, by construction.
     """
 
     out_channels: int
     group: Group
     keeps_points: bool = True
+    is_invariant: bool = False
 
     @abstractmethod
     def forward(self, cloud: PointCloud) -> PointCloud:

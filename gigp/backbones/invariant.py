@@ -77,6 +77,7 @@ class InvariantNet(Backbone):
     """
 
     name: str
+    is_invariant = True
     charges: Tensor
 
     def __init__(

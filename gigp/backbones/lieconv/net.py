@@ -128,6 +128,7 @@ class LieResNet(Backbone):
         keep = keep_fraction ** (1 / blocks)
         widths = [int(width / keep ** (i / 2)) for i in range(blocks + 1)]
         self.group, self.num_lifts, self.out_channels = group, num_lifts, widths[-1]
+        self.is_invariant = group.isotropic
         self.keeps_points = keep == 1 and num_lifts == 1
         options = {"keep": keep, "num_lifts": num_lifts}
         self.geometry = (

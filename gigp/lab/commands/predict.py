@@ -6,12 +6,15 @@ input       molecules: .xyz, .sdf, or .csv with the columns molecule, element, x
             images: .png, .jpeg, .npy, idx; or a folder of such files
 run         folder of a finished run on molecules or images, as results/runs/NAME/seed0, or name or
             folder of a model; without it, one that comes with the project: qm9 for molecules,
-            rotmnist for images
+            rotmnist for images. Several, as run=A,B,C, predict their mean and a spread for each
+            column, the standard deviation of their predictions
 output      CSV file to write; standard output without it
 batch_size  how many at a time; predictions do not depend on it
 check       false: predict also what the model has never seen (ions, radicals, missing hydrogens,
             other units); the column `unchecked` has the reason for which it would be refused
 extrapolate  true: give also numbers far outside the range of the training targets
+rotations   average over so many orientations, 2 to 24, for models that are not exactly invariant;
+            of one model, the spread is that over the orientations
 
 Molecules whose sizes or elements lie outside those of the training set are predicted, and one line
 on standard error warns of them.
@@ -23,7 +26,6 @@ the file that holds it instead. docs/using_models.md has the formats and units.
 
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from gigp.errors import InputError, did_you_mean, printable
@@ -32,7 +34,7 @@ from gigp.lab.commands import program_name, tell
 if TYPE_CHECKING:
     from gigp.lab.data.entries import InputEntry
 
-OPTIONS = ("input", "run", "output", "batch_size", "check", "extrapolate")
+OPTIONS = ("input", "run", "output", "batch_size", "check", "extrapolate", "rotations")
 USAGE = "write {program} input=FILE [run=FOLDER] [output=FILE]."
 
 
@@ -61,6 +63,8 @@ def parse(arguments: list[str]) -> dict[str, str]:
         raise InputError(f"input= is missing; {usage()}")
     if not re.fullmatch(r"0*[1-9]\d{0,6}", options.get("batch_size", "1"), re.ASCII):
         raise InputError(f"batch_size={options['batch_size'][:40]}: it must be a positive integer.")
+    if not re.fullmatch(r"\d{1,6}", options.get("rotations", "0"), re.ASCII):
+        raise InputError(f"rotations={options['rotations'][:40]}: it must be a whole number.")
     for key in ("check", "extrapolate"):
         if options.get(key, "true") not in ("true", "false"):
             raise InputError(f"{key}={options[key][:40]}: it must be true or false.")
@@ -80,7 +84,7 @@ def predict_and_write(arguments: list[str]) -> list["InputEntry"]:
 
     options = parse(arguments)
     source = to_path(options["input"])
-    run = to_path(options["run"]) if "run" in options else Path(default_model(source))
+    run = options["run"] if "run" in options else default_model(source)
     output = to_path(options["output"]) if "output" in options else None
     if output is not None:
         check_output(output, source)
@@ -92,6 +96,7 @@ def predict_and_write(arguments: list[str]) -> list["InputEntry"]:
         int(options.get("batch_size", 250)),
         check=options.get("check", "true") == "true",
         extrapolate=options.get("extrapolate", "false") == "true",
+        rotations=int(options.get("rotations", 0)),
     )
     if output is not None:
         write_output(output, table)

@@ -21,7 +21,6 @@ TYPES = {
     "pool_inputs": bool,
 }
 MINIMUM = {"seed": 0, "trainer.max_epochs": 1, "batch_norm_clouds": 0, "rotations": 0}
-MOST_ROTATIONS = 24  # those of a cube
 TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
@@ -67,11 +66,6 @@ def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
         value = OmegaConf.select(cfg, key)
         if not _has_type(value, int) or value < minimum:
             raise InputError(f"{key}={value}: it must be a whole number, {minimum} or larger.")
-    if cfg.rotations == 1 or cfg.rotations > MOST_ROTATIONS:
-        raise InputError(
-            f"rotations={cfg.rotations}: it must be 0, or 2 to {MOST_ROTATIONS}, the rotations of "
-            "a cube."
-        )
     if cfg.freeze_backbone and not cfg.init_from:
         raise InputError(
             "freeze_backbone=true without init_from would freeze a backbone that was never "

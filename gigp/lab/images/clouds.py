@@ -115,3 +115,16 @@ def rotate(
     )
     turned = F.grid_sample(images.unsqueeze(1), grid, padding_mode=outside, align_corners=False)
     return turned.squeeze(1)
+
+
+def turn_images(images: Tensor, degrees: Tensor, outside: Outside = "zeros") -> Tensor:
+    """Images (B, H, W) turned counterclockwise about their centers; by one multiple of 90 degrees
+    for all of them pixel by pixel.
+
+    Args:
+        degrees: one angle, or one for each image, (B,).
+        outside: what is beyond the border, see `ImageClouds`.
+    """
+    if degrees.dim() == 0 and float(degrees) % 90 == 0:
+        return torch.rot90(images, int(degrees) // 90, (1, 2))
+    return rotate(images, torch.deg2rad(degrees).expand(len(images)), outside=outside)

@@ -18,7 +18,7 @@ from gigp.lab.molecules.chemistry import Chemistry
 from gigp.lab.molecules.readers.molecule import Molecule
 from gigp.lab.molecules.references import Reference, composition, count_atoms
 from gigp.lab.molecules.training_range import TrainingRange
-from gigp.pointcloud import PointCloud, Sizes, center_points
+from gigp.pointcloud import PointCloud, Sizes, center_points, turn_points
 
 Center = Literal["centroid", "mass"]
 
@@ -251,8 +251,7 @@ class MoleculeClouds(PointCloudDataModule):
 
     def turned_batch(self, indices: Tensor, turns: Tensor) -> tuple[PointCloud, Tensor]:
         cloud, target = self.prepare_batch(self.get_batch(indices), augment=False)
-        pos = cloud.pos.double() @ turns.mT.to(cloud.pos.device)
-        return cloud._replace(pos=pos.to(cloud.pos.dtype)), target
+        return turn_points(cloud, turns), target
 
     def _fit(self, whole: np.ndarray, free_atoms: np.ndarray) -> np.ndarray:
         """Reference values by nuclear charge, (Z, T)."""

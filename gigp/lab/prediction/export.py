@@ -11,7 +11,7 @@ from gigp.errors import InputError
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.images.readers import WHITE
 from gigp.lab.prediction.inputs import MoleculeInputs
-from gigp.lab.prediction.predictor import Predictor
+from gigp.lab.prediction.trained import TrainedModel
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.module import LitModule
 from gigp.pointcloud import PointCloud, center_points, masked
@@ -39,7 +39,8 @@ class MoleculeProgram(nn.Module):
     but for the positions, which are rounded as in training.
 
     Args:
-        predictor: a trained model of molecules.
+        model: a trained model of molecules.
+        inputs: what it takes.
     """
 
     features: Tensor
@@ -47,9 +48,9 @@ class MoleculeProgram(nn.Module):
     masses: Tensor
     factors: Tensor
 
-    def __init__(self, predictor: Predictor, inputs: MoleculeInputs) -> None:
+    def __init__(self, model: TrainedModel, inputs: MoleculeInputs) -> None:
         super().__init__()
-        data, self.task = inputs.data, predictor.module
+        data, self.task = inputs.data, model.module
         self.centers = inputs.center or data.recenter
         self.by_mass = data.recenter and data.center == "mass"
         self.unit = (data.positions_std or 1.0) if data.scale_positions else 1.0
@@ -89,21 +90,21 @@ def export_model(run: str | Path) -> ExportedProgram:
     """
     _, data, task = load_trained(run, setup=False)
     if not isinstance(data, ImageClouds):
-        return export_molecules(Predictor(run), run)
+        return export_molecules(TrainedModel(Path(run)))
     program, example = ImageProgram(data, task).eval(), torch.zeros(2, data.side, data.side)
     program(example)  # lays out the grid, which the program then holds as numbers
     return export(program, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
 
 
-def export_molecules(predictor: Predictor, run: str | Path) -> ExportedProgram:
+def export_molecules(model: TrainedModel) -> ExportedProgram:
     """The program of a model of molecules, see `export_model`."""
-    net, inputs = predictor.module.model.backbone, predictor.inputs
+    net, inputs = model.module.model.backbone, model.inputs
     geometry = net.geometry if isinstance(net, LieResNet) else None
     whole = geometry is not None and min(geometry.fill) == 1 and net.num_lifts == 1
-    if predictor.frozen or not whole or not isinstance(inputs, MoleculeInputs):
+    if model.frozen or not whole or not isinstance(inputs, MoleculeInputs):
         raise InputError(
-            f"{run} cannot be exported: a program needs LieConv with one lift for each atom, as "
-            "group=T3 or E3, with fill=1, and no features of another run (gigp.lab.prediction."
+            f"{model.run} cannot be exported: a program needs LieConv with one lift for each atom, "
+            "as group=T3 or E3, with fill=1, and no features of another run (gigp.lab.prediction."
             "Predictor predicts with all of them)."
         )
     assert geometry is not None
@@ -111,5 +112,5 @@ def export_molecules(predictor: Predictor, run: str | Path) -> ExportedProgram:
     positions = torch.arange(36, dtype=torch.float64).view(3, 4, 3).cos()
     molecules, atoms = Dim("molecules", min=1), Dim("atoms", min=2, max=geometry.max_neighbors)
     shapes = {0: molecules, 1: atoms}
-    program = MoleculeProgram(predictor, inputs).eval()
+    program = MoleculeProgram(model, inputs).eval()
     return export(program, (charges, positions), dynamic_shapes=(shapes, shapes))

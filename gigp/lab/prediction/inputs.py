@@ -8,14 +8,15 @@ from torch import Tensor
 
 from gigp.errors import InputError
 from gigp.lab.data.entries import Reader
-from gigp.lab.images.clouds import ImageClouds
+from gigp.lab.images.clouds import ImageClouds, turn_images
 from gigp.lab.images.readers import WHITE, check_image, image_readers
 from gigp.lab.molecules.clouds import MoleculeClouds
 from gigp.lab.molecules.readers import MOLECULE_READERS
 from gigp.lab.molecules.readers.molecule import Molecule, check_elements
 from gigp.lab.molecules.readers.objects import to_molecule
 from gigp.lab.prediction.tally import MoleculeTally, NoTally, Tally
-from gigp.pointcloud import PointCloud
+from gigp.lab.training.rotations import cube_rotations
+from gigp.pointcloud import PointCloud, turn_points
 
 PAIRS = 200_000  # of atoms in a batch: bounds the memory for molecules of any size
 
@@ -24,11 +25,17 @@ class Inputs(Protocol):
     """One kind of inputs of models.
 
     Attributes:
-        columns: names of the predictions, with units.
+        kind: what they are, in words.
+        names: names of the numbers that `finish` returns, with units.
+        columns: names of what users see of them.
+        spreads: names of the spreads of the numbers.
         readers: readers of input files, by ending.
     """
 
+    kind: str
+    names: list[str]
     columns: list[str]
+    spreads: list[str]
     readers: dict[str, Reader]
 
     def adopt(self, content: object) -> object:
@@ -44,20 +51,26 @@ class Inputs(Protocol):
         """A count of inputs that are unlike those of the training."""
 
     def far_outside(self, values: Tensor, inputs: Sequence) -> list[str]:
-        """For each row of `finish` a sentence about numbers that no training target is near, or
-        nothing."""
+        """For each row of `finish` of this model a sentence about numbers that no training target
+        is near, or nothing.
+        """
 
     def batches(self, inputs: Sequence, size: int) -> Iterator[Sequence]:
         """Consecutive inputs, at most `size` at a time."""
 
-    def cloud(self, batch: Sequence, device: torch.device) -> PointCloud:
-        """B inputs as the model saw them in training."""
+    def clouds(self, batch: Sequence, device: torch.device, rotations: int) -> Iterator[PointCloud]:
+        """B inputs as the model saw them in training, in each of several orientations, their own
+        first; 0 rotations: in their own alone.
+        """
 
     def finish(self, outputs: Tensor, batch: Sequence) -> Tensor:
-        """Outputs of the model (B, T) -> values shown to users, float64."""
+        """Outputs of the model (B, T) -> numbers that may be averaged over models, float64."""
+
+    def complete(self, values: Tensor) -> Tensor:
+        """Numbers of `finish`, averaged or not -> values of all columns."""
 
     def cells(self, values: list[float]) -> list[str]:
-        """One row of `finish` as text, a cell for every column."""
+        """One row of `complete` as text, a cell for every column."""
 
 
 class MoleculeInputs:
@@ -73,13 +86,18 @@ class MoleculeInputs:
         InputError: the checkpoint lacks the reference values of atoms.
     """
 
+    kind = "molecules"
+
     def __init__(self, data: MoleculeClouds, center: bool, mean: Tensor, std: Tensor) -> None:
         self.data, self.center = data, center
         spread = std * torch.tensor([target.widest for target in data.targets], device=std.device)
         low, high = data.target_range or (mean - spread, mean + spread)
         width = (high - low).double().cpu()
         self.bounds = low.double().cpu() - width, high.double().cpu() + width  # (T,) each
-        self.columns = [f"{t.name} [{t.unit}]" if t.unit else t.name for t in data.targets]
+        units = [f" [{target.unit}]" if target.unit else "" for target in data.targets]
+        both = [*zip(data.targets, units, strict=True)]
+        self.columns = self.names = [f"{target.name}{unit}" for target, unit in both]
+        self.spreads = [f"{target.name}_spread{unit}" for target, unit in both]
         self.readers = MOLECULE_READERS
         self.atoms = data.atom_values()  # reference values by nuclear charge, (10, T)
         self.factors = torch.tensor([t.factor for t in data.targets], dtype=torch.float64)
@@ -112,8 +130,7 @@ class MoleculeInputs:
         """A sentence for values that lie farther beyond those of the training set than these are
         wide, references and all."""
         low, high = (bound + self._references(inputs) for bound in self.bounds)  # (B, T)
-        internal = values / self.factors
-        far = (internal < low) | (internal > high)
+        far = (values / self.factors < low) | (values / self.factors > high)
         return [
             self._far(values[i], (low * self.factors)[i], (high * self.factors)[i], far[i])
             if far[i].any()
@@ -122,8 +139,7 @@ class MoleculeInputs:
         ]
 
     def _far(self, values: Tensor, low: Tensor, high: Tensor, far: Tensor) -> str:
-        column = int(far.nonzero()[0])
-        target = self.data.targets[column]
+        target = self.data.targets[column := int(far.nonzero()[0])]
         bounds = sorted((float(low[column]), float(high[column])))
         return (
             f"{target.name} would be {values[column]:,.6g} {target.unit}, far outside what the "
@@ -145,11 +161,14 @@ class MoleculeInputs:
         if batch:
             yield batch
 
-    def cloud(self, batch: Sequence[Molecule], device: torch.device) -> PointCloud:
-        """Molecules prepared as those of the data set."""
+    def clouds(
+        self, batch: Sequence[Molecule], device: torch.device, rotations: int
+    ) -> Iterator[PointCloud]:
+        """Molecules prepared as those of the data set, and turned by the rotations of a cube."""
         cloud = self.data.make_clouds(batch, self.center)
         moved: list[Any] = [x.to(device) if isinstance(x, Tensor) else x for x in cloud]
-        return PointCloud(*moved)
+        for turn in cube_rotations()[: max(rotations, 1)]:
+            yield turn_points(PointCloud(*moved), turn)
 
     def finish(self, outputs: Tensor, batch: Sequence[Molecule]) -> Tensor:
         """Add the reference values of the atoms: (B, T) in internal units -> those of tables."""
@@ -162,6 +181,10 @@ class MoleculeInputs:
             return torch.zeros(0, len(self.factors), dtype=torch.float64)
         offset = self.data.offset
         return torch.stack(free) + (0 if offset is None else offset)
+
+    def complete(self, values: Tensor) -> Tensor:
+        """The numbers are the columns."""
+        return values
 
     def cells(self, values: list[float]) -> list[str]:
         """The numbers with ten digits."""
@@ -177,7 +200,10 @@ class ImageInputs:
 
     def __init__(self, data: ImageClouds) -> None:
         self.data = data
-        self.columns = [data.noun, *(f"probability of {name}" for name in data.classes)]
+        self.kind = f"images of {data.side} x {data.side} pixels"
+        self.names = [f"probability of {name}" for name in data.classes]
+        self.columns = [data.noun, *self.names]
+        self.spreads = [f"probability_spread of {name}" for name in data.classes]
         self.readers = image_readers(data.rules)
 
     def check(self, content: object) -> None:
@@ -205,14 +231,22 @@ class ImageInputs:
         for start in range(0, len(inputs), size):
             yield inputs[start : start + size]
 
-    def cloud(self, batch: Sequence[Tensor], device: torch.device) -> PointCloud:
-        """Images as clouds of pixels."""
-        return self.data.make_cloud(torch.stack([*batch]).to(device) / WHITE)
+    def clouds(
+        self, batch: Sequence[Tensor], device: torch.device, rotations: int
+    ) -> Iterator[PointCloud]:
+        """Images as clouds of pixels, turned by equal parts of a whole turn."""
+        images = torch.stack([*batch]).to(device) / WHITE
+        for i in range(max(rotations, 1)):
+            degrees = torch.tensor(360 * i / max(rotations, 1), device=device)
+            yield self.data.make_cloud(turn_images(images, degrees, self.data.outside))
 
     def finish(self, outputs: Tensor, batch: Sequence[Tensor]) -> Tensor:
+        """Probabilities, (B, C)."""
+        return outputs.double().cpu()
+
+    def complete(self, values: Tensor) -> Tensor:
         """Probabilities (B, C) -> the most probable class and the probabilities, (B, 1 + C)."""
-        probabilities = outputs.double().cpu()
-        return torch.cat([probabilities.argmax(1, keepdim=True), probabilities], 1)
+        return torch.cat([values.argmax(1, keepdim=True), values], 1)
 
     def cells(self, values: list[float]) -> list[str]:
         """Name of the class, and the probabilities to as many digits as do not depend on the other

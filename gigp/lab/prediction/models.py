@@ -1,5 +1,6 @@
 """Models that come with the project, by name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,43 @@ from gigp.lab.prediction.predictor import Predictor
 DEFAULT, DEFAULT_OF_IMAGES = "qm9", "rotmnist"
 
 
-def load(name: str | Path = DEFAULT, **options: Any) -> Predictor:
-    """A trained model, ready to predict.
+def load(name: str | Path | Sequence[str | Path] = DEFAULT, **options: Any) -> Predictor:
+    """A trained model, or several, ready to predict.
 
     Args:
         name: name of a model that comes with the project, as `qm9`, or a folder of a model or a
-            run.
+            run; several in a list, or separated by commas, predict their mean and a spread.
         options: see `Predictor`.
 
     Raises:
-        InputError: there is no such model, or its files are damaged.
+        InputError: there is no such model, its files are damaged, or several do not predict the
+            same.
     """
-    return Predictor(find_model(name), **options)
+    names = [name] if isinstance(name, Path) else name
+    names = split_names(names) if isinstance(names, str) else names
+    return Predictor([find_model(each) for each in names], **options)
+
+
+def split_names(text: str) -> list[str]:
+    """Names and paths that commas separate; a comma within a path that exists belongs to it.
+
+    Raises:
+        InputError: there is nothing before or after a comma.
+    """
+    words, names = text.split(","), []
+    while words:
+        joined = [",".join(words[:n]) for n in range(len(words), 0, -1)]  # the longest first
+        name = next(filter(_exists, joined), words[0])
+        words = words[name.count(",") + 1 :]
+        names.append(name if _exists(name) else name.strip())
+    if "" in names:
+        raise InputError(f"run={text}: a name is missing; several models are written run=A,B.")
+    return names
+
+
+def _exists(name: str) -> bool:
+    """Whether a text is the path or the name of something."""
+    return bool(name) and (to_path(name).exists() or (MODELS / name / "config.yaml").exists())
 
 
 def default_model(inputs: Path) -> str:

@@ -14,7 +14,6 @@ import torch
 from gigp.errors import InputError, printable
 from gigp.lab.data.entries import InputEntry, iterate_entries
 from gigp.lab.data.text import table_cell
-from gigp.lab.prediction.inputs import Inputs
 from gigp.lab.prediction.models import load
 from gigp.lab.prediction.predictor import Predictor
 from gigp.lab.runs.quiet import quiet_libraries
@@ -27,23 +26,25 @@ NOT_FINITE = "the model gives no finite number; check the positions."
 
 
 def predict(
-    run: str | Path,
+    run: str | Path | Sequence[str | Path],
     path: str | Path,
     batch_size: int | None = None,
     check: bool = True,
     extrapolate: bool = False,
+    rotations: int = 0,
 ) -> tuple[str, list[InputEntry]]:
     """Predict for everything in a file or folder, a part of it at a time, so that files may be
     larger than the memory. A warning is logged where inputs are unlike the training set of the
     model.
 
     Args:
-        run: folder of a run or model for molecules or images, or the name of a model.
+        run: folder of a run or model for molecules or images, or the name of a model; or several,
+            see `load`.
         path: input, see docs/using_models.md for the formats.
         batch_size: see `Predictor`.
         check: refuse what the model has never seen; else the table has a column `unchecked` with
             the reason for which an input would be refused.
-        extrapolate: see `Predictor`.
+        extrapolate, rotations: see `Predictor`.
 
     Returns:
         A CSV table with one row for each molecule or image, wrong ones included, which have an
@@ -56,10 +57,15 @@ def predict(
     quiet_libraries()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     predictor = load(
-        run, batch_size=batch_size, device=device, check=False, extrapolate=extrapolate
+        run,
+        batch_size=batch_size,
+        device=device,
+        check=False,
+        extrapolate=extrapolate,
+        rotations=rotations,
     )
-    table, entries, tally = io.StringIO(), [], predictor.inputs.tally()
-    write_header(table, predictor.inputs, check)
+    table, entries, tally = io.StringIO(), [], predictor.tally()
+    write_header(table, predictor, check)
     source = iterate_entries(Path(path), predictor.readers)
     while chunk := list(islice(source, CHUNK)):
         chunk = _check(predictor, chunk, check)
@@ -71,7 +77,7 @@ def predict(
             row = None if entry.error else next(found)
             if isinstance(row, str):
                 entry, row = entry._replace(error=row), None
-            write_row(table, predictor.inputs, entry, row, check)
+            write_row(table, predictor, entry, row, check)
             entries.append(entry._replace(content=None))
     for sentence in tally.sentences():
         log.warning("Warning: %s", printable(sentence))
@@ -90,20 +96,20 @@ def _predict(predictor: Predictor, contents: Sequence[Any]) -> list[list[float] 
     return [row if all(map(math.isfinite, row)) else NOT_FINITE for row in rows]
 
 
-def write_header(table: TextIO, inputs: Inputs, check: bool) -> None:
+def write_header(table: TextIO, predictor: Predictor, check: bool) -> None:
     """Write the names of the columns."""
     last = ["error"] if check else ["unchecked", "error"]
     csv.writer(table, lineterminator="\n").writerow(
-        ["file", "number", "name", *map(table_cell, inputs.columns), *last]
+        ["file", "number", "name", *map(table_cell, predictor.columns), *last]
     )
 
 
 def write_row(
-    table: TextIO, inputs: Inputs, entry: InputEntry, row: Values, check: bool = True
+    table: TextIO, predictor: Predictor, entry: InputEntry, row: Values, check: bool = True
 ) -> None:
     """Write an entry and its predictions; control characters are escaped, and formulas
     quoted."""
-    cells = [""] * len(inputs.columns) if row is None else inputs.cells(row)
+    cells = [""] * len(predictor.columns) if row is None else predictor.cells(row)
     names = [table_cell(entry.file), entry.number, table_cell(entry.name)]
     last = [entry.error] if check else [entry.unchecked, entry.error]
     csv.writer(table, lineterminator="\n").writerow(

@@ -29,6 +29,26 @@ class NoTally:
         return []
 
 
+class Tallies:
+    """Of several models together, which say the same thing once.
+
+    Args:
+        each: the count of every model.
+    """
+
+    def __init__(self, each: Sequence[Tally]) -> None:
+        self.each = each
+
+    def add(self, inputs: Sequence, names: Sequence[str] = ()) -> None:
+        """Count further inputs."""
+        for tally in self.each:
+            tally.add(inputs, names)
+
+    def sentences(self) -> list[str]:
+        """What the counts say, each sentence once."""
+        return [*dict.fromkeys(said for tally in self.each for said in tally.sentences())]
+
+
 class MoleculeTally:
     """A count of molecules that are unlike those of the training set.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gigp.groups import SO2, SO3
-from gigp.lab.images.clouds import rotate
+from gigp.lab.images.clouds import turn_images
 from gigp.lab.training.load import load_trained
 from gigp.pointcloud import PointCloud
 
@@ -106,7 +106,9 @@ def of_digits(
     still = classes(lambda images: images)
     quarters = [classes(partial(torch.rot90, k=k, dims=(1, 2))) for k in (1, 2, 3)]
     random = [
-        classes(lambda images: turned(images, 360 * torch.rand(len(images), generator=generator)))
+        classes(
+            lambda images: turn_images(images, 360 * torch.rand(len(images), generator=generator))
+        )
         for _ in range(turns)
     ]
     rows = [
@@ -123,16 +125,7 @@ def of_digits(
     ]
     angles = {angle: torch.tensor(float(angle)) for angle in range(0, 360, step)}
     by_angle = [
-        {"angle": angle, "error": error(classes(partial(turned, degrees=a)))}
+        {"angle": angle, "error": error(classes(partial(turn_images, degrees=a)))}
         for angle, a in angles.items()
     ]
     return rows, by_angle
-
-
-def turned(images: Tensor, degrees: Tensor) -> Tensor:
-    """Images (B, H, W) turned counterclockwise; by one multiple of 90 degrees for all of them pixel
-    by pixel.
-    """
-    if degrees.dim() == 0 and float(degrees) % 90 == 0:
-        return torch.rot90(images, int(degrees) // 90, (1, 2))
-    return rotate(images, torch.deg2rad(degrees).expand(len(images)))

@@ -15,7 +15,7 @@ from gigp.lab.runs.history import History
 from gigp.lab.training.compile import CompiledForward, set_matmul_precision
 from gigp.lab.training.load import build_model, build_module
 from gigp.lab.training.module import LitModule
-from gigp.lab.training.rotations import cube_rotations
+from gigp.lab.training.rotations import check_rotations, cube_rotations
 from gigp.lab.training.trainer import build_trainer
 
 MAX_SEED = 2**32 - 1  # NumPy takes no larger one
@@ -54,6 +54,7 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     """
     if cfg.seed > MAX_SEED:  # Lightning would draw another one
         raise InputError(f"seed={cfg.seed}: it must be {MAX_SEED} or smaller.")
+    check_rotations(cfg.rotations)
     set_matmul_precision(cfg.matmul_precision)
     L.seed_everything(cfg.seed, verbose=False)
     data: PointCloudDataModule = instantiate(cfg.dataset)

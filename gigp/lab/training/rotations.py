@@ -1,17 +1,33 @@
-"""Test predictions averaged over rotations: how much of an error is the orientation of a molecule,
-for networks that are not exactly invariant.
+"""Predictions averaged over rotations: how much of an error is the orientation of a molecule, for
+networks that are not exactly invariant.
 """
 
+from collections.abc import Sequence
 from itertools import permutations, product
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
+from gigp.errors import InputError
 from gigp.groups import SO3
 from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.runs.summary import Averaged
 from gigp.lab.training.module import LitModule
+
+MOST_ROTATIONS = 24  # those of a cube
+
+
+def check_rotations(rotations: int) -> None:
+    """Refuse numbers of orientations over which nothing can be averaged.
+
+    Raises:
+        InputError: it is not 0, nor 2 to 24.
+    """
+    if not (rotations == 0 or 2 <= rotations <= MOST_ROTATIONS):
+        raise InputError(
+            f"rotations={rotations}: it must be 0, or 2 to {MOST_ROTATIONS}, the rotations of a "
+            "cube."
+        )
 
 
 def cube_rotations() -> Tensor:
@@ -20,6 +36,16 @@ def cube_rotations() -> Tensor:
     signs = [torch.tensor(s, dtype=torch.float64) for s in product((1.0, -1.0), repeat=3)]
     every = [sign[:, None] * eye[list(p)] for p in permutations(range(3)) for sign in signs]
     return torch.stack([turn for turn in every if torch.linalg.det(turn) > 0])
+
+
+def mean_and_spread(predictions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean of several predictions of the same, and their standard deviation (n - 1); 0 of one.
+
+    Args:
+        predictions: by orientation or model, (B, T) each.
+    """
+    every = torch.stack([*predictions])
+    return every.mean(0), every.std(0, correction=min(1, len(every) - 1))
 
 
 @torch.no_grad()
@@ -36,6 +62,8 @@ def average_rotations(data: PointCloudDataModule, module: LitModule, rotations: 
         For every metric the error of the predictions averaged over the orientations, and the mean
         over the clouds of their standard deviation over the orientations, in the units of tables.
     """
+    from lightning.fabric.utilities import move_data_to_device
+
     module.eval()
     generator, metric = torch.Generator().manual_seed(0), module.make_metrics().to(module.device)
     cube, spreads = cube_rotations()[:rotations], []
@@ -45,9 +73,9 @@ def average_rotations(data: PointCloudDataModule, module: LitModule, rotations: 
         for turn in cube:
             cloud, target = data.turned_batch(indices, turn @ own)
             outputs.append(module(move_data_to_device(cloud, module.device)))
-        every = torch.stack(outputs)  # (rotations, B, T)
-        metric.update(every.mean(0), target.to(module.device))
-        spreads.append(every.std(0))
+        mean, spread = mean_and_spread(outputs)  # (B, T)
+        metric.update(mean, target.to(module.device))
+        spreads.append(spread)
     errors = module.metric_dict(metric.compute())
-    spread = module.metric_dict(torch.cat(spreads).mean(0))
-    return {name: (float(errors[name]), float(spread[name])) for name in errors}
+    widths = module.metric_dict(torch.cat(spreads).mean(0))
+    return {name: (float(errors[name]), float(widths[name])) for name in errors}

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from gigp.lab.study.symmetry import measure_invariance, turned
+from gigp.lab.images.clouds import turn_images
+from gigp.lab.study.symmetry import measure_invariance
 from gigp.lab.training.run import run
 from tests.conftest import ROOT, tiny
 
@@ -64,6 +65,6 @@ def test_digits_turn_exactly_and_resampled(configure, tmp_path, digits, monkeypa
 
 def test_turns_by_ninety_degrees_are_exact():
     image = torch.rand(1, 28, 28)
-    assert torch.equal(turned(image, torch.tensor(360.0 - 90)), torch.rot90(image, -1, (1, 2)))
-    resampled = turned(image, torch.tensor([90.0]))
+    assert torch.equal(turn_images(image, torch.tensor(360.0 - 90)), torch.rot90(image, -1, (1, 2)))
+    resampled = turn_images(image, torch.tensor([90.0]))
     torch.testing.assert_close(resampled, torch.rot90(image, 1, (1, 2)), atol=1e-4, rtol=0)
