@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import platform
+import pwd
 import re
 import shutil
 import signal
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -167,10 +169,90 @@ def test_without_a_compiler_plain_pytorch_and_one_line(
     assert cached_files() == []
 
 
-def test_a_cache_that_cannot_be_written(fresh, monkeypatch):
-    (fresh / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh / "file"))
-    assert "cannot be written" in native.native_status()
+def make_link(cache: Path) -> None:
+    (cache.parent / "elsewhere").mkdir()
+    cache.symlink_to(cache.parent / "elsewhere")
+
+
+BAD_CACHES = {
+    "a file": (Path.touch, "you alone may write to"),
+    "a link": (make_link, "you alone may write to"),
+    "open to others": (lambda cache: (cache.mkdir(), cache.chmod(0o777)), "you alone may write to"),
+    "of another user": (
+        lambda cache: (cache.mkdir(), os.chown(cache, 12345, 12345)),
+        "you alone may write to",
+    ),
+    "below a folder of others": (lambda cache: cache.parent.chmod(0o777), "others may write to"),
+}
+
+
+@needs_compiler
+@pytest.mark.skipif(os.getuid() != 0, reason="folders of other users need root")
+@pytest.mark.parametrize("kind", BAD_CACHES)
+def test_a_cache_that_cannot_be_trusted_is_not_used(quick_compiler, caplog, kind):
+    """Its file, whole as it is, is not loaded: the code is compiled for this process alone."""
+    calls, cache = quick_compiler(0), native.cache_folder()
+    cache.parent.mkdir(exist_ok=True)
+    make, reason = BAD_CACHES[kind]
+    make(cache)
+    for _ in range(2):
+        assert native.load_library().kernel_mlp_forward
+    assert calls.read_text().split() == ["x", "x"]
+    assert cache.is_file() or not cache.exists() or not list(cache.iterdir())
+    assert [reason in record.getMessage() for record in caplog.records] == [True] * 2
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["pipe", "link", "writable"])
+def test_a_file_that_cannot_be_trusted_is_compiled_again(quick_compiler, kind):
+    calls = quick_compiler(0)
+    path = Path(native.load_library()._name)
+    if kind == "writable":
+        path.chmod(0o722)
+    else:
+        path.rename(path.with_suffix(".old"))
+        os.mkfifo(path) if kind == "pipe" else path.symlink_to(path.with_suffix(".old"))
+    assert not native.is_intact(path)
+    assert native.load_library().kernel_mlp_forward
+    assert calls.read_text().split() == ["x", "x"]
+    assert path.is_file()
+    assert not path.is_symlink()
+
+
+@needs_compiler
+def test_a_library_without_the_functions(quick_compiler, monkeypatch):
+    quick_compiler(0)
+    monkeypatch.setattr(native, "NAMES", SimpleNamespace(findall=lambda _: ["sums"]))
+    assert "lacks sums; delete it" in native.native_status()
+
+
+def test_folders_of_the_environment_are_absolute(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    monkeypatch.setenv("HOME", "there")
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert native.cache_folder() == home / ".cache" / "gigp"
+
+
+@needs_compiler
+def test_a_compiler_of_several_words(quick_compiler, monkeypatch):
+    quick_compiler(0)
+    monkeypatch.setenv("CC", f"env {os.environ['CC']}")
+    assert native.load_library().kernel_mlp_forward
+    monkeypatch.setenv("CC", "cc '")
+    assert "is no command" in native.native_status()
+
+
+@needs_compiler
+def test_what_killed_compilers_left_goes(quick_compiler):
+    quick_compiler(0)
+    cache = native.make_private(native.cache_folder())
+    old, young = cache / "compiling-old", cache / "compiling-young"
+    for folder in (old, young):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+    native.load_library()
+    assert young.exists()
+    assert not old.exists()
 
 
 def test_installed_without_the_source(fresh, monkeypatch):
@@ -178,10 +260,11 @@ def test_installed_without_the_source(fresh, monkeypatch):
     assert native.native_status().endswith("native.c is missing; install gigp again)")
 
 
-def test_turned_off(fresh, monkeypatch, caplog):
-    monkeypatch.setenv("GIGP_NATIVE", "0")
+@pytest.mark.parametrize("value", ["0", "no", "OFF"])
+def test_turned_off(fresh, monkeypatch, caplog, value):
+    monkeypatch.setenv("GIGP_NATIVE", value)
     assert not native.use_native(torch.zeros(1))
-    assert native.native_status() == "plain PyTorch (GIGP_NATIVE=0)"
+    assert native.native_status() == f"plain PyTorch (GIGP_NATIVE={value})"
     assert not caplog.records
 
 

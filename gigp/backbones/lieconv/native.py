@@ -1,8 +1,9 @@
 """Compile and call native.c, which computes the hot loops of LieConv on a CPU.
 
 The file is compiled on first use with `$CC` or `cc` into the user's cache, for this processor, or
-for what `GIGP_NATIVE_ARCH` in the environment names to `-march`, such as `x86-64-v3`. Without a
-compiler, or with `GIGP_NATIVE=0`, plain PyTorch computes the same.
+for what `GIGP_NATIVE_ARCH` in the environment names to `-march`, such as `x86-64-v3`. A cache that
+anybody else could write to is not used: each process then compiles for itself. Without a compiler,
+or with `GIGP_NATIVE=0`, plain PyTorch computes the same.
 """
 
 import ctypes
@@ -10,6 +11,8 @@ import hashlib
 import logging
 import os
 import platform
+import re
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +24,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gigp.backbones.lieconv.native_cache import (
+    CacheError,
+    NativeError,
+    add_digest,
+    cache_folder,
+    delete_abandoned,
+    is_intact,
+    make_private,
+)
 from gigp.nn.linear import use_cpu_kernels
 
 SOURCE = Path(__file__).with_name("native.c")
@@ -28,13 +40,10 @@ FLAGS = (
     *("-O3", "-ffp-contract=fast", "-fno-math-errno", "-std=gnu11"),
     *("-fopenmp", "-fPIC", "-shared"),
 )
-DIGEST_BYTES = 32  # at the end of a compiled file: tells a damaged one
+NAMES = re.compile(r"^(?:int|const int64_t) (\w+)", re.MULTILINE)  # of what the source exports
+OFF = ("0", "no", "off", "false")  # values of GIGP_NATIVE
 log = logging.getLogger(__name__)
 _use_plain = False
-
-
-class NativeError(Exception):
-    """native.c cannot be used; the message gives the reason."""
 
 
 @contextmanager
@@ -96,8 +105,8 @@ def _convert(x: Tensor | list[Tensor] | int) -> Any:
 @cache
 def _load() -> tuple[ctypes.CDLL | None, str]:
     """The compiled file or None, and its status in words."""
-    if os.environ.get("GIGP_NATIVE", "1") == "0":
-        return None, "plain PyTorch (GIGP_NATIVE=0)"
+    if (chosen := os.environ.get("GIGP_NATIVE", "1")).strip().lower() in OFF:
+        return None, f"plain PyTorch (GIGP_NATIVE={chosen})"
     try:
         loaded = load_library()
     except NativeError as error:
@@ -107,7 +116,8 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
 
 
 def load_library(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
-    """Load the compiled file from the cache, after compiling it where it is missing or damaged.
+    """Load the compiled file from the cache, after compiling it where it is missing or damaged;
+    where the cache cannot be used, from a folder of this process, which goes at once.
 
     Raises:
         NativeError: the source is missing, or cannot be compiled, stored or loaded.
@@ -117,18 +127,29 @@ def load_library(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
     arch = os.environ.get("GIGP_NATIVE_ARCH") or "native"
     flags = (f"-march={arch}", *flags, *openmp_of_torch())
     compiler = os.environ.get("CC") or "cc"
-    path = cache_folder() / f"lieconv-{cache_key(compiler, flags)}.so"
+    name = f"lieconv-{cache_key(compiler, flags)}.so"
+    try:
+        return _load_from(make_private(cache_folder()) / name, compiler, flags)
+    except CacheError as error:
+        log.warning("LieConv is compiled anew in every process: %s", error)
+    try:
+        with tempfile.TemporaryDirectory(prefix="gigp-") as folder:
+            return _load_from(Path(folder) / name, compiler, flags)
+    except OSError as error:
+        raise NativeError(f"{tempfile.gettempdir()} cannot be written: {error}") from error
+
+
+def _load_from(path: Path, compiler: str, flags: tuple[str, ...]) -> ctypes.CDLL:
+    """Load a compiled file, after compiling it where it is not whole."""
     if not is_intact(path):
         compile_to(path, compiler, flags)
     try:
-        return ctypes.CDLL(str(path))
+        loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise NativeError(f"{path} cannot be loaded: {error}") from error
-
-
-def cache_folder() -> Path:
-    """Folder of compiled files: gigp/ in $XDG_CACHE_HOME, or in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gigp"
+    if lacking := [name for name in NAMES.findall(SOURCE.read_text()) if not hasattr(loaded, name)]:
+        raise CacheError(f"{path} lacks {lacking[0]}; delete it")
+    return loaded
 
 
 def cache_key(compiler: str, flags: tuple[str, ...]) -> str:
@@ -158,37 +179,33 @@ def openmp_of_torch() -> tuple[str, ...]:
     return ()
 
 
-def is_intact(path: Path) -> bool:
-    """Whether a compiled file exists and ends with the digest of its content."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return False
-    return hashlib.sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]
-
-
 def compile_to(path: Path, compiler: str, flags: tuple[str, ...]) -> None:
     """Compile native.c, and put it in its place in one step: other processes, which may do the same
     at the same time, see a complete file or none.
 
     Raises:
-        NativeError: no compiler, an error of the compiler, or a folder that cannot be written.
+        NativeError: no compiler, or an error of the compiler.
+        CacheError: a folder that cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        words = shlex.split(compiler)
+    except ValueError as error:
+        raise NativeError(f"CC={compiler} is no command ({error})") from error
+    try:
+        delete_abandoned(path.parent)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix="compiling-") as folder:
             out = Path(folder) / path.name
             # libraries come after what needs them
-            command = [compiler, str(SOURCE), "-o", str(out), *flags, "-lm"]
+            command = [*words, str(SOURCE), "-o", str(out), *flags, "-lm"]
             log.info("compiling %s: %s", SOURCE.name, " ".join(command))
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+            except OSError as error:
+                raise NativeError(f"there is no C compiler {compiler!r}; set CC to one") from error
             if done.returncode != 0:
                 reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[0]
                 raise NativeError(f"{compiler} cannot compile {SOURCE.name}: {reason}")
-            content = out.read_bytes()
-            out.write_bytes(content + hashlib.sha256(content).digest())
+            add_digest(out)
             out.replace(path)
-    except FileNotFoundError as error:
-        raise NativeError(f"there is no C compiler {compiler!r}; set CC to one") from error
     except OSError as error:
-        raise NativeError(f"{path.parent} cannot be written: {error}") from error
+        raise CacheError(f"{path.parent} cannot be written: {error}") from error
