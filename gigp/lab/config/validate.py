@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import Parameter, signature
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, Unpack, get_args, get_origin, get_type_hints
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -105,17 +105,33 @@ def _check_arguments(section: str, node: DictConfig) -> None:
     if "_target_" not in node:
         return  # `instantiate` refuses that
     cls = hydra.utils.get_object(node._target_)
-    parameters, types = signature(cls).parameters, get_type_hints(cls.__init__)
-    takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())
+    types, takes_any = _argument_types(cls)
     for name in sorted({*map(str, node)} - RESERVED_KEYS):
-        if name not in parameters and not takes_any:
-            settings = sorted(parameters.keys() & node.keys())
+        if name not in types and not takes_any:
+            settings = sorted(types.keys() & node.keys())
             meant = did_you_mean(name, settings)
             raise InputError(
                 f"{section}.{name} is not a setting of {cls.__name__}.{meant} "
                 f"It has: {', '.join(settings) or 'none'}."
             )
         _check_type(f"{section}.{name}", node[name], types.get(name, object))
+
+
+def _argument_types(cls: Any) -> tuple[dict[str, Any], bool]:
+    """Types of a class's arguments by name, and whether it takes any others.
+
+    `**settings: Unpack[Settings]` are the arguments that the dictionary type Settings lists.
+    """
+    hints, types, takes_any = get_type_hints(cls.__init__), {}, False
+    for name, parameter in signature(cls).parameters.items():
+        kind = hints.get(name, object)
+        if parameter.kind is not Parameter.VAR_KEYWORD:
+            types[name] = kind
+        elif get_origin(kind) is Unpack:
+            types |= get_type_hints(*get_args(kind))
+        else:
+            takes_any = True
+    return types, takes_any
 
 
 def _check_trainer(node: DictConfig) -> None:

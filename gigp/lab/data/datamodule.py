@@ -1,8 +1,8 @@
 """Base class of the data modules: splits, data that move to a device once, and loaders."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -12,22 +12,39 @@ from torch.utils.data import DataLoader
 from gigp.backbones.base import Atoms
 from gigp.errors import InputError
 from gigp.lab.data.sampler import BatchSampler, Samples, check_finite
+from gigp.lab.data.shapes import bound_sizes
+from gigp.lab.data.splits import Part
 from gigp.lab.data.targets import Target
 from gigp.lab.lightning_bases import LightningDataModule
 from gigp.pointcloud import PointCloud, Sizes
 
-Part = Literal["train", "val", "test"]
 CHUNK = 10_000  # samples checked at a time
-# A batch with fixed shapes has room for the mean number of points plus this many standard
-# deviations; a batch that needs more gets the largest possible shape.
-RARE = 6
 # entries of the description that identify the data
 IDENTITY = ("dataset", "source", "sha256", "split_hash", "features_of")
+
+
+class LoaderSettings(TypedDict, total=False):
+    """Settings that all data sets have, see `PointCloudDataModule`."""
+
+    train_size: int | None
+    val_size: int | None
+    test_size: int | None
+    batch_size: int
+    eval_batch_size: int
+    augment: bool
+    seed: int
 
 
 class PointCloudDataModule(LightningDataModule):
     """Base of the data sets. A subclass sets the attributes below in `setup`, and implements
     `get_batch` and `prepare_batch`.
+
+    Args:
+        train_size, val_size, test_size: take the first so many of each part; None takes all.
+        batch_size: clouds in a batch of training.
+        eval_batch_size: clouds in a batch of validation and test.
+        augment: turn and shift every training cloud by random amounts.
+        seed: seed of the order of training.
 
     Attributes:
         kind: `regression` or `classification`.
@@ -54,6 +71,7 @@ class PointCloudDataModule(LightningDataModule):
     in_channels: int
     out_dim: int
     dim: int
+    sizes: Mapping[Part, int | None]
     targets: tuple[Target, ...] = ()
     extra_channels: int = 0
     per_point_outputs: bool = False
@@ -66,19 +84,25 @@ class PointCloudDataModule(LightningDataModule):
     fixed_shapes: bool = False
     description: dict[str, Any]
 
-    def __init__(self, batch_size: int, eval_batch_size: int, augment: bool, seed: int) -> None:
+    def __init__(
+        self,
+        train_size: int | None = None,
+        val_size: int | None = None,
+        test_size: int | None = None,
+        batch_size: int = 75,
+        eval_batch_size: int = 250,
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
             raise InputError(
                 f"batch_size={batch_size}, eval_batch_size={eval_batch_size}: both must be "
                 "positive."
             )
-        self.batch_size, self.eval_batch_size, self.augment, self.seed = (
-            batch_size,
-            eval_batch_size,
-            augment,
-            seed,
-        )
+        self.sizes = {"train": train_size, "val": val_size, "test": test_size}
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.augment, self.seed = augment, seed
 
     def setup(self, stage: str | None = None) -> None:
         """Read the data and set the attributes above, once."""
@@ -124,20 +148,11 @@ class PointCloudDataModule(LightningDataModule):
         Args:
             counts: number of points of each cloud, (B,).
         """
-        sizes = Sizes(counts)
         if not self.fixed_shapes:
-            return sizes
-        clouds, largest = len(counts), int(self.counts.max())
-        bounds = []
-        for known, values in ((sizes.points, self.counts), (sizes.pairs, self.counts**2)):
-            values = values[self.indices["train"].numpy()]
-            likely = clouds * values.mean() + RARE * clouds**0.5 * values.std()
-            bound = min(-int(-likely // 64) * 64, clouds * int(values.max()))
-            bounds.append(bound if known <= bound else None)
-        points, pairs = bounds
-        if points is None or pairs is None:
-            points, pairs = clouds * largest, clouds * largest**2
-        return Sizes.at_most(points, pairs)
+            return Sizes(counts)
+        return bound_sizes(
+            counts, self.counts[self.indices["train"].numpy()], int(self.counts.max())
+        )
 
     @abstractmethod
     def get_batch(self, indices: Tensor, device_indices: Tensor | None = None) -> Any:
@@ -261,18 +276,3 @@ class PointCloudDataModule(LightningDataModule):
         # A loader draws a seed for its workers when it starts. A generator of its own keeps this
         # from changing the augmentations of a resumed run, whose loader starts at another time.
         return DataLoader(samples, sampler=sampler, batch_size=None, generator=torch.Generator())
-
-
-def take(parts: dict[Part, Tensor], sizes: dict[Part, int | None]) -> dict[Part, Tensor]:
-    """The first `sizes[part]` samples of each part; None takes all.
-
-    Raises:
-        InputError: a part has fewer samples, or none would be left.
-    """
-    for part, size in sizes.items():
-        if size is not None and not 1 <= size <= len(parts[part]):
-            raise InputError(
-                f"dataset.{part}_size={size}: this source has {len(parts[part])} samples for "
-                f"{part}; choose from 1 to {len(parts[part])}, or null for all."
-            )
-    return {part: indices[: sizes[part]] for part, indices in parts.items()}

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from gigp.errors import InputError, check_choice
-from gigp.lab.data.datamodule import Part, PointCloudDataModule
+from gigp.lab.data.datamodule import PointCloudDataModule
+from gigp.lab.data.splits import Part
 from gigp.lab.data.targets import Target
 from gigp.lab.hashing import hash_arrays, hash_split
 from gigp.pointcloud import PointCloud, Sizes
@@ -62,7 +63,9 @@ class OrbitClouds(PointCloudDataModule):
         augment: bool = True,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, augment, seed)
+        super().__init__(
+            train_size, val_size, test_size, batch_size, eval_batch_size, augment, seed
+        )
         check_choice("function", function, Function)
         if points < 1:
             raise InputError(f"points={points}: a cloud needs one point at least.")

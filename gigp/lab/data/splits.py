@@ -1,12 +1,15 @@
-"""Training, validation and test parts of the user's own data: named in the files, or drawn."""
+"""Training, validation and test parts of data: named in the files, or drawn."""
+
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gigp.errors import InputError
-from gigp.lab.data.datamodule import Part
 
+Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 # words for the parts in files, with the index into `PARTS`
 WORDS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
@@ -103,3 +106,18 @@ def labelled_split(
         if all(known[indices.numpy()].any(0).all() for indices in drawn.values()):
             break
     return drawn
+
+
+def take(parts: dict[Part, Tensor], sizes: Mapping[Part, int | None]) -> dict[Part, Tensor]:
+    """The first `sizes[part]` samples of each part; None takes all.
+
+    Raises:
+        InputError: a part has fewer samples, or none would be left.
+    """
+    for part, size in sizes.items():
+        if size is not None and not 1 <= size <= len(parts[part]):
+            raise InputError(
+                f"dataset.{part}_size={size}: this source has {len(parts[part])} samples for "
+                f"{part}; choose from 1 to {len(parts[part])}, or null for all."
+            )
+    return {part: indices[: sizes[part]] for part, indices in parts.items()}

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gigp.errors import InputError
 from gigp.lab.data.cache import load_or_build
-from gigp.lab.data.datamodule import Part, take
-from gigp.lab.data.splits import check_fractions, drawn_split, named_split
+from gigp.lab.data.datamodule import LoaderSettings
+from gigp.lab.data.splits import Part, check_fractions, drawn_split, named_split, take
 from gigp.lab.hashing import hash_arrays, hash_split
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.images.files import MOST_CLASSES, hash_image_files, read_images
@@ -38,12 +38,8 @@ class Images(ImageClouds):
             no parts.
         split_seed: seed of the draw.
         cache: folder of the compact cache.
-        train_size, val_size, test_size: take the first so many of each part; None takes all.
-        batch_size: images in a batch of training.
-        eval_batch_size: images in a batch of validation and test.
-        augment: turn every training image by a random angle and shift it by up to a fourteenth of
-            its side.
-        seed: seed of the order of training.
+        settings: see `PointCloudDataModule`; `augment` turns every training image by a random angle
+            and shifts it by up to a fourteenth of its side.
 
     Raises:
         InputError: there are no such files, or an image is damaged or of another size; all with the
@@ -57,22 +53,11 @@ class Images(ImageClouds):
         test_fraction: float = 0.1,
         split_seed: int = 0,
         cache: str = "data",
-        train_size: int | None = None,
-        val_size: int | None = None,
-        test_size: int | None = None,
-        batch_size: int = 25,
-        eval_batch_size: int = 200,
-        augment: bool = True,
-        seed: int = 0,
+        **settings: Unpack[LoaderSettings],
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, augment, seed)
+        super().__init__(**settings)
         self.path, self.cache, self.split_seed = Path(path), Path(cache), split_seed
         self.fractions = check_fractions(val_fraction, test_fraction)
-        self.sizes: dict[Part, int | None] = {
-            "train": train_size,
-            "val": val_size,
-            "test": test_size,
-        }
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "indices"):

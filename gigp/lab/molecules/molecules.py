@@ -4,20 +4,19 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from torch import Tensor
 
 from gigp.errors import InputError, check_choice
 from gigp.lab.data.cache import Arrays, load_or_build
-from gigp.lab.data.datamodule import Part, take
 from gigp.lab.data.entries import find_files
-from gigp.lab.data.splits import check_fractions, labelled_split, named_split
+from gigp.lab.data.splits import Part, check_fractions, labelled_split, named_split, take
 from gigp.lab.hashing import hash_arrays, hash_file, hash_split, hash_text
 from gigp.lab.molecules.atoms import SYMBOLS
 from gigp.lab.molecules.chemistry import find_chemistry, make_inputs
-from gigp.lab.molecules.clouds import Center, MoleculeClouds
+from gigp.lab.molecules.clouds import MoleculeClouds, MoleculeSettings
 from gigp.lab.molecules.files import Reading, read_molecules
 from gigp.lab.molecules.own_targets import make_targets
 from gigp.lab.molecules.readers import MOLECULE_READERS
@@ -54,8 +53,7 @@ class Molecules(MoleculeClouds):
         cache: folder of the compact cache.
         reference: `composition`, the least-squares fit of every target on the atom counts of the
             training set is subtracted before training; or `none`.
-        train_size, val_size, test_size, batch_size, eval_batch_size, augment, recenter, center,
-            scale_positions, seed: see `MoleculeClouds`.
+        settings: see `MoleculeClouds`.
 
     Raises:
         InputError: there are no such files; a molecule is damaged, periodic, or lacks a target; all
@@ -78,31 +76,9 @@ class Molecules(MoleculeClouds):
         split_seed: int = 0,
         cache: str = "data",
         reference: Reference = "composition",
-        train_size: int | None = None,
-        val_size: int | None = None,
-        test_size: int | None = None,
-        batch_size: int = 75,
-        eval_batch_size: int = 250,
-        augment: bool = True,
-        recenter: bool = False,
-        center: Center = "centroid",
-        scale_positions: bool = False,
-        seed: int = 0,
+        **settings: Unpack[MoleculeSettings],
     ) -> None:
-        super().__init__(
-            make_targets(target, unit, extensive),
-            reference,
-            train_size,
-            val_size,
-            test_size,
-            batch_size,
-            eval_batch_size,
-            augment,
-            recenter,
-            center,
-            scale_positions,
-            seed,
-        )
+        super().__init__(make_targets(target, unit, extensive), reference, **settings)
         if reference == "atoms":
             raise InputError(
                 "reference=atoms: only QM9 comes with values of free atoms; use composition or "

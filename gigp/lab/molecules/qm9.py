@@ -3,7 +3,7 @@
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from gigp.errors import InputError, check_choice
 from gigp.lab.data.cache import load_or_build
-from gigp.lab.data.datamodule import Part, take
+from gigp.lab.data.splits import Part, take
 from gigp.lab.data.targets import TARGETS, parse_targets
 from gigp.lab.hashing import hash_arrays, hash_split
 from gigp.lab.molecules.atoms import ELEMENTS
 from gigp.lab.molecules.chemistry import Chemistry
-from gigp.lab.molecules.clouds import Center, MoleculeClouds
+from gigp.lab.molecules.clouds import MoleculeClouds, MoleculeSettings
 from gigp.lab.molecules.qm9_sources import NUM_MOLECULES, read_qm9
 from gigp.lab.molecules.references import Reference, free_atoms
 
@@ -46,18 +46,10 @@ class QM9(MoleculeClouds):
         reference: values subtracted from the targets, atom by atom: `composition`, the
             least-squares fit of every target on the atom counts of the training set; `atoms`, the
             free atoms where `Target.referenced` (as published); or `none`.
-        train_size, val_size, test_size: take the first so many of the split's part; None takes all.
-        batch_size: molecules in a batch of training.
-        eval_batch_size: molecules in a batch of validation and test.
-        augment: turn every training molecule by a random rotation and shift it by a normal draw of
-            1 Angstrom.
         train_heavy_atoms: train and validate on molecules with at most so many atoms other than
             hydrogen; None: any.
         test_heavy_atoms: test on molecules with at least so many.
-        recenter: move every molecule's center to the origin.
-        center: `centroid` of the nuclei, or center of `mass`.
-        scale_positions: divide positions by their standard deviation over the training set.
-        seed: seed of the order of training.
+        settings: see `MoleculeClouds`.
     """
 
     name = "QM9"
@@ -71,33 +63,11 @@ class QM9(MoleculeClouds):
         split: Split = "cormorant",
         target: str | list[str] = "homo",
         reference: Reference = "atoms",
-        train_size: int | None = None,
-        val_size: int | None = None,
-        test_size: int | None = None,
-        batch_size: int = 75,
-        eval_batch_size: int = 250,
-        augment: bool = True,
         train_heavy_atoms: int | None = None,
         test_heavy_atoms: int | None = None,
-        recenter: bool = False,
-        center: Center = "centroid",
-        scale_positions: bool = False,
-        seed: int = 0,
+        **settings: Unpack[MoleculeSettings],
     ) -> None:
-        super().__init__(
-            parse_targets(target),
-            reference,
-            train_size,
-            val_size,
-            test_size,
-            batch_size,
-            eval_batch_size,
-            augment,
-            recenter,
-            center,
-            scale_positions,
-            seed,
-        )
+        super().__init__(parse_targets(target), reference, **settings)
         check_choice("source", source, Source)
         check_choice("split", split, Split)
         self.root, self.cache, self.source, self.split = Path(root), Path(cache), source, split

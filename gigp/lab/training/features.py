@@ -13,7 +13,7 @@ from torch import Tensor
 from gigp.errors import InputError, check_choice
 from gigp.lab.config.instantiate import load_config
 from gigp.lab.data.cache import Arrays, CacheWriter, load_or_fill
-from gigp.lab.data.datamodule import Part, PointCloudDataModule
+from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.hashing import hash_file, hash_split, hash_text
 from gigp.lab.model import beside_inputs
 from gigp.lab.runs.checkpoints import find_checkpoint
@@ -72,12 +72,13 @@ class BackboneFeatures(PointCloudDataModule):
         seed: int = 0,
         pool_inputs: bool = False,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, augment=False, seed=seed)
+        super().__init__(
+            train_size, val_size, test_size, batch_size, eval_batch_size, augment=False, seed=seed
+        )
         check_choice("level", level, Level)
         self.run, self.level, self.cache = Path(run), level, Path(cache)
-        sizes: dict[Part, int | None] = {"train": train_size, "val": val_size, "test": test_size}
         self.changes = {
-            f"{part}_size": size for part, size in sizes.items() if size is not None
+            f"{part}_size": size for part, size in self.sizes.items() if size is not None
         } | dict(changes or {})
         # the run may come from a machine where the data set was in another folder
         place = {"root": root} if "root" in load_config(self.run).dataset else {}

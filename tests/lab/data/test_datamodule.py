@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gigp.errors import InputError
-from gigp.lab.data.datamodule import take
 from gigp.lab.data.sampler import BatchSampler
+from gigp.lab.data.splits import take
 from gigp.lab.molecules.qm9 import QM9
 from tests.conftest import DATA
 
