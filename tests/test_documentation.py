@@ -24,6 +24,7 @@ FOREIGN = {"ImageFolder"}  # classes of other packages
 EXAMPLES = {
     *("gigp/pools/fading.py", "configs/pool/fading.yaml", "gigp.pools.fading.FadingMean"),
     *("gigp/groups/axial.py", "configs/group/Axial.yaml", "gigp.groups.axial.Axial"),
+    *("gigp/lab/data/dipoles.py", "configs/dataset/dipoles.yaml", "gigp.lab.data.dipoles.Dipoles"),
 }
 WORDS = {word for path in CODE for word in re.findall(r"\w+", path.read_text())}
 KNOWN = {path.name for path in [*ROOT.glob("*.*"), *ROOT.glob("[gstd]*/**/*.*")]}

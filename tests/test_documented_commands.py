@@ -42,7 +42,9 @@ def in_small(arguments: str, folder: Path) -> list[str]:
 
 
 TRAININGS = [a for a in commands("train.py") if a and "..." not in a and "--help" not in a]
-TRAININGS = [a for a in TRAININGS if not a.startswith(("pool=fading", "group=Axial"))]
+TRAININGS = [
+    a for a in TRAININGS if not a.startswith(("pool=fading", "group=Axial", "dataset=dipoles"))
+]
 # those that are one in small
 TRAININGS = list({tuple(in_small(a, Path("FOLDER"))): a for a in TRAININGS}.values())
 SMALLEST = tiny(epochs=1, train=20, val=10, test=10)

@@ -9,10 +9,12 @@ import torch
 from omegaconf import OmegaConf
 
 from gigp.groups import SE3, SO3
+from gigp.lab.config.compose import compose_config
 from gigp.lab.config.instantiate import instantiate
+from gigp.lab.training.run import run
 from gigp.pools import MeanPool
 from gigp.testing import assert_invariant, random_element
-from tests.conftest import ROOT
+from tests.conftest import ROOT, tiny
 from tests.groups import test_groups
 from tests.groups.common import GROUPS
 from tests.pools import test_pools
@@ -145,6 +147,18 @@ def test_own_pool(monkeypatch):
         test_pools.test_nan_position_gives_nan,
     ):
         check(pool)
+
+
+def test_own_data_set(monkeypatch, tmp_path):
+    """Trained by the real configuration, as its own file would be."""
+    config, _ = example_of("A data set of your own", monkeypatch)
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "dipoles.yaml").write_text(config)
+    small = tiny(epochs=1, train=40, val=20, test=20)
+    where = [f"hydra.searchpath=[file://{tmp_path}]", f"results_dir={tmp_path}", "logger=csv"]
+    record = run(compose_config(["dataset=dipoles", *small, *where]))
+    assert record.metrics["dipole"].unit == "D"
+    assert record.data["sizes"] == {"train": 40, "val": 20, "test": 20}
 
 
 def test_own_group(monkeypatch):
