@@ -24,10 +24,13 @@ from gigp.lab.prediction import Predictor, predict
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.run import run
 from tests.conftest import ROOT
-from tests.lab.prediction.conftest import RUNS, head_on
+from tests.lab.prediction.conftest import SMALL, head_on
 from tests.programs import run_program
 
-MOLECULES = ["E3", "T3", "SE3", "mass", "schnet", "visnet", "dimenet"]
+MOLECULES = [
+    *("E3", "T3", "SE3", "mass", "schnet"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("visnet", "dimenet")),
+]
 METHANE = "5\nmethane\nC 0 0 0\nH .63 .63 .63\nH -.63 -.63 .63\nH -.63 .63 -.63\nH .63 -.63 -.63\n"
 
 
@@ -102,13 +105,13 @@ def test_one_by_one_is_as_in_a_batch(trained, qm9, name):
     folder, _ = trained(name)
     inputs = [
         Molecule(qm9.charges[i][qm9.mask[i]].long(), qm9.positions[i][qm9.mask[i]].double())
-        for i in qm9.indices["val"][:60].tolist()
+        for i in qm9.indices["val"][:30].tolist()
     ]
-    together, alone = (Predictor(folder, batch_size)(inputs) for batch_size in (60, 1))
+    together, alone = (Predictor(folder, batch_size)(inputs) for batch_size in (30, 1))
     cells = Predictor(folder).inputs.cells
     assert [cells(row) for row in alone.tolist()] == [cells(row) for row in together.tolist()]
     large = Molecule(
-        torch.ones(300, dtype=torch.long), 5 * torch.randn(300, 3, dtype=torch.float64)
+        torch.ones(100, dtype=torch.long), 5 * torch.randn(100, 3, dtype=torch.float64)
     )
     anything = Predictor(folder, check=False, extrapolate=True)
     mixed = anything([large, *inputs[:20], large, *inputs[20:]])
@@ -125,9 +128,10 @@ def test_one_by_one_is_as_in_a_batch(trained, qm9, name):
         ),
         # another scale of positions than the run's
         ("mass", ["pool=gigp", "dataset.train_size=400"]),
+        ("T3", ["pool=set2set"]),
         *[
-            ("T3", [f"pool={pool}"])
-            for pool in ("set2set", "set_transformer", "multi", "quantiles")
+            pytest.param("T3", [f"pool={pool}"], marks=pytest.mark.slow)
+            for pool in ("set_transformer", "multi", "quantiles")
         ],
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
@@ -144,6 +148,7 @@ def test_heads_on_features_predict_with_the_backbone_they_were_trained_on(
     assert np.abs(error).mean() == pytest.approx(summary.metrics["U0"].test, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_heads_on_heads_on_features(trained, qm9, tmp_path):
     folder, _ = trained("T3")
     first, _ = trained("first", *head_on(folder, tmp_path))
@@ -156,12 +161,13 @@ def test_heads_on_heads_on_features(trained, qm9, tmp_path):
 
 
 def test_a_head_does_not_predict_with_a_backbone_trained_anew(trained, configure, tmp_path):
-    folder, _ = trained("again", *RUNS["mass"])
+    small = ("target=homo", "pool=mean", *SMALL)
+    folder, _ = trained("again", *small)
     head, _ = trained("on_again", *head_on(folder, tmp_path))
     Predictor(head)
     run(
         configure(
-            *RUNS["mass"],
+            *small,
             "name=again",
             f"results_dir={folder.parents[1]}",
             "overwrite=true",

@@ -20,6 +20,7 @@ from gigp.lab.training.run import run
 from tests.conftest import DATA, tiny
 
 TINY = tiny(epochs=3, train=150, val=60, test=70)
+ONE_EPOCH = tiny(epochs=1, train=75, val=20, test=20)
 TIMES = ("train_seconds", "seconds", "cpu_seconds")
 
 
@@ -48,6 +49,20 @@ def folder_of(tmp_path, *parts) -> RunFolder:
     return RunFolder(
         config.parents[2], config.parents[1].name, int(config.parent.name.removeprefix("seed"))
     )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folder for the run that many tests begin with."""
+    return tmp_path_factory.mktemp("trained") / "runs"
+
+
+@pytest.fixture
+def finished(configure, trained, tmp_path) -> RunFolder:
+    """A copy of a finished run; the first test that needs it trains."""
+    run(configure(*TINY, f"results_dir={trained}"))
+    shutil.copytree(trained, tmp_path / "runs")
+    return folder_of(tmp_path)
 
 
 def test_a_folder_below_home(configure, tmp_path, monkeypatch):
@@ -147,8 +162,8 @@ def test_the_epoch_that_is_tested(configure, tmp_path):
     assert state(folder_of(tmp_path).best)["epoch"] == 2
 
 
-def test_finished_run_is_skipped(configure, capsys):
-    first = run(configure(*TINY))
+def test_finished_run_is_skipped(configure, finished, capsys):
+    first = finished.read_record()
     before = time.perf_counter()
     again = run(configure(*TINY))
     assert time.perf_counter() - before < 2
@@ -156,10 +171,9 @@ def test_finished_run_is_skipped(configure, capsys):
     assert "is finished; skipped" in capsys.readouterr().out.replace("\n", " ")
 
 
-def test_record_without_checkpoints_is_run_again(configure, tmp_path):
+def test_record_without_checkpoints_is_run_again(configure, finished):
     """A clone brings records but no weights; its record stays until the new one is whole."""
-    first = run(configure(*TINY))
-    folder = folder_of(tmp_path)
+    folder, first = finished, finished.read_record()
     shutil.rmtree(folder.checkpoints)
     folder.config.write_text("seed: of another version\n")
     with pytest.raises(InputError, match="Did you mean homo"):
@@ -170,16 +184,14 @@ def test_record_without_checkpoints_is_run_again(configure, tmp_path):
     assert folder.finished() is not None
 
 
-def test_same_seed_same_numbers(configure, tmp_path):
-    run(configure(*TINY, f"results_dir={tmp_path}/runs"))
+def test_same_seed_same_numbers(configure, tmp_path, finished):
     run(configure(*TINY, f"results_dir={tmp_path}/again"))
-    path = "qm9_homo_E3_gigp_debug/seed0/checkpoints/last.ckpt"
-    assert_same_weights(tmp_path / "runs" / path, tmp_path / "again" / path)
-    other = run(configure(*TINY, "seed=1"))
-    assert other.seed == 1
+    again = tmp_path / "again" / finished.name / "seed0" / "checkpoints" / "last.ckpt"
+    assert_same_weights(finished.last, again)
 
 
-@pytest.mark.parametrize("dataset", ["qm9 group=SE3", "rotmnist"])
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["qm9", "qm9 group=SE3", "rotmnist"])
 def test_resume_equals_uninterrupted(configure, tmp_path, dataset, monkeypatch):
     """An exception in the second of three epochs, then the same command: the same numbers to the
     bit.
@@ -213,21 +225,21 @@ def test_resume_equals_uninterrupted(configure, tmp_path, dataset, monkeypatch):
     assert resumed.best_epoch == whole.best_epoch
 
 
-def test_another_configuration_is_refused(configure):
-    run(configure(*TINY, "name=mine"))
+def test_another_configuration_is_refused(configure, finished):
+    name = f"name={finished.name}"
     with pytest.raises(InputError, match=r"lr: 0\.003 there, 0\.01 now") as error:
-        run(configure(*TINY, "name=mine", "lr=0.01"))
+        run(configure(*TINY, name, "lr=0.01"))
     assert "overwrite=true" in str(error.value)
-    assert run(configure(*TINY, "name=mine", "lr=0.01", "overwrite=true")).epochs == 3
+    assert run(configure(*TINY, name, "lr=0.01", "overwrite=true")).epochs == 3
 
 
 def test_fine_tune_protocol(configure, tmp_path):
     """A frozen backbone from a mean-pooling run: not a weight and not a statistic of it moves; the
     pool does.
     """
-    run(configure(*TINY, "pool=mean"))
+    run(configure(*ONE_EPOCH, "pool=mean"))
     source = folder_of(tmp_path)
-    cfg = configure(*TINY, "experiment=qm9_finetune", f"init_from={source.path}", "name=fine")
+    cfg = configure(*ONE_EPOCH, "experiment=qm9_finetune", f"init_from={source.path}", "name=fine")
     summary = run(cfg)
     tuned = RunFolder(cfg.results_dir, "fine", 0)
     before, after, first = (
@@ -244,48 +256,40 @@ def test_fine_tune_protocol(configure, tmp_path):
     assert first.trainable_parameters < first.parameters
 
 
-def test_fine_tuning_from_another_architecture(configure, tmp_path):
-    run(configure(*TINY, "pool=mean"))
-    source = folder_of(tmp_path).path
+def test_fine_tuning_from_another_architecture(configure, finished):
+    source = finished.path
     with pytest.raises(InputError, match="does not fit this configuration"):
         run(configure(*TINY, "backbone.width=20", f"init_from={source}", "name=other"))
     with pytest.raises(InputError, match="no checkpoint at"):
         run(configure(*TINY, "init_from=nowhere", "name=other2"))
 
 
-def test_checkpoint_of_another_architecture(configure, tmp_path):
-    run(configure(*TINY))
-    folder = folder_of(tmp_path)
+def test_checkpoint_of_another_architecture(configure, tmp_path, finished):
     other = RunFolder(tmp_path / "runs", "wide", 0)
     other.checkpoints.mkdir(parents=True)
-    shutil.copy(folder.last, other.last)
+    shutil.copy(finished.last, other.last)
     with pytest.raises(InputError, match="another architecture"):
         run(configure(*TINY, "name=wide", "backbone.width=20"))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
-def test_damaged_checkpoint(configure, tmp_path, content):
-    run(configure(*TINY))
-    folder = folder_of(tmp_path)
-    folder.record_path.unlink()
-    whole = folder.last.read_bytes()
-    folder.last.write_bytes(whole[: len(whole) // 2] if content is None else content)
+def test_damaged_checkpoint(configure, finished, content):
+    finished.record_path.unlink()
+    whole = finished.last.read_bytes()
+    finished.last.write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(InputError, match=r"last\.ckpt is damaged"):
         run(configure(*TINY))
 
 
-def test_checkpoint_that_would_execute_code(configure, tmp_path):
-    run(configure(*TINY))
-    folder = folder_of(tmp_path)
-    folder.record_path.unlink()
-    torch.save({"state_dict": {}, "callbacks": subprocess.Popen}, folder.last)
+def test_checkpoint_that_would_execute_code(configure, finished):
+    finished.record_path.unlink()
+    torch.save({"state_dict": {}, "callbacks": subprocess.Popen}, finished.last)
     with pytest.raises(InputError, match="damaged or not a checkpoint"):
         run(configure(*TINY))
 
 
-def test_damaged_record(configure, tmp_path):
-    run(configure(*TINY))
-    folder_of(tmp_path).record_path.write_text("{")
+def test_damaged_record(configure, finished):
+    finished.record_path.write_text("{")
     with pytest.raises(InputError, match="damaged"):
         run(configure(*TINY))
 
@@ -349,18 +353,16 @@ def test_bad_input(configure, overrides, message):
         run(configure(*TINY, *overrides))
 
 
-def test_a_run_goes_on_where_data_lie_elsewhere(configure, tmp_path, qm9):
+def test_a_run_goes_on_where_data_lie_elsewhere(configure, tmp_path, finished):
     """Folders of data are not part of a run's identity."""
-    run(configure(*TINY, "name=it"))
     elsewhere = configure(
         *TINY,
-        "name=it",
         f"dataset.root={tmp_path}/elsewhere",
         f"dataset.cache={tmp_path}/elsewhere",
     )
-    before = (tmp_path / "runs" / "it" / "seed0" / "summary.json").read_bytes()
+    before = finished.record_path.read_bytes()
     run(elsewhere)  # finished: nothing is read
-    assert (tmp_path / "runs" / "it" / "seed0" / "summary.json").read_bytes() == before
+    assert finished.record_path.read_bytes() == before
 
 
 @pytest.mark.parametrize("known", [True, False])
