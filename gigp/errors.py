@@ -95,3 +95,9 @@ def printable(text: str, keep: str = "\t") -> str:
         char.encode("unicode_escape").decode() if char not in keep and hidden(char) else char
         for char in text
     )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in at most 200 characters; its kind, where it says nothing."""
+    text = str(getattr(error, "strerror", None) or error).strip()
+    return (text or type(error).__name__).splitlines()[0][:200]

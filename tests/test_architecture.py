@@ -21,7 +21,8 @@ LIBRARY = [
     {"pools", "backbones"},
 ]
 LAB = [
-    {"lab.comparison", "lab.files", "lab.hashing", "lab.lightning_bases", "lab.model"},
+    {"lab.files"},
+    {"lab.comparison", "lab.hashing", "lab.lightning_bases", "lab.model"},
     {"lab.data", "lab.config"},
     {"lab.molecules", "lab.images"},
     {"lab.runs"},

@@ -1,19 +1,31 @@
-"""Paths that users give, atomic writing of files, and locks on them."""
+"""Paths that users give, reading of regular files, atomic writing, and locks."""
 
 import errno
 import fcntl
 import glob
+import io
+import math
 import os
 import secrets
+import stat
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
+import numpy as np
+
 from gigp.errors import InputError
 
 STALE_SECONDS = 24 * 3600  # older temporary files are abandoned if the file system has no locks
+MOST_ARRAYS = 64 * 10**9  # bytes of the arrays of a file
+ARRAY_ERRORS = (  # of a damaged file of arrays
+    *(OSError, EOFError, MemoryError, OverflowError, RuntimeError, SyntaxError),
+    *(KeyError, ValueError, zipfile.BadZipFile, zlib.error),
+)
 # errors of file systems (NFS, Lustre, FUSE) that do not support a kind of lock
 UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -23,6 +35,64 @@ def to_path(text: str | Path) -> Path:
     exists. Many shells leave ~ alone after `=`.
     """
     return Path(text if os.path.exists(text) else os.path.expanduser(text))
+
+
+def open_regular(path: Path, most: int | None = None) -> io.BufferedReader:
+    """Open a regular file to read; a pipe would wait, and a device may never end.
+
+    Args:
+        most: bytes that the file may have.
+
+    Raises:
+        OSError: it is missing, too large, or something else; `strerror` tells.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    state, reason = os.fstat(number), ""
+    if not stat.S_ISREG(state.st_mode):
+        reason = "it is not a regular file"
+    elif most is not None and state.st_size > most:
+        reason = f"it has {state.st_size:,} bytes; {most:,} are allowed"
+    if reason:
+        os.close(number)
+        raise OSError(errno.EINVAL, reason, str(path))
+    return os.fdopen(number, "rb")
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The content of a regular file of at most so many bytes.
+
+    Raises:
+        OSError: see `open_regular`.
+    """
+    with open_regular(path, most) as file:
+        return file.read(most)
+
+
+def read_arrays(path: Path, most: int = MOST_ARRAYS) -> dict[str, np.ndarray]:
+    """The plain arrays of an .npz file, which together hold at most so many bytes.
+
+    Raises:
+        ARRAY_ERRORS: the file is damaged, larger, or holds something else.
+    """
+    arrays = {}
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        for part in archive.infolist():
+            most -= part.file_size
+            if most < 0:
+                raise ValueError(f"{part.filename!r:.60} is too large")
+            arrays[part.filename.removesuffix(".npy")] = _parse_array(archive.read(part))
+    return arrays
+
+
+def _parse_array(content: bytes) -> np.ndarray:
+    """An array in NumPy's format, which allocates no more than the content has."""
+    stream, form = io.BytesIO(content), np.lib.format
+    read = {(1, 0): form.read_array_header_1_0, (2, 0): form.read_array_header_2_0}
+    shape, transposed, dtype = read[form.read_magic(stream)](stream)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
+        raise ValueError("not as many plain numbers as it states")
+    numbers = np.frombuffer(content, dtype, math.prod(shape), stream.tell())
+    return numbers.reshape(shape, order="F" if transposed else "C").copy()
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from gigp.lab.files import open_regular
+
 
 def hash_text(text: str) -> str:
     """SHA-256 of a text."""
@@ -15,8 +17,8 @@ def hash_text(text: str) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
+    """SHA-256 of a regular file."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from gigp.errors import InputError, did_you_mean
+from gigp.errors import InputError, did_you_mean, first_line
 from gigp.groups import Group
+from gigp.lab.files import read_bytes
 from gigp.lab.lightning_bases import LightningDataModule
 
 MARKS = ("_target_", "_partial_", "_convert_")  # keys that are no arguments
@@ -27,7 +28,8 @@ TRAINER = "lightning.Trainer"
 TRUSTED = ("gigp", "torch_geometric.nn.aggr", TRAINER)
 KINDS = (nn.Module, LightningDataModule, Group)
 # of the configuration in a stranger's run folder
-MAX_BYTES = 200_000
+YAML_ERRORS = (yaml.YAMLError, ValueError, OSError, RecursionError)
+MAX_BYTES = 20_000
 MAX_WIDTH = 10_000  # largest number in backbone, group and pool
 MAX_SAMPLES = 10_000_000  # largest number in dataset
 MAX_CHAIN = 4  # runs on features of other runs
@@ -106,25 +108,32 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"there is no run in {folder}: config.yaml is missing.{_hint(folder)}")
     try:
-        if not path.is_file() or path.is_symlink():
-            raise ValueError("not a regular file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES:,} bytes")
-        cfg = PlainLoader(path.read_text()).get_single_data()
-        if not isinstance(cfg, dict):
-            raise ValueError("not a mapping")
+        if path.is_symlink():
+            raise ValueError("it is a link, not a regular file")
+        cfg = read_mapping(path)
         lacking = [part for part in PARTS if not isinstance(cfg.get(part), dict)]
         lacking += [key for key in SETTINGS if key not in cfg]
         if lacking:
             raise ValueError(f"without {lacking[0]}, as those of earlier versions are")
         if any("${" in text for text in _texts(cfg)):
             raise ValueError("refers to other values with ${...}")
-    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
-        reason = (str(error).splitlines() or ["nested too deeply"])[0][:100]
+    except YAML_ERRORS as error:
         raise InputError(
-            f"{path} is damaged or not the config.yaml of a run ({reason})."
+            f"{path} is damaged or not the config.yaml of a run ({first_line(error)})."
         ) from error
     return cfg
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The content of a file of YAML, which may come from a stranger.
+
+    Raises:
+        YAML_ERRORS: it is not a regular file of at most `MAX_BYTES`, is damaged, or no mapping.
+    """
+    content = PlainLoader(read_bytes(path, MAX_BYTES).decode()).get_single_data()
+    if not isinstance(content, dict):
+        raise ValueError("not a mapping")
+    return content
 
 
 def _texts(node: Any) -> Iterator[str]:

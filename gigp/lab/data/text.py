@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TextIO, cast
 
 from gigp.errors import InputError, printable
+from gigp.lab.files import open_regular
 
 BLOCK = 1 << 20  # bytes that are read at a time
 MOST_BYTES = 4 * 10**9  # of text, also when decompressed
@@ -55,7 +56,8 @@ def stream_lines(path: Path) -> Iterator[str]:
 
 def _open_bytes(path: Path) -> IO[bytes]:
     packed = path.name.lower().endswith(".gz")
-    return cast(IO[bytes], gzip.open(path)) if packed else open(path, "rb")
+    file = open_regular(path)
+    return cast(IO[bytes], gzip.open(file)) if packed else file
 
 
 def _find_encoding(path: Path) -> str:

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from gigp.errors import InputError
+from gigp.errors import InputError, first_line
 from gigp.lab.data.splits import WORDS
 from gigp.lab.data.text import shorten
-from gigp.lab.images.readers import ImageRules, first_line, read_stack
+from gigp.lab.files import ARRAY_ERRORS, open_regular, read_arrays
+from gigp.lab.images.readers import ImageRules, read_stack
 
 IMAGES = ("images", "x", "X", "data", "features", "arr_0")
 LABELS = ("labels", "label", "y", "Y", "targets", "target", "class", "classes", "arr_1")
@@ -29,10 +30,8 @@ def read_archive(path: Path) -> Samples:
         InputError: the file is damaged, or has no such arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    # numpy has no error class for a broken file: those of tokens, zip, memory, values
-    except Exception as error:
+        arrays = read_arrays(path)
+    except ARRAY_ERRORS as error:
         raise InputError(
             f"{path} is not a complete .npz file of plain arrays ({first_line(error)})."
         ) from error
@@ -62,7 +61,8 @@ def read_pixel_table(path: Path) -> Samples:
         InputError: there is no label, or not a square number of pixels.
     """
     try:
-        frame = pd.read_csv(path, encoding="utf-8-sig")
+        with open_regular(path) as file:
+            frame = pd.read_csv(file, encoding="utf-8-sig")
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path} is not a table of images ({first_line(error)}).") from error
     names = {str(name).strip().lower(): name for name in frame.columns}

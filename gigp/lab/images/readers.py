@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from gigp.errors import InputError
+from gigp.errors import InputError, first_line
 from gigp.lab.data.entries import Found, Reader
 
 WHITE = 255
@@ -238,11 +238,6 @@ def read_stack(path: Path, stack: np.ndarray, rules: ImageRules) -> Iterator[Fou
             yield "", make_image(pixels, rules)
         except InputError as error:
             yield "", error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's error message."""
-    return (str(error) or type(error).__name__).splitlines()[0][:80]
 
 
 PICTURE_READERS: dict[str, Reader] = {  # of single images of any size

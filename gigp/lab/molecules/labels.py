@@ -1,16 +1,20 @@
 """Properties of molecules: names, rows of tables, and numbers that may be missing."""
 
+import csv
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from gigp.errors import InputError
+from gigp.errors import InputError, first_line
 from gigp.lab.data.entries import InputEntry
 from gigp.lab.data.text import parse_number, shorten
+from gigp.lab.files import open_regular
 
+LONGEST_HEADER = 10_000  # bytes
 MOST_SHOWN = 12  # names in a message
 MISSING = ("", "na", "n/a", "nan", "none", "null", "-", "?")  # texts of a label that is not known
 UNNAMED = "Unnamed: 0"  # what pandas calls a column without a name
@@ -63,11 +67,14 @@ def read_table(table: Path) -> dict[str, Fields]:
         InputError: it is no table, or a name has two rows.
     """
     try:
-        frame = pd.read_csv(
-            table, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        reason = str(error).splitlines()[0][:120]
+        with open_regular(table) as file:
+            if len(file.readline(LONGEST_HEADER)) == LONGEST_HEADER:  # pandas guesses the delimiter
+                raise ValueError(f"its first line has more than {LONGEST_HEADER:,} bytes")
+            file.seek(0)
+            options: dict[str, Any] = {"sep": None, "engine": "python", "encoding": "utf-8-sig"}
+            frame = pd.read_csv(file, dtype=str, keep_default_na=False, **options)
+    except (OSError, ValueError, pd.errors.ParserError, csv.Error) as error:
+        reason = first_line(error)
         raise InputError(f"{table} is not a table of comma-separated values ({reason}).") from error
     if frame.columns[0] == UNNAMED and len(frame.columns) > 2:
         frame = frame.drop(columns=UNNAMED)

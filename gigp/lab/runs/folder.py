@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from gigp.errors import InputError
+from gigp.errors import InputError, first_line
+from gigp.lab.config.instantiate import YAML_ERRORS, read_mapping
 from gigp.lab.files import delete_abandoned, disk_errors, write_atomically
 from gigp.lab.runs.lock import lock_folder
 from gigp.lab.runs.name import LOCATION_KEYS, identity
@@ -131,15 +132,11 @@ class RunFolder:
     def _held(self) -> dict[str, Any]:
         """The configuration that the folder holds."""
         try:
-            held = yaml.safe_load(self.config.read_text())
-            if not isinstance(held, dict):
-                raise ValueError("it is not a configuration")
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            reason = str(error).splitlines()[0]
+            return read_mapping(self.config)
+        except YAML_ERRORS as error:
             raise InputError(
-                f"{self.config} is damaged ({reason}); start again with overwrite=true."
+                f"{self.config} is damaged ({first_line(error)}); start again with overwrite=true."
             ) from error
-        return held
 
     def _files(self) -> list[Path]:
         """The files of one run. A folder without checkpoints counts as unfinished, so

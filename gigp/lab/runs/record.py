@@ -12,9 +12,11 @@ import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from gigp.errors import InputError
+from gigp.errors import InputError, first_line
+from gigp.lab.files import read_bytes
 
 SCHEMA_VERSION = 3
+MOST_BYTES = 2**22  # of a record
 LARGEST = float(np.finfo(np.float32).max)
 STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -176,9 +178,9 @@ def read_record(path: Path) -> Record:
         InputError: the file cannot be read, or holds something else; see `parse_record`.
     """
     try:
-        text = path.read_text()
+        text = read_bytes(path, MOST_BYTES).decode()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}).") from error
+        raise InputError(f"{path} cannot be read ({first_line(error)}).") from error
     return parse_record(text, str(path))
 
 

@@ -4,17 +4,17 @@
 
 import csv
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from gigp.errors import InputError
+from gigp.errors import InputError, first_line
 from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.data.text import table_cell
-from gigp.lab.files import disk_errors, open_atomically, write_atomically
+from gigp.lab.files import ARRAY_ERRORS, disk_errors, open_atomically, read_arrays, write_atomically
+
+MOST_BYTES = 2**29  # of the results of all test samples of a run
 
 
 def write_samples(path: Path, samples: Mapping[str, np.ndarray]) -> None:
@@ -80,7 +80,6 @@ def read_samples(path: Path) -> dict[str, np.ndarray]:
         InputError: there is no such file, or it is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}); run it again.") from error
+        return read_arrays(path, MOST_BYTES)
+    except ARRAY_ERRORS as error:
+        raise InputError(f"{path} cannot be read ({first_line(error)}); run it again.") from error

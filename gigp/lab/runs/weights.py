@@ -12,8 +12,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from gigp.errors import InputError
-from gigp.lab.files import write_atomically
+from gigp.errors import InputError, first_line
+from gigp.lab.files import read_bytes, write_atomically
 
 FORMAT = "gigp-model-1"
 FILE = "model.safetensors"
@@ -66,9 +66,8 @@ def read_weights(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     Raises:
         InputError: it is missing or damaged.
     """
-    metadata = _read_metadata(path)
-    # not mapped from the file, which may change
-    tensors = safetensors.torch.load(path.read_bytes())
+    content, metadata = _read(path)
+    tensors = safetensors.torch.load(content)
     tensors = {name: value.to(map_location) for name, value in tensors.items()}
     data = {name for name in tensors if name.startswith(DATA)}
     state = json.loads(metadata["state"])
@@ -83,22 +82,22 @@ def read_description(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    return json.loads(_read_metadata(path)["description"])
+    return json.loads(_read(path)[1]["description"])
 
 
-def _read_metadata(path: Path) -> dict[str, str]:
-    """Metadata of a file, checked."""
+def _read(path: Path) -> tuple[bytes, dict[str, str]]:
+    """A file, which is not mapped, as it may change, and its metadata, checked."""
     try:
-        if not path.is_file() or path.stat().st_size > LARGEST:
-            raise ValueError(f"not a file of at most {LARGEST:,} bytes")
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+        content = read_bytes(path, LARGEST)
+        safetensors.deserialize(content)  # checks the header
+        size = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + size]).get("__metadata__", {})
         if metadata.get("format") != FORMAT:
             raise ValueError(f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
         for key in ("state", "description"):
             if not isinstance(json.loads(metadata[key]), dict):
                 raise ValueError(f"its {key} is not a dictionary")
     except (OSError, ValueError, KeyError, RecursionError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = first_line(error)
         raise InputError(f"{path} is damaged or not a model of this project ({reason}).") from error
-    return metadata
+    return content, metadata

@@ -4,21 +4,27 @@ results/records/<experiment>.jsonl        one record a line, in the order of nam
 results/records/errors/<experiment>.npz   arrays NAME/seedK/{error,targets,predicted,label}
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from gigp.errors import InputError
-from gigp.lab.files import disk_errors, open_atomically, write_atomically
+from gigp.errors import InputError, first_line
+from gigp.lab.files import (
+    ARRAY_ERRORS,
+    disk_errors,
+    open_atomically,
+    read_arrays,
+    read_bytes,
+    write_atomically,
+)
 from gigp.lab.runs.record import Record, parse_record
 
 # `error` (n, T), with `targets` (T,) if only some of the run's targets are kept; or `predicted`
 # and `label` (n,)
 Samples = dict[str, np.ndarray]
 Key = tuple[str, int]  # name and seed of a run
+MOST_BYTES = 2**28  # of the records of an experiment
 KEPT_BITS = 7  # significant bits of an error: 0.4% at most, and no bias
 
 
@@ -33,7 +39,10 @@ def read_experiment_records(path: Path) -> list[Record]:
     Raises:
         InputError: a damaged line, or two records of one run.
     """
-    lines = path.read_text().splitlines()
+    try:
+        lines = read_bytes(path, MOST_BYTES).decode().splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({first_line(error)}).") from error
     records = [parse_record(line, f"line {i} of {path}") for i, line in enumerate(lines, 1)]
     seen: set[Key] = set()
     for i, record in enumerate(records, 1):
@@ -74,13 +83,13 @@ def read_all_samples(path: Path) -> dict[Key, Samples]:
     if not path.exists():
         return found
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for entry in file.files:
-                name, seed, what = entry.rsplit("/", 2)
-                key = name, int(seed.removeprefix("seed"))
-                found.setdefault(key, {})[what] = file[entry]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is damaged ({error}); collect its runs again.") from error
+        for entry, values in read_arrays(path).items():
+            name, seed, what = entry.rsplit("/", 2)
+            key = name, int(seed.removeprefix("seed"))
+            found.setdefault(key, {})[what] = values
+    except ARRAY_ERRORS as error:
+        reason = first_line(error)
+        raise InputError(f"{path} is damaged ({reason}); collect its runs again.") from error
     return found
 
 

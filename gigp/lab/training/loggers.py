@@ -6,12 +6,13 @@ import re
 import secrets
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar, Literal
 
 from lightning.pytorch.loggers import WandbLogger
 
 from gigp.errors import InputError
-from gigp.lab.files import write_atomically
+from gigp.lab.files import read_bytes, write_atomically
 from gigp.lab.runs.console import console
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.record import Record
@@ -161,8 +162,9 @@ def _run_id(folder: RunFolder) -> str:
     wandb run, and no other run has it.
     """
     path = folder.path / "wandb" / "id"
-    if path.is_file() and not path.is_symlink() and ID.fullmatch(known := path.read_text().strip()):
-        return known
+    with suppress(OSError, ValueError):
+        if not path.is_symlink() and ID.fullmatch(known := read_bytes(path, 100).decode().strip()):
+            return known
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, made := secrets.token_hex(8))
     return made
