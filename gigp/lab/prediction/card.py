@@ -15,7 +15,8 @@ LIMITS_OF_MOLECULES = """\
 - Molecules like those it was trained on: the same elements, sizes, geometries and level of
   theory. Anything else is an extrapolation that the errors above say nothing about."""
 ALL_MOLECULES = """\
-- No uncertainty is given. Ions, open shells and molecules in parts are refused; no cell is used."""
+- One prediction has no uncertainty; `run=A,B,C` gives the spread of several models.
+- Ions, open shells and molecules in parts are refused; no cell is used."""
 LIMITS_OF_DIGITS = """\
 - Single handwritten digits, light on dark, 28 x 28 pixels, at any angle. A 6 and a 9 differ by
   their angle alone.
