@@ -14,8 +14,8 @@ from pathlib import Path
 from gigp.errors import InputError
 from gigp.lab.commands import refuse
 from gigp.lab.files import to_path, write_atomically
+from gigp.lab.molecules.baselines import molecule_errors
 from gigp.lab.molecules.qm9 import QM9
-from gigp.lab.study.baselines import molecule_errors
 from gigp.lab.study.figures.drawings import draw_figures
 from gigp.lab.study.report import make, make_tables, read_evidence, stale_files
 

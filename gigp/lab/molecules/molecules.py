@@ -15,6 +15,7 @@ from gigp.lab.data.entries import find_files
 from gigp.lab.data.splits import Part, check_fractions, labelled_split, named_split, take
 from gigp.lab.hashing import hash_arrays, hash_file, hash_split, hash_text
 from gigp.lab.molecules.atoms import SYMBOLS
+from gigp.lab.molecules.baselines import trivial_errors
 from gigp.lab.molecules.chemistry import find_chemistry, make_inputs
 from gigp.lab.molecules.clouds import MoleculeClouds, MoleculeSettings
 from gigp.lab.molecules.files import Reading, read_molecules
@@ -127,6 +128,7 @@ class Molecules(MoleculeClouds):
             },
             "missing": dict(zip(self._target_names(), (~known).sum(0).tolist(), strict=True)),
             "skipped": int(arrays["skipped"][0]),
+            "baselines": trivial_errors(self),
             "inputs": list(self.input_names),
             "reference": self.reference,
             "elements": [SYMBOLS[charge] for charge in elements],

@@ -28,6 +28,12 @@ class TextConsole(Console):
 
 
 console = TextConsole()
+# columns of the baselines that a record of molecules of one's own has
+HEADS = {"mean": "mean", "counts": "elements", "moments": "+ r^2", "shells": "+ shells"}
+WITHOUT_NETWORK = (
+    "Errors without a network: the mean of the training set; least squares on the number of atoms "
+    "of each element, with the sum of their r^2, with 25 shells of radii."
+)
 
 
 def quiet() -> None:
@@ -65,11 +71,18 @@ def print_record(record: Record, folder: RunFolder) -> None:
     data = record.data
     title = f"{record.name}, seed {record.seed}"
     turned = [f"{record.rotations} rotations", "spread over them"] if record.rotations else []
-    table = Table("metric", "test", *turned, "unit", "kind", title=title, title_justify="left")
+    baselines = {
+        name: data["baselines"][name] for name in HEADS if name in data.get("baselines", {})
+    }
+    heads = ["metric", "test", *turned, *(HEADS[name] for name in baselines), "unit", "kind"]
+    table = Table(*heads, title=title, title_justify="left")
     for name, metric in record.metrics.items():
         values = [metric.test, *([metric.averaged, metric.spread] if turned else [])]
+        values += [errors[name] for errors in baselines.values()]
         table.add_row(name, *(f"{value:.4g}" for value in values), metric.unit, metric.kind)
     console.print(table)
+    if baselines:
+        console.print(WITHOUT_NETWORK)
     sizes = " / ".join(f"{size:,}" for size in data["sizes"].values())
     lines = {
         "split": f"{data['split']} ({data['split_hash']}): {sizes} for train / val / test",

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+from copy import copy
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 
 from gigp.errors import InputError
 from gigp.lab.molecules.atoms import SYMBOLS
+from gigp.lab.molecules.baselines import trivial_errors
 from gigp.lab.molecules.molecules import Molecules
 from gigp.lab.molecules.readers.molecule import make_molecule
 from gigp.lab.prediction import predict
@@ -239,13 +241,49 @@ def command():
     return [part.replace("docs/", f"{ROOT}/docs/") for part in shlex.split(line[1])]
 
 
-def test_the_page_from_training_to_prediction(configure, command, tmp_path):
+def test_baselines_of_own_molecules_by_hand(twenty):
+    """Fits of fewer numbers than there are training molecules, on whole properties."""
+    found = twenty.description["baselines"]
+    assert list(found) == ["mean", "counts", "moments"]  # 101 numbers of shells, 16 molecules
+    train, test = twenty.indices["train"], twenty.indices["test"]
+    truth = twenty.true_targets(torch.arange(20))
+    mean = (truth[test] - truth[train].mean(0)).abs().mean(0)
+    assert [*found["mean"].values()] == pytest.approx(mean.tolist())
+    counts = (twenty.charges[..., None] == torch.tensor([1, 6, 7, 8])).sum(1).double()
+    known = torch.cat([counts, torch.ones(20, 1).double()], 1)
+    fit = torch.linalg.lstsq(known[train], truth[train]).solution
+    expected = (known[test] @ fit - truth[test]).abs().mean(0)
+    assert [*found["counts"].values()] == pytest.approx(expected.tolist(), rel=1e-3)
+
+
+def test_baselines_where_labels_are_missing(twenty):
+    """The known ones alone are fitted and tested; other targets have what they had."""
+    some = copy(twenty)
+    train, test = twenty.indices["train"], twenty.indices["test"]
+    some.values, some.whole = twenty.values.clone(), twenty.whole.clone()
+    for lacking in (train[:3], test[:1]):
+        some.values[lacking, 1] = some.whole[lacking, 1] = torch.nan
+    found, whole = trivial_errors(some), trivial_errors(twenty)
+    fewer = copy(twenty)
+    fewer.indices = twenty.indices | {"train": train[3:], "test": test[1:]}
+    known = trivial_errors(fewer)
+    for name in ("mean", "counts", "moments"):
+        assert found[name]["energy"] == pytest.approx(whole[name]["energy"])
+        assert found[name]["gap"] == pytest.approx(known[name]["gap"])
+
+
+def test_the_page_from_training_to_prediction(configure, command, tmp_path, capsys):
     """The model predicts from the file what the test pass found, without the file it trained on."""
     shutil.copy(EXAMPLE, path := tmp_path / "own_molecules.xyz")
     command = [part for part in command if not part.startswith(("dataset.path", "scale"))]
     options = (f"dataset.path={path}", f"dataset.cache={tmp_path}/cache", "name=own")
     record = run(configure(*command, *options, *SMALL))
     assert record.metrics["energy"].unit == "eV"
+    shown = capsys.readouterr().out
+    assert all(
+        head in shown for head in ("elements", "+ r^2", "Errors without a network: the mean")
+    )
+    assert f"{record.data['baselines']['counts']['energy']:.4g}" in shown
     folder = tmp_path / "runs" / "own" / "seed0"
     _, data, _ = load_trained(folder)
     path.rename(tmp_path / "moved.xyz")

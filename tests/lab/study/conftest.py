@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gigp.lab.study.baselines import molecule_errors
+from gigp.lab.molecules.baselines import molecule_errors
 from gigp.lab.study.figures.drawings import draw_figures
 from gigp.lab.study.report import make, make_tables, read_evidence
 from tests.conftest import DATA, ROOT

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from gigp.lab.data.targets import TARGETS
-from gigp.lab.study.baselines import SHELLS, WIDEST, baseline_errors, descriptors
+from gigp.lab.molecules.baselines import SHELLS, WIDEST, descriptors
+from gigp.lab.study.baselines import baseline_errors
 from tests.conftest import DATA
 
 # test MAE on all 13,083 molecules of the cormorant split, in the order of TARGETS

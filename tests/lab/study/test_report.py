@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from gigp.lab.molecules.baselines import NAMES
 from gigp.lab.study import baselines
-from gigp.lab.study.baselines import NAMES
 from gigp.lab.study.experiments import read_experiments
 from gigp.lab.study.report import (
     END,

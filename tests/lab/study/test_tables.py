@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gigp.lab.study.baselines import NAMES
+from gigp.lab.molecules.baselines import NAMES
 from gigp.lab.study.experiments import read_experiments
 from gigp.lab.study.records import read_all_samples, samples_path
 from gigp.lab.study.tables.claims import (

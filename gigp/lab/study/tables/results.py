@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from gigp.lab.data.targets import TARGETS
+from gigp.lab.molecules.baselines import NAMES
 from gigp.lab.runs.record import Record
-from gigp.lab.study.baselines import NAMES
 from gigp.lab.study.experiments import Experiment, target_rank
 from gigp.lab.study.statistics import Spread, spread
 from gigp.lab.study.tables.table import Table
