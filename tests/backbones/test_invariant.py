@@ -22,7 +22,7 @@ from tests.conftest import tiny
 SMALL = {"channels": 16, "layers": 2}
 BASIS = {"spherical": 3, "radial": 3}  # of DimeNet++: the library takes seconds to derive more
 ATOMS = Atoms(tuple(ELEMENTS.values()))
-NETS = [SchNet, ViSNet, DimeNetPlusPlus]
+NETS = [SchNet, ViSNet, pytest.param(DimeNetPlusPlus, marks=pytest.mark.slow)]
 
 
 def net(kind, group: Group | None = None, in_channels: int = 15, **options):
@@ -104,6 +104,7 @@ def test_schnet_is_that_of_the_library(cloud):
     torch.testing.assert_close(out[:5], expected)
 
 
+@pytest.mark.slow
 def test_dimenet_is_that_of_the_library(cloud, monkeypatch):
     """Its own forward pass, but for the two functions that ask for compiled extensions."""
     model, mask = net(DimeNetPlusPlus), cloud.mask
@@ -182,7 +183,10 @@ def test_charges_follow_from_the_blocks_of_the_elements():
     assert other.charges_of(feat).tolist() == [14, 1]
 
 
-@pytest.mark.parametrize("backbone", ["schnet", "visnet", "dimenet"])
+@pytest.mark.parametrize(
+    "backbone",
+    ["schnet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("visnet", "dimenet"))],
+)
 def test_by_configuration_alone(configure, backbone, qm9):
     options = SMALL | (BASIS if backbone == "dimenet" else {})
     small = [f"backbone.{name}={value}" for name, value in options.items()]

@@ -37,6 +37,7 @@ def test_published_sizes_are_those_of_the_configuration(configure):
         assert (case.run.samples, case.run.epochs, case.run.validation) == sizes
 
 
+@pytest.mark.slow
 def test_one_entry_in_small(qm9):
     """The first case, eager."""
     case = cases(small=True)[0]
@@ -102,6 +103,7 @@ def test_tf32_is_set_and_put_back():
     assert matrix_rate(CPU, "fp32", 128) > 0.01
 
 
+@pytest.mark.slow
 def test_what_the_time_does_not_allow_is_named():
     *_, record = measure_all(CPU, small=True, minutes=0)
     assert record["cases"] == {}
@@ -136,6 +138,7 @@ def test_everything_in_small(tmp_path, monkeypatch, capsys):
     assert "Host time of a step of an empty model" in shown
 
 
+@pytest.mark.slow
 def test_trying_it_leaves_the_checkout_as_it_is(tmp_path, monkeypatch):
     """The record of a CPU goes to outputs/, which git ignores."""
     monkeypatch.setattr(gpu, "ROOT", tmp_path)

@@ -10,6 +10,8 @@ from tests.conftest import ROOT, tiny
 
 CONFIGS = ROOT / "configs"
 ONE_STEP = tiny(epochs=1, train=75, val=20, test=20)
+# one experiment of each kind: a backbone, pools on outputs, heads on features
+QUICK = ("orbits_pools", "qm9_e3_backbone", "qm9_e3_outputs", "rotmnist_features")
 
 
 def names(group: str) -> list[str]:
@@ -77,7 +79,13 @@ def test_pools_that_widen_need_the_head_after_them(configure, pool):
         run(configure("dataset=orbits", f"pool={pool}", "pool_on=outputs", *ONE_STEP))
 
 
-@pytest.mark.parametrize("experiment", names("experiment"))
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in names("experiment")
+    ],
+)
 def test_every_experiment_takes_a_step(configure, experiment, start, tmp_path):
     of, text = [], (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
     if "freeze_backbone: true" in text:

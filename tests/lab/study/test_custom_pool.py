@@ -114,6 +114,7 @@ def test_alone_then_beside_committed_rows(compare_pool, tmp_path, monkeypatch):
         load_trained(folder, setup=False)
 
 
+@pytest.mark.slow
 def test_a_wider_output_serves_under_protocol_f_alone(compare_pool, tmp_path):
     code, out, err = compare_pool(f"{TOYS}:Wide")
     assert code == 1

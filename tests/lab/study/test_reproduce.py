@@ -170,6 +170,7 @@ def pools_by_experiment() -> dict[str, list[tuple[str, ...]]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "pools"), pools_by_experiment().items())
 def test_every_pool_of_an_experiment_can_be_made(name, pools):
     """Or a sweep would find out after hours that one of its settings is refused."""

@@ -17,6 +17,7 @@ from tests.conftest import ROOT, tiny
 TINY = tiny(epochs=1, train=75, val=20, test=20)
 
 
+@pytest.mark.slow
 def test_molecules_have_a_row_for_every_target(configure, tmp_path, qm9):
     """T(3) is not invariant under rotation; SE(3) on centered molecules is but for the
     lifts.

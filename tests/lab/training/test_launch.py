@@ -72,7 +72,8 @@ def assert_same_run(a, b) -> None:
         torch.testing.assert_close(weights[1][key], weights[0][key], rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("data", [QM9, pytest.param(DIGITS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("data", [QM9, DIGITS])
 def test_one_process_begins_and_two_go_on(configure, tmp_path, monkeypatch, data):
     run(configure(*UNEVEN, *data, "name=whole"))
     interrupt(monkeypatch, epoch=1, batch=1)

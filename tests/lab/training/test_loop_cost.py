@@ -3,6 +3,7 @@
 import io
 from types import SimpleNamespace
 
+import pytest
 import torch
 from rich.console import Console
 
@@ -11,6 +12,7 @@ from gigp.lab.training.progress import ProgressLine
 from scripts.benchmark.loop import loop_cost
 
 
+@pytest.mark.slow
 def test_a_run_costs_at_most_twice_a_bare_loop_more():
     """Processor time of an empty model; the figure in milliseconds is in docs/speed.md."""
     found = [loop_cost(torch.device("cpu"), steps=400) for _ in range(3)]
