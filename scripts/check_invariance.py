@@ -27,7 +27,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=to_path, help="folder of the CSV files")
     arguments = parser.parse_args()
-    found: dict[str, list[dict]] = {"invariance": [], "rotation_angle": []}
+    tables: dict[str, list[dict]] = {"invariance": [], "rotation_angle": []}
     for run in arguments.runs:
         try:
             rows, by_angle = measure_invariance(
@@ -37,9 +37,9 @@ def main() -> None:
             refuse(error)
         shown = pd.DataFrame(rows).drop(columns="data set")
         print(shown.to_string(index=False, float_format="%.4g"), flush=True)
-        found["invariance"] += rows
-        found["rotation_angle"] += by_angle
-    for name, rows in found.items():
+        tables["invariance"] += rows
+        tables["rotation_angle"] += by_angle
+    for name, rows in tables.items():
         if arguments.out and rows:
             arguments.out.mkdir(parents=True, exist_ok=True)
             text = pd.DataFrame(rows).to_csv(index=False, float_format="%.4g")

@@ -27,16 +27,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def parse_arguments(pairs: list[str]) -> dict[str, object]:
     """KEY=VALUE as arguments of a class; values are read as YAML."""
-    found = {}
+    settings = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
             raise InputError(f"{pair!r} is not KEY=VALUE, an argument of the pool's class.")
         try:
-            found[key] = yaml.safe_load(value)
+            settings[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise InputError(f"the value of {pair!r} is not YAML; put it in quotes.") from None
-    return found
+    return settings
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -50,16 +50,21 @@ def study(own: CustomRow, protocol: str, arguments: argparse.Namespace) -> None:
     runs, data = arguments.results_dir, arguments.data
     seeds, further = arguments.seeds, arguments.set
     records = train(own, experiment, seeds, runs, data, arguments.backbone, further)
-    found = compare(own, experiment, records, runs, arguments.root, data)
-    print(f"\nProtocol {protocol}\n\n{found.results.markdown()}")
+    comparison = compare(own, experiment, records, runs, arguments.root, data)
+    print(f"\nProtocol {protocol}\n\n{comparison.results.markdown()}")
     path = arguments.out / f"custom_pool_{protocol}.svg"
-    draw_errors(found.results.numbers, path, found.label)
+    draw_errors(comparison.results.numbers, path, comparison.label)
     written = [path]
-    if found.paired is not None:
-        print(found.paired.markdown())
+    if comparison.paired is not None:
+        print(comparison.paired.markdown())
         written.append(arguments.out / f"custom_pool_{protocol}_differences.svg")
-        draw_forest({experiment.name: found.paired.numbers}, written[-1], found.label, against=None)
-    for note in found.notes:
+        draw_forest(
+            {experiment.name: comparison.paired.numbers},
+            written[-1],
+            comparison.label,
+            against=None,
+        )
+    for note in comparison.notes:
         print(f"Note: {note}")
     print("".join(f"wrote {path}\n" for path in written), end="")
 

@@ -105,13 +105,13 @@ def settings_of(cell: Cell, overrides: tuple[str, ...]) -> dict[str, str]:
 
 def records_of_runs(runs: Path) -> list[Record]:
     """Records of finished runs; damaged ones count as missing."""
-    found = []
+    records = []
     for folder in find_runs(runs):
         try:
-            found.append(read_record(folder / "summary.json"))
+            records.append(read_record(folder / "summary.json"))
         except InputError as error:
             tell(f"Left out: {error}")
-    return found
+    return records
 
 
 def summary(
@@ -147,21 +147,21 @@ def parse_arguments(tables: Collection[str]) -> argparse.Namespace:
     )
     parser.add_argument("--dry-run", action="store_true", help="list the runs that are missing")
     parser.add_argument("overrides", nargs="*", help="further overrides of every run, KEY=VALUE")
-    found = parser.parse_args()
-    for override in found.overrides:
+    arguments = parser.parse_args()
+    for override in arguments.overrides:
         if "=" not in override:
             parser.error(f"{override!r} is not an override; write KEY=VALUE")
         if is_sweep(override):
             parser.error(f"{override} is a sweep; to choose among the runs use --only {override}")
-    found.further = [f"scale={found.scale}"] if found.scale else []
-    found.further += found.overrides
+    arguments.further = [f"scale={arguments.scale}"] if arguments.scale else []
+    arguments.further += arguments.overrides
     key = "results_dir="
-    places = [o.removeprefix(key) for o in found.further if o.startswith(key)]
-    found.runs = ROOT / below_home(places[-1] if places else "results/runs")
+    places = [o.removeprefix(key) for o in arguments.further if o.startswith(key)]
+    arguments.runs = ROOT / below_home(places[-1] if places else "results/runs")
     # runs with settings other than those of the study are not evidence
-    found.own = any(not o.startswith((key, "logger")) for o in found.further)
-    found.is_study = not found.own and not places
-    return found
+    arguments.own = any(not o.startswith((key, "logger")) for o in arguments.further)
+    arguments.is_study = not arguments.own and not places
+    return arguments
 
 
 def run_missing(
@@ -216,8 +216,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on from the last finished epochs.")
     if arguments.is_study and not arguments.dry_run:
-        found = find_runs(arguments.runs)
-        collected = collect(found, ROOT / "results" / "records", experiments)
+        runs = find_runs(arguments.runs)
+        collected = collect(runs, ROOT / "results" / "records", experiments)
         print("\n".join(describe(collected, ROOT)))
         subprocess.run([sys.executable, "scripts/make_tables.py"], cwd=ROOT, check=True)
     if failed:

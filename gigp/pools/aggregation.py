@@ -208,10 +208,10 @@ class GIGPAggregation(Aggregation):
             if coordinate.center == "centroid":
                 mass = torch.ones_like(pos[:, 0])
             elif mass is None or mass.shape != pos.shape[:1]:
-                found = None if mass is None else tuple(mass.shape)
+                shape = None if mass is None else tuple(mass.shape)
                 raise InputError(
                     f"center=mass needs the masses of the points: pass mass= of shape "
-                    f"{(len(pos),)}, not {found}."
+                    f"{(len(pos),)}, not {shape}."
                 )
             weight = mass.to(accurate(pos.dtype)).unsqueeze(-1)  # (N, 1)
             total = weight.new_zeros(num, 1).index_add(0, index, weight)

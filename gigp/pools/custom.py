@@ -58,15 +58,15 @@ def register(name: str) -> Registered:
         module = path.removeprefix("./").removesuffix(".py").replace("/", ".")
         raise InputError(f"{name!r} names a file; name its module, {module}:{attribute}.")
     try:
-        found = importlib.import_module(path)
+        imported = importlib.import_module(path)
     except Exception as error:  # whatever the user's module ends in
         raise InputError(
             f"the module {path} cannot be imported ({type(error).__name__}: {error}); is it in the "
             "current folder or installed?"
         ) from error
-    make = getattr(found, attribute, None)
+    make = getattr(imported, attribute, None)
     if not callable(make):
-        meant = did_you_mean(attribute, (n for n in vars(found) if not n.startswith("_")))
+        meant = did_you_mean(attribute, (n for n in vars(imported) if not n.startswith("_")))
         raise InputError(f"{path} has no class or function {attribute}.{meant}")
     file = getsourcefile(make) if isinstance(make, type) or hasattr(make, "__code__") else None
     source = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8] if file else ""

@@ -174,7 +174,7 @@ def parity(inputs: BenchInputs, device: torch.device) -> dict[str, float]:
     model = build_model(inputs.cfg, inputs)
     batch, target = move_data_to_device(inputs.batches[0], torch.device("cpu"))
     model.calibrate([batch])
-    found: list[list[torch.Tensor]] = []
+    results: list[list[torch.Tensor]] = []
     sides: list[tuple[torch.device, LayoutName]] = [
         (torch.device("cpu"), "packed"),
         (device, "padded"),
@@ -187,8 +187,10 @@ def parity(inputs: BenchInputs, device: torch.device) -> dict[str, float]:
             output = model(cloud)
             output_loss(output, wanted).backward()
         gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-        found.append([output.detach().cpu(), gradient.cpu()])
-    differences = [float((a - b).abs().max() / a.abs().max()) for a, b in zip(*found, strict=True)]
+        results.append([output.detach().cpu(), gradient.cpu()])
+    differences = [
+        float((a - b).abs().max() / a.abs().max()) for a, b in zip(*results, strict=True)
+    ]
     return dict(zip(("output", "gradient"), differences, strict=True))
 
 

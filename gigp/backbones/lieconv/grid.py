@@ -115,13 +115,13 @@ class GridGeometry(Geometry):
         pair = torch.addcmul(self.first_pair, index, self.step).flatten()
         pairs = self.inputs.index_select(0, pair.index_select(0, self.slots)).split(self.num_pairs)
         of_block = index.split([block.queries.width for block in blocks])
-        found: list[Neighborhood] = []
+        neighborhoods: list[Neighborhood] = []
         for i, block in enumerate(blocks):
             n, m = block.points.width, block.queries.width
             slots, count = self.get_buffer(f"slots_{i}"), self.get_buffer(f"count_{i}")
             chosen = of_block[i][:, : min(self.max_neighbors, n)]
-            found.append(TableNeighborhood(pairs[i], [(1, n, m)], chosen, slots, count))
-        return found
+            neighborhoods.append(TableNeighborhood(pairs[i], [(1, n, m)], chosen, slots, count))
+        return neighborhoods
 
     def _stabilizer(self, g: int, n: int, like: Tensor) -> Tensor | None:
         if self.lift_table is None:

@@ -160,8 +160,8 @@ class Packed(Layout):
     def chosen_neighbors(
         self, inputs: list[Tensor], chosen: list[tuple[Tensor, Tensor]], queries: Layout
     ) -> Neighborhood:
-        found = [(index, positions(in_ball)) for index, in_ball in chosen]
-        return chosen_neighbors(inputs, found)
+        placed = [(index, positions(in_ball)) for index, in_ball in chosen]
+        return chosen_neighbors(inputs, placed)
 
     def _slots(self, num: int) -> Tensor:
         """Positions of the rows in the flattened (B * num,) points of a batch, (R,)."""

@@ -232,12 +232,12 @@ def _trusted(target: str) -> bool:
     if not _within(target):
         return False
     try:
-        found = resolve_name(target)
+        cls = resolve_name(target)
     except Exception:  # the lookup of a wrong name may raise any error
         return False
-    if not isinstance(found, type):
+    if not isinstance(cls, type):
         return False
-    return target == TRAINER or (issubclass(found, KINDS) and _within(found.__module__))
+    return target == TRAINER or (issubclass(cls, KINDS) and _within(cls.__module__))
 
 
 def _within(path: str) -> bool:

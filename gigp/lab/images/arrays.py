@@ -46,10 +46,10 @@ def read_archive(path: Path) -> Samples:
         arrays["labels"] = np.concatenate([arrays[name] for _, name, _ in parts])
         images, labels = "images", "labels"
     if not (images and labels):
-        found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "none"
+        names = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "none"
         raise InputError(
             f"{path} has no arrays 'images' and 'labels', nor x_train, y_train, x_test, y_test; "
-            f"its arrays are {found}: rename them."
+            f"its arrays are {names}: rename them."
         )
     return _to_samples(path, arrays[images], arrays[labels], split, labels)
 
@@ -86,13 +86,13 @@ def _first(arrays: Mapping[str, np.ndarray], names: tuple[str, ...]) -> str:
 
 def _find_parts(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, str, str]]:
     """Arrays of images and labels with the name of their part."""
-    found = []
+    parts = []
     for word in WORDS:
         images = _first(arrays, tuple(name.format(part=word) for name in OF_PARTS))
         labels = _first(arrays, tuple(name.format(part=word) for name in LABELS_OF_PARTS))
         if images and labels:
-            found.append((images, labels, word))
-    return found
+            parts.append((images, labels, word))
+    return parts
 
 
 def _to_samples(

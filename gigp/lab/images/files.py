@@ -53,16 +53,16 @@ def find_images(path: Path) -> list[ImageFile]:
         return _find_labelled(path, tables)
     folders = _subfolders(path)
     has_parts = all(folder.name.lower() in WORDS for folder in folders)
-    found: list[ImageFile] = []
+    images: list[ImageFile] = []
     for folder in folders:
         for inner in _subfolders(folder) if has_parts else [folder]:
             files = find_files(inner, PICTURE_READERS, "dataset.path")
             part = folder.name if has_parts else ""
-            found += [ImageFile(file, part, inner.name) for file in files]
+            images += [ImageFile(file, part, inner.name) for file in files]
             others = sorted({*inner.glob("[!.]*")} - {*files})
             if others:
                 log.warning("%d files are left out, as %s is.", len(others), others[0])
-    return found
+    return images
 
 
 def _find_labelled(folder: Path, tables: list[Path]) -> list[ImageFile]:
@@ -87,14 +87,14 @@ def _find_labelled(folder: Path, tables: list[Path]) -> list[ImageFile]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in PICTURE_READERS:
             by_name |= {path.name: path, path.stem: path, str(path.relative_to(folder)): path}
-    found = []
+    labelled = []
     for row in frame.to_dict("records"):
         name = str(row[file]).strip()
         if name not in by_name:
             raise InputError(f"{tables[0]} names {name[:80]!r}, which is no image in {folder}.")
         part = str(row[names["split"]]).strip() if "split" in names else ""
-        found.append(ImageFile(by_name[name], part, str(row[label]).strip()))
-    return found
+        labelled.append(ImageFile(by_name[name], part, str(row[label]).strip()))
+    return labelled
 
 
 def hash_image_files(path: Path) -> str:
@@ -140,8 +140,8 @@ def read_images(path: Path) -> Arrays:
 def _read_folder(path: Path) -> Samples:
     """Images, and the names of their classes and parts, of a folder."""
     images: list[Tensor] = []
-    found = find_images(path)
-    for file, _, _ in found:
+    files = find_images(path)
+    for file, _, _ in files:
         (entry,) = read_entries(file, PICTURE_READERS)
         if entry.error:
             raise InputError(f"{file}: {entry.error}")
@@ -149,19 +149,19 @@ def _read_folder(path: Path) -> Samples:
         if images[-1].shape != images[0].shape:
             sizes = [f"{image.shape[0]} x {image.shape[1]}" for image in (images[-1], images[0])]
             raise InputError(
-                f"{file}: {sizes[0]} pixels, but {found[0].path} has {sizes[1]}; resize them to "
+                f"{file}: {sizes[0]} pixels, but {files[0].path} has {sizes[1]}; resize them to "
                 "one size."
             )
-    return images, [file.label for file in found], [file.part for file in found]
+    return images, [file.label for file in files], [file.part for file in files]
 
 
 def _subfolders(path: Path) -> list[Path]:
     """The folders in a folder, in alphabetical order; hidden ones are left out."""
-    found = sorted(folder for folder in path.glob("[!.]*") if folder.is_dir())
-    if not found:
+    folders = sorted(folder for folder in path.glob("[!.]*") if folder.is_dir())
+    if not folders:
         raise InputError(
             f"dataset.path={path} holds no folders: give a folder with one subfolder of .png or "
             ".jpeg images for each class, or an .npz file with the arrays images and labels, or a "
             ".csv file of labels and pixels."
         )
-    return found
+    return folders

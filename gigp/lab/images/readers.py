@@ -86,13 +86,13 @@ def check_shape(shape: tuple[int, ...], rules: ImageRules) -> None:
         shape: rows and columns.
         rules: the size that is taken.
     """
-    found = f"{' x '.join(map(str, shape))} pixels"
+    size = f"{' x '.join(map(str, shape))} pixels"
     if rules.side is not None and shape != (rules.side, rules.side):
-        raise InputError(f"{found}; the model takes {rules.side} x {rules.side}, resize it.")
+        raise InputError(f"{size}; the model takes {rules.side} x {rules.side}, resize it.")
     square = len(shape) == 2 and shape[0] == shape[1]
     if not (square and SMALLEST <= shape[0] <= LARGEST):
         raise InputError(
-            f"{found}; images are gray and square, from {SMALLEST} x {SMALLEST} to "
+            f"{size}; images are gray and square, from {SMALLEST} x {SMALLEST} to "
             f"{LARGEST} x {LARGEST}: crop or resize it."
         )
 

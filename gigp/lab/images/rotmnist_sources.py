@@ -104,9 +104,9 @@ def read_rotmnist(source: Source, root: Path) -> Arrays:
             f"{fix[source]}."
         )
     arrays = _regenerate(images, labels, sum(POOLS[source]))
-    if (found := hash_arrays(arrays)) != TURNED[source]:
+    if (digest := hash_arrays(arrays)) != TURNED[source]:
         raise InputError(
-            f"source={source}: the turned digits have the SHA-256 {found[:12]}..., not "
+            f"source={source}: the turned digits have the SHA-256 {digest[:12]}..., not "
             f"{TURNED[source][:12]}... as on every other machine; install the versions of "
             "requirements.txt (`make train` does), and report it if that does not help."
         )

@@ -104,17 +104,17 @@ def lacking_hydrogens(geometry: Geometry) -> np.ndarray:
     clear = several & ~(bonded & ~usual[:, None]).any(2)
     numbers = bonded.sum(2)
     shortest = geometry.distances.min(2)
-    found = np.isin(charges, (CARBON, NITROGEN, OXYGEN)) & (numbers == 0)
+    lacking = np.isin(charges, (CARBON, NITROGEN, OXYGEN)) & (numbers == 0)
     for bonds, bounds in ((1, TERMINAL), (2, BRIDGE)):
         for element, bound in bounds.items():
-            found |= (charges == element) & (numbers == bonds) & (shortest > bound)
+            lacking |= (charges == element) & (numbers == bonds) & (shortest > bound)
     partner = np.take_along_axis(charges, geometry.distances.argmin(2), 1)
     carbon = charges == CARBON
-    found |= carbon & (numbers == 1) & ~np.isin(partner, (NITROGEN, OXYGEN))
-    found |= carbon & (numbers == 2) & (_sum_of_directions(geometry) > BENT)
-    found |= carbon & (numbers == 3) & _pyramids(geometry)
-    found &= clear
-    return np.where(found.any(1), found.argmax(1), -1)
+    lacking |= carbon & (numbers == 1) & ~np.isin(partner, (NITROGEN, OXYGEN))
+    lacking |= carbon & (numbers == 2) & (_sum_of_directions(geometry) > BENT)
+    lacking |= carbon & (numbers == 3) & _pyramids(geometry)
+    lacking &= clear
+    return np.where(lacking.any(1), lacking.argmax(1), -1)
 
 
 def _directions(geometry: Geometry) -> np.ndarray:

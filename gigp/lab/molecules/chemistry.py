@@ -104,8 +104,8 @@ class Chemistry(NamedTuple):
         """
         if self.bare:
             return [""] * len(molecules)
-        found = [lacking_hydrogens(geometry) for geometry in geometries(molecules)]
-        atoms = np.concatenate([np.zeros(0, int), *found]).tolist()
+        lacking = [lacking_hydrogens(geometry) for geometry in geometries(molecules)]
+        atoms = np.concatenate([np.zeros(0, int), *lacking]).tolist()
         return [
             f"atom {atom + 1} ({SYMBOLS[int(molecule.charges[atom])]}) has room for hydrogens that "
             "seem to be missing; write all hydrogens."

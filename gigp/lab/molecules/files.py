@@ -180,9 +180,9 @@ def _part(fields: Fields, split: str) -> int:
     """Index of the part that a molecule belongs to."""
     word = fields.get(split)
     if word is None or word.strip().lower() not in WORDS:
-        found = "missing" if word is None else shorten(word, 40)
+        given = "missing" if word is None else shorten(word, 40)
         raise InputError(
-            f"its {split} is {found}; it must be train, val or test, or leave dataset.split out "
+            f"its {split} is {given}; it must be train, val or test, or leave dataset.split out "
             "for a seeded draw."
         )
     return WORDS[word.strip().lower()]

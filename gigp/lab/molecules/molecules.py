@@ -233,10 +233,10 @@ class Molecules(MoleculeClouds):
             electrons: charge and multiplicity of every molecule, (M, 2).
         """
         for name, what, column in (("charge", "charges", 0), ("spin", "multiplicities", 1)):
-            found = np.unique(electrons[:, column]).tolist()
-            if len(found) > 1 and name not in self.input_names:
+            values = np.unique(electrons[:, column]).tolist()
+            if len(values) > 1 and name not in self.input_names:
                 raise InputError(
-                    f"the molecules of {self.path} have the {what} {', '.join(map(str, found))}, "
+                    f"the molecules of {self.path} have the {what} {', '.join(map(str, values))}, "
                     f"which positions do not tell; write dataset.inputs=[{name}], or leave out all "
                     "but one."
                 )

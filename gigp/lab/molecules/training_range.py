@@ -94,12 +94,12 @@ class TrainingRange(NamedTuple):
     def sentence(self, unlike: "Unlike") -> str:
         """One sentence about such numbers, or nothing."""
         symbols = ", ".join(SYMBOLS[charge] for charge in sorted(unlike.unseen))
-        found = (
+        counts = (
             (unlike.small, f"fewer than {self.small} atoms"),
             (unlike.large, f"more than {self.largest} atoms"),
             (unlike.strange, f"other elements ({symbols})"),
         )
-        parts = [f"{number} with {what}" for number, what in found if number]
+        parts = [f"{number} with {what}" for number, what in counts if number]
         if not parts:
             return ""
         return (

@@ -31,6 +31,12 @@ LIMITS = {
     "rotmnist": LIMITS_OF_DIGITS,
     "images": LIMITS_OF_IMAGES,
 }
+MEASURES = {
+    "classification": "Percent of wrong images on the whole test set. Baselines know no network: "
+    "they are fitted on the same training images.",
+    "regression": "Mean absolute errors on the whole test set. Baselines know no network: they are "
+    "fits by least squares on the same training molecules.",
+}
 INPUTS = {"qm9": "molecules.xyz", "molecules": "molecules.xyz", "rotmnist": "digits.png"}
 
 
@@ -71,11 +77,7 @@ def make_card(
         "",
         "## Test errors",
         "",
-        "Percent of wrong images on the whole test set. Baselines know no network: they are fitted "
-        "on the same training images."
-        if data.kind == "classification"
-        else "Mean absolute errors on the whole test set. Baselines know no network: they are fits "
-        "by least squares on the same training molecules.",
+        MEASURES[data.kind],
         "",
         *_table(record, errors, baselines),
         "",
@@ -115,8 +117,8 @@ def _table(record: Record, errors: Errors, baselines: dict[str, Errors]) -> list
     rows = ["| target | unit | this model | " + " | ".join(baselines) + " |"]
     rows.append("| --- | --- " + "| --- " * (1 + len(baselines)) + "|")
     for name, metric in record.metrics.items():
-        found = [errors[name], *(known[name] for known in baselines.values())]
-        cells = " | ".join(f"{error:.4g}" for error in found)
+        row = [errors[name], *(known[name] for known in baselines.values())]
+        cells = " | ".join(f"{error:.4g}" for error in row)
         rows.append(f"| {name} | {metric.unit} | {cells} |")
     return rows
 

@@ -193,9 +193,9 @@ def _copy(name: str, state: dict[str, Tensor], target: Tensor) -> None:
     """Copy one weight of the reference in the layout that ours has."""
     value = state.get(name)
     if value is None or value.shape != target.shape or not value.isfinite().all():
-        found = "missing" if value is None else f"{tuple(value.shape)} or not finite"
+        given = "missing" if value is None else f"{tuple(value.shape)} or not finite"
         raise InputError(
-            f"{name} in model_state is {found}; it should be {tuple(target.shape)} finite numbers."
+            f"{name} in model_state is {given}; it should be {tuple(target.shape)} finite numbers."
         )
     if name.endswith("conv.linear.weight"):
         # the reference sums over channels x kernel numbers, our net over kernel numbers x channels

@@ -72,9 +72,9 @@ def predict(
         good = [entry for entry in chunk if not entry.error]
         contents = [entry.content for entry in good]
         tally.add(contents, [entry.name for entry in good])
-        found = iter(_predict(predictor, contents))
+        predictions = iter(_predict(predictor, contents))
         for entry in chunk:
-            row = None if entry.error else next(found)
+            row = None if entry.error else next(predictions)
             if isinstance(row, str):
                 entry, row = entry._replace(error=row), None
             write_row(table, predictor, entry, row, check)

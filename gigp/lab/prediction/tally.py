@@ -73,8 +73,8 @@ class MoleculeTally:
 
     def sentences(self) -> list[str]:
         """Sizes and elements outside the training range, and hydrogens that seem to be missing."""
-        found = [self.known.sentence(self.unlike)] if self.known else []
+        sentences = [self.known.sentence(self.unlike)] if self.known else []
         if self.lacking:
             plural = "s seem" if self.lacking > 1 else " seems"
-            found.append(f"{self.lacking} molecule{plural} to lack hydrogens; {self.first}")
-        return list(filter(None, found))
+            sentences.append(f"{self.lacking} molecule{plural} to lack hydrogens; {self.first}")
+        return list(filter(None, sentences))

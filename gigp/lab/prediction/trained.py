@@ -81,14 +81,14 @@ class TrainedModel:
                 the one that the inputs have.
         """
         turns = 0 if self.is_invariant else rotations
-        found = [torch.zeros(2, 0, len(self.inputs.names), dtype=torch.float64)]
+        batches = [torch.zeros(2, 0, len(self.inputs.names), dtype=torch.float64)]
         for batch in self.inputs.batches(contents, batch_size or self.data.eval_batch_size):
             every = [
                 self.inputs.finish(self._compute(cloud), batch)
                 for cloud in self.inputs.clouds(batch, self.device, turns)
             ]
-            found.append(torch.stack(mean_and_spread(every)))
-        mean, spread = torch.cat(found, 1)
+            batches.append(torch.stack(mean_and_spread(every)))
+        mean, spread = torch.cat(batches, 1)
         return mean, spread
 
     def _compute(self, cloud: PointCloud) -> Tensor:

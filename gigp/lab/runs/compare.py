@@ -58,12 +58,12 @@ def print_comparison(records: Sequence[Record], console: TextConsole = console) 
 
 def group_runs(records: Sequence[Record]) -> dict[str, Runs]:
     """Runs by common settings, then by pool, then by seed."""
-    found: dict[str, Runs] = {}
+    groups: dict[str, Runs] = {}
     for record in records:
-        runs = found.setdefault(shared_settings(record), {})
+        runs = groups.setdefault(shared_settings(record), {})
         by_seed = runs.setdefault(pool_of(record), {})
         by_seed[record.seed] = record
-    return found
+    return groups
 
 
 def pool_of(record: Record) -> str:

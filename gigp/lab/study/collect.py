@@ -71,7 +71,7 @@ def collect(
         experiments: experiments of the study.
     """
     refused: dict[Path, str] = {}
-    found: dict[str, dict[Key, tuple[Path, Record, Samples]]] = {}
+    by_experiment: dict[str, dict[Key, tuple[Path, Record, Samples]]] = {}
     for folder in folders:
         try:
             run = RunFolder(folder.parents[1], folder.parent.name, _read_seed(folder))
@@ -84,12 +84,12 @@ def collect(
         except InputError as error:
             refused[folder] = str(error)
             continue
-        mine = found.setdefault(str(record.choices["experiment"]), {})
+        mine = by_experiment.setdefault(str(record.choices["experiment"]), {})
         mine[record_key(record)] = folder, record, samples
     added: list[Path] = []
-    for experiment, runs in found.items():
+    for experiment, runs in by_experiment.items():
         added += _add(records, experiments[experiment], runs)
-    unchanged = sum(map(len, found.values())) - len(added)
+    unchanged = sum(map(len, by_experiment.values())) - len(added)
     return Collected(added, unchanged, refused)
 
 

@@ -82,7 +82,7 @@ class Experiment:
         """Every run of the experiment with its overrides for `train.py`, in the order of its
         sweeps.
         """
-        found: dict[Cell, tuple[str, ...]] = {}
+        cells: dict[Cell, tuple[str, ...]] = {}
         for sweep in self.sweeps:
             for values in product(*sweep.values()):
                 chosen = dict(zip(sweep, values, strict=True))
@@ -95,8 +95,8 @@ class Experiment:
                     chosen.get("target", ""),
                     int(chosen.get("seed", 0)),
                 )
-                found.setdefault(cell, (f"experiment={self.name}", *overrides))
-        return found
+                cells.setdefault(cell, (f"experiment={self.name}", *overrides))
+        return cells
 
     def find_cell(self, record: Record) -> Cell:
         """The cell that a record of this experiment fills; a run with other settings than the
@@ -139,19 +139,19 @@ def read_experiments() -> dict[str, Experiment]:
     Raises:
         InputError: the settings under `study` are not those that this module's docstring lists.
     """
-    found = {}
+    experiments = {}
     for path in sorted((CONFIGS / "experiment").glob("*.yaml")):
         experiment = read_experiment(path.stem)
         if experiment is not None:
-            found[path.stem] = experiment
-    for experiment in found.values():
+            experiments[path.stem] = experiment
+    for experiment in experiments.values():
         needs = experiment.study.starts_from
-        if needs is not None and needs not in found:
+        if needs is not None and needs not in experiments:
             raise InputError(
                 f"configs/experiment/{experiment.name}.yaml needs {needs}, which is not an "
-                f"experiment of the study; choose from {', '.join(found)}."
+                f"experiment of the study; choose from {', '.join(experiments)}."
             )
-    return found
+    return experiments
 
 
 def read_experiment(name: str) -> Experiment | None:

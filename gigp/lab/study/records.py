@@ -79,18 +79,18 @@ def read_all_samples(path: Path) -> dict[Key, Samples]:
     Raises:
         InputError: the file is damaged.
     """
-    found: dict[Key, Samples] = {}
+    samples: dict[Key, Samples] = {}
     if not path.exists():
-        return found
+        return samples
     try:
         for entry, values in read_arrays(path).items():
             name, seed, what = entry.rsplit("/", 2)
             key = name, int(seed.removeprefix("seed"))
-            found.setdefault(key, {})[what] = values
+            samples.setdefault(key, {})[what] = values
     except ARRAY_ERRORS as error:
         reason = first_line(error)
         raise InputError(f"{path} is damaged ({reason}); collect its runs again.") from error
-    return found
+    return samples
 
 
 def write_all_samples(path: Path, samples: dict[Key, Samples]) -> None:

@@ -109,23 +109,23 @@ def context_rows(
     names = dict.fromkeys(
         member.study.starts_from for member in members if member.study.starts_from
     )
-    found = []
+    networks = []
     for name in names:
         for entry in evidence.entries(experiments[name]):
-            found.append(replace(entry, label=CONTEXT if has_mean else entry.label))
-    return found
+            networks.append(replace(entry, label=CONTEXT if has_mean else entry.label))
+    return networks
 
 
 def beaten_targets(entries: list[TableRow], baselines: Baselines) -> set[str]:
     """Targets on which GIGP has a lower error than every baseline."""
     ours = [entry for entry in entries if entry.label == "gigp"]
-    found = set()
+    targets = set()
     for entry in ours:
         for target in entry.runs:
             best = min((fit[target] for fit in baselines.values() if target in fit), default=None)
             if best is not None and entry.summarize(target).mean < best:
-                found.add(target)
-    return found
+                targets.add(target)
+    return targets
 
 
 def main_table(tables: Mapping[str, Table], published: Published) -> Table:
@@ -153,8 +153,8 @@ def variants_of_gigp(tables: Mapping[str, Table]) -> dict[str, Table]:
         for name, table in tables.items()
         if name.endswith("_differences") and table.numbers is not None
     }
-    found = {name: changes_table(name, mine, MAIN) for name, mine in numbers.items()}
-    return {name: table for name, table in found.items() if len(table.shown) > 1}
+    tables = {name: changes_table(name, mine, MAIN) for name, mine in numbers.items()}
+    return {name: table for name, table in tables.items() if len(table.shown) > 1}
 
 
 def learned_weights(entries: Iterable[TableRow]) -> tuple[float, float] | None:
@@ -172,12 +172,12 @@ def learned_weights(entries: Iterable[TableRow]) -> tuple[float, float] | None:
 
 def on_gpus(records: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, int]]:
     """Number of runs of each experiment by GPU."""
-    found: dict[str, dict[str, int]] = {}
+    parameters: dict[str, dict[str, int]] = {}
     for name, runs in records.items():
         for device, number in Counter(run.device for run in runs).items():
             if device.startswith("NVIDIA"):
-                found.setdefault(device, {})[name] = number
-    return found
+                parameters.setdefault(device, {})[name] = number
+    return parameters
 
 
 def front_page(tables: Mapping[str, Table], baselines: int) -> str:

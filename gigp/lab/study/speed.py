@@ -63,8 +63,10 @@ def gpu_notes(record: dict[str, Any]) -> list[str]:
     ]
     for title, result in record["cases"].items():
         if "parity" in result:
-            found = ", ".join(f"{name} {value:.1e}" for name, value in result["parity"].items())
-            notes.append(f"{title}: relative difference to the CPU in fp32: {found}.")
+            differences = ", ".join(
+                f"{name} {value:.1e}" for name, value in result["parity"].items()
+            )
+            notes.append(f"{title}: relative difference to the CPU in fp32: {differences}.")
         if "reference" in result:
             train, evaluation = result["reference"]["train"], result["reference"]["eval"]
             notes.append(
@@ -140,8 +142,8 @@ def case_tables(record: dict[str, Any]) -> list[pd.DataFrame]:
 
 def machine(record: dict[str, Any]) -> str:
     """The machine that figures were measured on, and its best rates; medians over the cases."""
-    found = [case["machine"] for case in record["cases"].values()]
-    rates = {key: median(rate[key] for rate in found) for key in found[0]}
+    machines = [case["machine"] for case in record["cases"].values()]
+    rates = {key: median(rate[key] for rate in machines) for key in machines[0]}
     bf16 = f"{rates['bf16']:.0f} in bf16" if "bf16" in rates else "it has no bf16"
     return (
         f"## {processor(record)}\n\n{threads(record)}, torch "

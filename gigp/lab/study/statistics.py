@@ -45,10 +45,10 @@ class Spread:
 def spread(values: Sequence[float]) -> Spread:
     """Mean and spread of results by seed; NaN marks a missing run."""
     given = np.asarray(values, dtype=float)
-    found = given[np.isfinite(given)]
-    mean = float(found.mean()) if len(found) else math.nan
-    std = float(found.std(ddof=1)) if len(found) > 1 else math.nan
-    return Spread(mean, std, len(found), len(given))
+    known = given[np.isfinite(given)]
+    mean = float(known.mean()) if len(known) else math.nan
+    std = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    return Spread(mean, std, len(known), len(given))
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,6 @@ def holm(p: Sequence[float]) -> list[float]:
     order = np.argsort(p, kind="stable")
     factors = np.arange(len(p), 0, -1)
     corrected = np.minimum(1, np.maximum.accumulate(np.asarray(p, float)[order] * factors))
-    found = np.empty(len(p))
-    found[order] = corrected
-    return found.tolist()
+    adjusted = np.empty(len(p))
+    adjusted[order] = corrected
+    return adjusted.tolist()

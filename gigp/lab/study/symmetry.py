@@ -93,12 +93,12 @@ def of_digits(
     generator, labels = torch.Generator().manual_seed(0), data.labels[indices]
 
     def classes(turn: Callable[[Tensor], Tensor]) -> Tensor:
-        found = []
+        batches = []
         for part in indices.split(data.eval_batch_size):
             images, target = data.get_batch(part)
             cloud, _ = data.prepare_batch((turn(images.float()), target), augment=False)
-            found.append(task(cloud).argmax(1))
-        return torch.cat(found)
+            batches.append(task(cloud).argmax(1))
+        return torch.cat(batches)
 
     def error(predicted: Tensor) -> float:
         return 100 * float((predicted != labels).float().mean())

@@ -75,11 +75,11 @@ def charts(numbers: pd.DataFrame | None) -> dict[str, object]:
     """A bar chart of the mean by pool for every target."""
     if numbers is None or numbers.empty:
         return {}
-    found: dict[str, object] = {}
+    charts: dict[str, object] = {}
     for (target, unit), cells in numbers.dropna(subset="mean").groupby(["target", "unit"]):
         bars = wandb.Table(dataframe=cells[["pool", "mean"]].reset_index(drop=True))
-        found[str(target)] = wandb.plot.bar(bars, "pool", "mean", title=f"{target}, {unit}")
-    return found
+        charts[str(target)] = wandb.plot.bar(bars, "pool", "mean", title=f"{target}, {unit}")
+    return charts
 
 
 def drawings(name: str, figures: Path) -> dict[str, wandb.Html]:

@@ -138,9 +138,9 @@ def parse_bonds(bonds: Iterable[Sequence[str]]) -> list[Bond]:
         return []
 
 
-def check_count(stated: int, found: int, before: int) -> None:
+def check_count(stated: int, present: int, before: int) -> None:
     """Refuse a record that states another number of atoms than it has."""
-    if found != stated:
+    if present != stated:
         raise InputError(
-            f"line {before + HEADER + 1}: the record states {stated} atoms, but has {found}."
+            f"line {before + HEADER + 1}: the record states {stated} atoms, but has {present}."
         )

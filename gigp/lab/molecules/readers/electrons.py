@@ -103,7 +103,7 @@ def read_statement(text: str, electrons: int) -> dict[str, str]:
         electrons: number of electrons of the neutral molecule.
     """
     text = text.strip().lower().replace("\u2212", "-")
-    found: dict[str, str] = {}
+    states: dict[str, str] = {}
     if pair := PAIR_TEXT.fullmatch(text):
         charge, multiplicity = int(pair[1]), int(pair[2])
         # an even number of electrons has an odd multiplicity
@@ -111,14 +111,14 @@ def read_statement(text: str, electrons: int) -> dict[str, str]:
             return {CHARGE: str(charge), MULTIPLICITY: str(multiplicity)}
     for word in WORD_TEXT.findall(text):
         if word in WORDS:
-            found[CHARGE] = f"{WORDS[word]:+g}"
+            states[CHARGE] = f"{WORDS[word]:+g}"
         else:
-            found[MULTIPLICITY] = str(SPINS[word])
+            states[MULTIPLICITY] = str(SPINS[word])
     if match := CHARGE_TEXT.search(text):
-        found[CHARGE] = match[1]
+        states[CHARGE] = match[1]
     if match := SPIN_TEXT.search(text):
-        found[MULTIPLICITY] = match[1]
-    return found
+        states[MULTIPLICITY] = match[1]
+    return states
 
 
 def charge_of_atoms(values: Iterable[str]) -> str | None:
@@ -148,12 +148,12 @@ def is_spin(name: str) -> bool:
 
 def fields_of_atoms(columns: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Charge and spin of a molecule from columns of its atoms, as fields of the same names."""
-    found = {}
+    states = {}
     for name, values in columns.items():
         if is_charge(name) and (charge := charge_of_atoms(values)) is not None:
-            found[name] = charge
+            states[name] = charge
         elif is_spin(name):
             given = [value for value in values if value.strip()]
             moments = MOMENT_NAME.fullmatch(re.sub("[^a-z0-9]", "", name.lower()))
-            found[name] = " ".join(given) if moments or len(set(given)) > 1 else given[0]
-    return {name: text for name, text in found.items() if text}
+            states[name] = " ".join(given) if moments or len(set(given)) > 1 else given[0]
+    return {name: text for name, text in states.items() if text}

@@ -126,9 +126,9 @@ def _parse_record(lines: list[str], before: int, fields: dict[str, str]) -> Mole
 
 def _stated(table: Table, unpaired: dict[int, int]) -> dict[str, str]:
     """Charge and multiplicity as fields, where atoms are charged or radicals."""
-    found = {}
+    states = {}
     if charge := sum(table.formal.values()):
-        found[CHARGE] = f"{charge:+}"
+        states[CHARGE] = f"{charge:+}"
     if any(unpaired.values()):
-        found[MULTIPLICITY] = str(1 + sum(unpaired.values()))
-    return found
+        states[MULTIPLICITY] = str(1 + sum(unpaired.values()))
+    return states

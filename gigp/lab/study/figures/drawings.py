@@ -38,7 +38,7 @@ def draw_figures(evidence: Evidence, tables: Mapping[str, Table], data: QM9) -> 
         }
         ending = "_differences"
         pairs = {
-            n.removesuffix(ending): found for n, found in numbers.items() if n.endswith(ending)
+            n.removesuffix(ending): table for n, table in numbers.items() if n.endswith(ending)
         }
         draw_forest(pairs, out / "forest.svg")
         backbones = evidence.records.get("qm9_backbone", [])

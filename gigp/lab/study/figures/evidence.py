@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,11 +51,11 @@ def draw_forest(
         for name, title in FOREST.items()
         if len(numbers := differences.get(name, pd.DataFrame()))
     ]
-    found = pd.concat(rows) if rows else pd.DataFrame(columns=["target"])
-    if not len(found):
+    drawn = pd.concat(rows) if rows else pd.DataFrame(columns=["target"])
+    if not len(drawn):
         return False
-    targets = [target for target in PANELS if target in set(found["target"])]
-    keys = list(dict.fromkeys(zip(found["table"], found["minus"], strict=True)))
+    targets = [target for target in PANELS if target in set(drawn["target"])]
+    keys = list(dict.fromkeys(zip(drawn["table"], drawn["minus"], strict=True)))
     titles = list(dict.fromkeys(title for title, _ in keys))
     # one line between the groups, for their titles
     places = {key: i + 1.2 * titles.index(key[0]) for i, key in enumerate(keys)}
@@ -63,7 +64,7 @@ def draw_forest(
         1, len(targets), figsize=(1.7 + 1.5 * len(targets), height), sharey=True, squeeze=False
     )
     for ax, target in zip(axes[0], targets, strict=True):
-        mine = found[found["target"] == target].set_index(["table", "minus"])
+        mine = drawn[drawn["target"] == target].set_index(["table", "minus"])
         for key, place in places.items():
             if key not in mine.index:
                 continue
@@ -74,17 +75,25 @@ def draw_forest(
         ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         ax.set_title(f"{target}{' (control)' if target == 'r2' else ''}")
         ax.set_xlabel(f"← {'GIGP' if pool == 'gigp' else pool} better\ndifference, %")
-    first, size = axes[0][0], plt.rcParams["ytick.labelsize"]
-    first.set_yticks(list(places.values()), [f"minus {other}" for _, other in keys])
-    first.invert_yaxis()
-    for title in titles:
-        top = min(place for key, place in places.items() if key[0] == title)
-        where = {"xy": (0, top - 0.9), "xycoords": ("axes fraction", "data"), "ha": "right"}
-        style = {"va": "center", "fontsize": size, "fontweight": "bold"}
-        first.annotate(title, **where, xytext=(-6, 0), textcoords="offset points", **style)
+    _name_rows(axes[0][0], places)
     fig.set_layout_engine("constrained")
     save(fig, path)
     return True
+
+
+def _name_rows(ax: plt.Axes, places: Mapping[tuple[str, str], float]) -> None:
+    """Names of the other pools beside the rows of a forest plot, below the titles of their groups.
+
+    Args:
+        places: height of every row, by title and other pool.
+    """
+    ax.set_yticks(list(places.values()), [f"minus {other}" for _, other in places])
+    ax.invert_yaxis()
+    style: dict[str, Any] = {"fontsize": plt.rcParams["ytick.labelsize"], "fontweight": "bold"}
+    style |= {"xytext": (-6, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+    for title in dict.fromkeys(title for title, _ in places):
+        top = min(place for key, place in places.items() if key[0] == title)
+        ax.annotate(title, (0, top - 0.9), xycoords=("axes fraction", "data"), **style)
 
 
 def draw_errors(numbers: pd.DataFrame, path: Path, label: str) -> None:

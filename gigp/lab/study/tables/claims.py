@@ -108,11 +108,13 @@ def claims_table(
     return Table("claims", [NOTE], shown)
 
 
-def _row(claim: str, tested_on: str, found: Finding) -> dict[str, str]:
-    against = {f"against `{pool}`": found.against.get(pool, "—") for pool in SHOWN}
-    seeds = str(found.seeds) if found.seeds else "—"
+def _row(claim: str, tested_on: str, finding: Finding) -> dict[str, str]:
+    against = {f"against `{pool}`": finding.against.get(pool, "—") for pool in SHOWN}
+    seeds = str(finding.seeds) if finding.seeds else "—"
     named = {"GIGP is": claim, "tested on": tested_on, "seeds": seeds}
-    return named | against | {"smallest effect": found.smallest or "—", "verdict": found.verdict}
+    return (
+        named | against | {"smallest effect": finding.smallest or "—", "verdict": finding.verdict}
+    )
 
 
 def _told(verdict: str, seeds: int) -> str:
@@ -181,8 +183,8 @@ def improves(numbers: pd.DataFrame, beaten: set[str]) -> Finding:
 
 def _significant(numbers: pd.DataFrame, verdict: str) -> set[str]:
     """Targets with a lower, or higher, error after the correction for their number."""
-    found = (numbers["verdict"] == verdict) & (numbers["p corrected"] < 0.05)
-    return set(numbers.loc[found, "target"])
+    significant = (numbers["verdict"] == verdict) & (numbers["p corrected"] < 0.05)
+    return set(numbers.loc[significant, "target"])
 
 
 def _counts(numbers: pd.DataFrame) -> str:

@@ -66,7 +66,7 @@ def fill(text: str, start: str, end: str, content: str, where: str) -> str:
         InputError: the markers are not there.
     """
     before, _, rest = text.partition(start)
-    _, found, after = rest.partition(end)
-    if not found:
+    _, ended, after = rest.partition(end)
+    if not ended:
         raise InputError(f"{where} has no block between {start!r} and {end!r}.")
     return f"{before}{start}\n{content}{end}{after}"
