@@ -1,11 +1,12 @@
 """Molecules from objects of ASE (`Atoms`) and RDKit (`Mol`), without importing either."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from gigp.errors import InputError
-from gigp.lab.molecules.readers.electrons import CHARGE, MULTIPLICITY
+from gigp.lab.molecules.readers.electrons import CHARGE, MULTIPLICITY, fields_of_atoms
 from gigp.lab.molecules.readers.hydrogens import find_open_valences
 from gigp.lab.molecules.readers.molecule import Molecule, make_molecule
 
@@ -29,18 +30,28 @@ def to_molecule(content: Any) -> Any:
 
 
 def _from_ase(atoms: Any) -> Molecule:
-    """Positions in Angstrom, as ASE has them, with the charges and spins of atoms and molecule."""
-    info = {name: value for name, value in atoms.info.items() if "unit" not in str(name).lower()}
-    charges, moments = atoms.get_initial_charges(), atoms.get_initial_magnetic_moments()
-    fields: dict[str, Any] = {}
-    if np.any(charges):
-        fields["initial_charges"] = charges
-    if np.any(moments):
-        fields["initial_magmoms"] = np.asarray(moments).ravel()
+    """Positions in Angstrom, as ASE has them, with the charges and spins of molecule and atoms, and
+    those that a calculator or a file has left.
+    """
+    results = getattr(atoms.calc, "results", {})
+    fields = _without_units({k: v for k, v in results.items() if np.ndim(v) == 0} | atoms.info)
+    rows = {name: np.asarray(values) for name, values in {**results, **atoms.arrays}.items()}
+    fields |= fields_of_atoms(
+        {
+            str(name): [" ".join(map(str, np.ravel(row).tolist())) for row in values]
+            for name, values in rows.items()
+            if values.ndim and len(values) == len(atoms)
+        }
+    )
     if np.any(atoms.get_pbc()):
         flags = ["T" if repeats else "F" for repeats in atoms.get_pbc()]
         fields |= {"Lattice": np.asarray(atoms.get_cell()), "pbc": " ".join(flags)}
-    return make_molecule(atoms.get_atomic_numbers(), atoms.get_positions(), info | fields)
+    return make_molecule(atoms.get_atomic_numbers(), atoms.get_positions(), fields)
+
+
+def _without_units(fields: Mapping[Any, Any]) -> dict[str, Any]:
+    """Fields but for units: positions of both libraries are in Angstrom, whatever a file said."""
+    return {str(name): value for name, value in fields.items() if "unit" not in str(name).lower()}
 
 
 def _from_rdkit(mol: Any) -> Molecule:
@@ -64,7 +75,7 @@ def _from_rdkit(mol: Any) -> Molecule:
         )
         for bond in mol.GetBonds()
     ]
-    fields = {str(name): value for name, value in mol.GetPropsAsDict().items()}
+    fields = _without_units(mol.GetPropsAsDict())
     if charge := sum(formal.values()):
         fields[CHARGE] = f"{charge:+}"
     if unpaired:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gigp.lab.molecules.readers.xyz import parse_comment
+from gigp.lab.molecules.readers.comment import find_name, parse_comment
 from tests.lab.molecules.readers.molecules import EXTENDED, WATER, XYZ, assert_water, errors, read
 
 
@@ -67,6 +67,22 @@ def test_files_of_qm9_itself(tmp_path):
     assert first.content.charges.tolist() == [8, 1, 1]
     assert first.content.positions[0, 2] == 7.6015923e-3
     assert second.name == "water"
+
+
+@pytest.mark.parametrize(
+    ("comment", "name"),
+    [
+        ("water", "water"),
+        ("water dimer", "water dimer"),
+        ("water energy=-76.4 charge=0", "water"),
+        ('energy=-76.4 name="water 1" charge=0', "water 1"),
+        ("Title=w energy=-76.4", "w"),
+        ('Lattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3', ""),
+        ("", ""),
+    ],
+)
+def test_a_name_is_not_the_whole_comment(comment, name):
+    assert find_name(comment) == name
 
 
 @pytest.mark.parametrize(
