@@ -3,6 +3,9 @@ one direction only.
 """
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +90,45 @@ def test_one_name_of_the_library_reaches_the_laboratory():
     names = {alias.name for node in imports for alias in node.names if "gigp.lab" in node.module}
     assert names == LAZY
     assert not list(imported((PACKAGE / "lab" / "__init__.py").read_text()))
+
+
+def loaded_by(module: str, seen: set[str]) -> set[str]:
+    """Packages of others that importing a module of gigp loads, those of functions left out."""
+    path = ROOT.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if module in seen or not path.is_file():
+        return set()
+    seen.add(module)
+    packages = loaded_by(module.rpartition(".")[0], seen) if "." in module else set()
+    todo = list(ast.parse(path.read_text()).body)
+    while todo:
+        node = todo.pop()
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.With | ast.Try):
+            todo += node.body
+        for name in names:
+            own = name.partition(".")[0] == "gigp"
+            packages |= loaded_by(name, seen) if own else {name.partition(".")[0]}
+    return packages
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("gigp", None), ("gigp.testing", None), ("gigp.lab.commands.predict", "predict")],
+)
+def test_a_program_loads_what_its_extra_brings(module, extra):
+    """The rest is imported in functions that the program may do without."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *(project["optional-dependencies"][extra] if extra else ())]
+    brought = {re.split(r"[^\w-]", line)[0] for line in lines}
+    imported_as = {"pillow": "PIL", "pyyaml": "yaml"}
+    allowed = {imported_as.get(name, name) for name in brought} | sys.stdlib_module_names
+    assert loaded_by(module, set()) - allowed == set()
+    assert "lightning" in loaded_by("gigp.lab.training.trainer", set()) - allowed
 
 
 def test_no_folder_is_crowded():

@@ -16,6 +16,8 @@ from gigp.errors import InputError, first_line
 from gigp.lab.files import read_bytes
 
 SCHEMA_VERSION = 3
+# of a metric: the error of averaged predictions, and the spread of predictions over rotations
+Averaged = dict[str, tuple[float, float]]
 MOST_BYTES = 2**22  # of a record
 LARGEST = float(np.finfo(np.float32).max)
 STRICT = ConfigDict(extra="forbid", strict=True)

@@ -10,11 +10,9 @@ from gigp.errors import InputError
 from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.model import PointCloudModel
 from gigp.lab.runs.history import History
-from gigp.lab.runs.record import SCHEMA_VERSION, Metric, Record, first_problem
+from gigp.lab.runs.record import SCHEMA_VERSION, Averaged, Metric, Record, first_problem
 
 DIGITS = 7  # digits of the learning curve, as many as single precision has
-# of a metric: the error of averaged predictions, and the spread of predictions over rotations
-Averaged = dict[str, tuple[float, float]]
 
 
 class Trained(Protocol):

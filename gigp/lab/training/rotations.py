@@ -11,7 +11,7 @@ from torch import Tensor
 from gigp.errors import InputError
 from gigp.groups import SO3
 from gigp.lab.data.datamodule import PointCloudDataModule
-from gigp.lab.runs.summary import Averaged
+from gigp.lab.runs.record import Averaged
 from gigp.lab.training.module import LitModule
 
 MOST_ROTATIONS = 24  # those of a cube
