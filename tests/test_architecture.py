@@ -24,7 +24,7 @@ LIBRARY = [
     {"pools", "backbones"},
 ]
 LAB = [
-    {"lab.files"},
+    {"lab.files", "lab.progress"},
     {"lab.comparison", "lab.hashing", "lab.lightning_bases", "lab.model"},
     {"lab.data", "lab.config"},
     {"lab.molecules", "lab.images"},

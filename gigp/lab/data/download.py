@@ -4,10 +4,9 @@ import hashlib
 import urllib.request
 from pathlib import Path
 
-from rich.progress import wrap_file
-
 from gigp.errors import InputError
 from gigp.lab.files import open_atomically
+from gigp.lab.progress import progress
 
 
 def download(url: str, path: Path, limit: int, md5: str | None = None, timeout: float = 60) -> None:
@@ -32,11 +31,10 @@ def download(url: str, path: Path, limit: int, md5: str | None = None, timeout: 
         open_atomically(path) as file,
     ):
         promised = getattr(response, "length", None)
-        with wrap_file(
-            response, promised or 0, description=f"Fetching {path.name}", transient=True
-        ) as stream:
-            while chunk := stream.read(1 << 20):
+        with progress(f"Fetching {path.name}", promised or 0) as advance:
+            while chunk := response.read(1 << 20):
                 size += len(chunk)
+                advance(len(chunk))
                 if size > limit:
                     raise OSError(
                         f"{url} is larger than the {limit:,} bytes that are expected at most"

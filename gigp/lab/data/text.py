@@ -11,6 +11,7 @@ from typing import IO, TextIO, cast
 
 from gigp.errors import InputError, printable
 from gigp.lab.files import open_regular
+from gigp.lab.progress import report_read
 
 BLOCK = 1 << 20  # bytes that are read at a time
 MOST_BYTES = 4 * 10**9  # of text, also when decompressed
@@ -51,7 +52,21 @@ def stream_lines(path: Path) -> Iterator[str]:
                     f"{path}, line {number} has more than {LONGEST:,} characters, more than a line "
                     "of a molecule; is this a file of text?"
                 )
+            report_read(len(line))
             yield line.removesuffix("\n")
+
+
+def text_size(path: Path) -> int:
+    """Bytes of a file of text, decompressed, as it states them; 0 where it cannot be read."""
+    try:
+        size = path.stat().st_size
+        if not path.name.lower().endswith(".gz"):
+            return size
+        with open_regular(path) as file:
+            file.seek(-min(4, size), io.SEEK_END)
+            return int.from_bytes(file.read(), "little")
+    except OSError:
+        return 0
 
 
 def _open_bytes(path: Path) -> IO[bytes]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gigp.errors import InputError, first_line
 from gigp.lab.data.entries import Found, Reader
+from gigp.lab.progress import report_read
 
 WHITE = 255
 DIM = 15  # a file whose pixels are all this dark or darker, of 255, is in another range
@@ -102,6 +103,7 @@ def read_picture(path: Path, rules: ImageRules = DIGITS) -> Iterator[Found]:
     try:
         with Image.open(path, formats=["PNG", "JPEG"]) as image:
             pixels = _decode(image, rules)
+        report_read(path.stat().st_size)
         if rules.digits:
             _check_brightness(pixels[None])
         yield path.stem, make_image(pixels, rules)
@@ -234,6 +236,7 @@ def read_stack(path: Path, stack: np.ndarray, rules: ImageRules) -> Iterator[Fou
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     for pixels in stack:
+        report_read(pixels.nbytes)
         try:
             yield "", make_image(pixels, rules)
         except InputError as error:

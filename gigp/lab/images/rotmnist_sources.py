@@ -17,6 +17,7 @@ from gigp.errors import InputError
 from gigp.lab.data.cache import Arrays
 from gigp.lab.data.download import check_file, download
 from gigp.lab.hashing import hash_arrays
+from gigp.lab.progress import track
 
 log = logging.getLogger(__name__)
 
@@ -178,9 +179,10 @@ def _regenerate(images: Tensor, labels: Tensor, num: int) -> Arrays:
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(images), generator=generator)[:num]
     angles = 2 * math.pi * torch.rand(num, generator=generator).double()
+    pairs = [*zip(chosen.split(CHUNK), angles.split(CHUNK), strict=True)]
     turned = [
         turn_exactly(images[i].numpy(), a.numpy())
-        for i, a in zip(chosen.split(CHUNK), angles.split(CHUNK), strict=True)
+        for i, a in track(pairs, "Turning digits", len(pairs))
     ]
     return {"images": np.concatenate(turned), "labels": labels[chosen].numpy().astype(np.int8)}
 

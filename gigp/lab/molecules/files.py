@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from gigp.errors import InputError
+from gigp.lab import progress
 from gigp.lab.data.cache import Arrays
-from gigp.lab.data.entries import InputEntry, iterate_entries
+from gigp.lab.data.entries import InputEntry, find_files, iterate_entries
 from gigp.lab.data.splits import WORDS
-from gigp.lab.data.text import parse_number, shorten
+from gigp.lab.data.text import parse_number, shorten, text_size
 from gigp.lab.files import write_atomically
 from gigp.lab.molecules.labels import Fields, find_names, listed, parse_label, read_table
 from gigp.lab.molecules.readers import MOLECULE_READERS
@@ -54,7 +55,7 @@ def read_molecules(reading: Reading) -> Arrays:
     Raises:
         InputError: listing the first molecules that are wrong.
     """
-    entries = list(iterate_entries(reading.path, MOLECULE_READERS, reading.table))
+    entries = _read_entries(reading)
     names = find_names(entries, None)
     rows: Sequence[Fields]
     if reading.table is None:
@@ -71,6 +72,16 @@ def read_molecules(reading: Reading) -> Arrays:
             wrong.append((entry, str(error)))
     _report(reading, wrong, len(entries))
     return _to_arrays(good, _parts_of_files(entries) if reading.split is None else None, wrong)
+
+
+def _read_entries(reading: Reading) -> list[InputEntry]:
+    """All entries of the files, wrong ones included."""
+    files, entries = find_files(reading.path, MOLECULE_READERS, skip=reading.table), []
+    with progress.reading(f"Reading {reading.path.name}", sum(map(text_size, files))) as catch_up:
+        for entry in iterate_entries(reading.path, MOLECULE_READERS, reading.table):
+            entries.append(entry)
+            catch_up()
+    return entries
 
 
 def _check(

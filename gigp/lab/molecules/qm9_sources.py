@@ -9,7 +9,6 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 import numpy as np
 import pandas as pd
 import torch
-from rich.progress import track
 
 from gigp.errors import InputError
 from gigp.lab.data.cache import Arrays
@@ -18,6 +17,7 @@ from gigp.lab.data.targets import TARGETS
 from gigp.lab.hashing import hash_file
 from gigp.lab.molecules.atoms import ELEMENTS
 from gigp.lab.molecules.references import atom_references
+from gigp.lab.progress import track
 
 NUM_MOLECULES = 130_831  # 133,885 less the 3,054 that fail the geometry consistency check
 PYG_MEMBER, PYG_SIZE = "qm9_v3.pt", 2_000_000_000  # of the archive; bytes, at most
@@ -65,7 +65,7 @@ def _from_qm9pack() -> Arrays:
         ) from None
     columns = [target.column for target in TARGETS.values()]
     tables = []
-    for name, expected in track(QM9PACK_SHA256.items(), "Reading QM9", transient=True):
+    for name, expected in track(QM9PACK_SHA256.items(), "Reading QM9", len(QM9PACK_SHA256)):
         path = Path(str(package.locate_file(f"qm9pack/data/{name}")))
         if not path.exists() or hash_file(path) != expected:
             raise InputError(

@@ -19,6 +19,7 @@ from gigp.errors import InputError
 from gigp.lab.config.instantiate import load_config
 from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.files import write_atomically
+from gigp.lab.progress import track
 from gigp.lab.runs.checkpoints import find_checkpoint, load_checkpoint
 from gigp.lab.runs.record import Record
 from gigp.lab.runs.weights import FILE, save_weights
@@ -105,7 +106,8 @@ def measure_errors(data: PointCloudDataModule, module: LitModule) -> Errors:
         module: the model, in evaluation mode.
     """
     metric, loss = module.make_metrics(), SampleMean()
-    for indices in data.indices["test"].split(data.eval_batch_size):
+    batches = data.indices["test"].split(data.eval_batch_size)
+    for indices in track(batches, "Testing the model", len(batches)):
         cloud, target = data.prepare_batch(data.get_batch(indices), augment=False)
         output = module.model(cloud)
         metric.update(module.denormalize(output), target)

@@ -4,7 +4,7 @@ import csv
 import io
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,15 +12,16 @@ from typing import Any, TextIO
 import torch
 
 from gigp.errors import InputError, printable
-from gigp.lab.data.entries import InputEntry, iterate_entries
-from gigp.lab.data.text import table_cell
+from gigp.lab.data.entries import InputEntry, find_files, iterate_entries
+from gigp.lab.data.text import table_cell, text_size
 from gigp.lab.prediction.models import load
 from gigp.lab.prediction.predictor import Predictor
+from gigp.lab.prediction.tally import Tally
+from gigp.lab.progress import reading
 from gigp.lab.runs.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
 
-CHUNK = 2000  # inputs that are in memory at a time
 Values = list[float] | None  # predictions of one entry; None where it is wrong
 NOT_FINITE = "the model gives no finite number; check the positions."
 
@@ -67,21 +68,31 @@ def predict(
     table, entries, tally = io.StringIO(), [], predictor.tally()
     write_header(table, predictor, check)
     source = iterate_entries(Path(path), predictor.readers)
-    while chunk := list(islice(source, CHUNK)):
-        chunk = _check(predictor, chunk, check)
-        good = [entry for entry in chunk if not entry.error]
-        contents = [entry.content for entry in good]
-        tally.add(contents, [entry.name for entry in good])
-        predictions = iter(_predict(predictor, contents))
-        for entry in chunk:
-            row = None if entry.error else next(predictions)
-            if isinstance(row, str):
-                entry, row = entry._replace(error=row), None
-            write_row(table, predictor, entry, row, check)
-            entries.append(entry._replace(content=None))
+    total = sum(map(text_size, find_files(Path(path), predictor.readers)))
+    num = predictor.batch_size or predictor.models[0].data.eval_batch_size
+    with reading(f"Predicting {Path(path).name}", total) as catch_up:
+        while chunk := list(islice(source, num)):
+            for entry, row in _predict_entries(predictor, chunk, check, tally):
+                write_row(table, predictor, entry, row, check)
+                entries.append(entry._replace(content=None))
+            catch_up()
     for sentence in tally.sentences():
         log.warning("Warning: %s", printable(sentence))
     return table.getvalue(), entries
+
+
+def _predict_entries(
+    predictor: Predictor, entries: list[InputEntry], check: bool, tally: Tally
+) -> Iterator[tuple[InputEntry, Values]]:
+    """Entries with their predictions; those that are wrong have an error instead."""
+    entries = _check(predictor, entries, check)
+    good = [entry for entry in entries if not entry.error]
+    contents = [entry.content for entry in good]
+    tally.add(contents, [entry.name for entry in good])
+    predictions = iter(_predict(predictor, contents))
+    for entry in entries:
+        row = None if entry.error else next(predictions)
+        yield (entry._replace(error=row), None) if isinstance(row, str) else (entry, row)
 
 
 def _predict(predictor: Predictor, contents: Sequence[Any]) -> list[list[float] | str]:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gigp.lab.progress import track
 from gigp.lab.runs.record import Record
 from gigp.lab.study.baselines import baseline_errors
 from gigp.lab.study.experiments import Experiment, read_experiments, table_members
@@ -76,7 +77,8 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
     tables: dict[str, Table] = {}
     pairs: dict[str, pd.DataFrame] = {}
     rows: dict[str, list[TableRow]] = {}
-    for name, members in table_members(experiments).items():
+    every = table_members(experiments)
+    for name, members in track(every.items(), "Comparing pools", len(every)):
         own = [entry for member in members for entry in evidence.entries(member)]
         context = context_rows(own, members, evidence, experiments)
         rows[name] = [*context, *own]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from gigp.errors import InputError, check_choice
@@ -16,6 +15,7 @@ from gigp.lab.data.cache import Arrays, CacheWriter, load_or_fill
 from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.hashing import hash_file, hash_split, hash_text
 from gigp.lab.model import beside_inputs
+from gigp.lab.progress import track
 from gigp.lab.runs.checkpoints import find_checkpoint
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.module import Regression
@@ -225,7 +225,7 @@ class BackboneFeatures(PointCloudDataModule):
         self.trained.to(device)
         rest: dict[str, list[Tensor]] = {"pos": [], "mass": [], "sizes": [], "targets": []}
         batches = torch.cat(list(data.indices.values())).split(data.eval_batch_size)
-        for indices in track(batches, f"Computing {self.level}", transient=True):
+        for indices in track(batches, f"Computing {self.level}", len(batches)):
             cloud, target = data.prepare_batch(data.get_batch(indices), augment=False)
             points = move_data_to_device(self.points(move_data_to_device(cloud, device)), CPU)
             feat = points.feat[points.mask]

@@ -11,6 +11,7 @@ from torch import Tensor
 from gigp.errors import InputError
 from gigp.groups import SO3
 from gigp.lab.data.datamodule import PointCloudDataModule
+from gigp.lab.progress import track
 from gigp.lab.runs.record import Averaged
 from gigp.lab.training.module import LitModule
 
@@ -67,7 +68,8 @@ def average_rotations(data: PointCloudDataModule, module: LitModule, rotations: 
     module.eval()
     generator, metric = torch.Generator().manual_seed(0), module.make_metrics().to(module.device)
     cube, spreads = cube_rotations()[:rotations], []
-    for indices in data.indices["test"].split(data.eval_batch_size):
+    batches = data.indices["test"].split(data.eval_batch_size)
+    for indices in track(batches, "Testing over rotations", len(batches)):
         own = SO3().random(len(indices), generator=generator, dtype=torch.float64)  # (B, 3, 3)
         outputs = []
         for turn in cube:
