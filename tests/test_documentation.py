@@ -19,7 +19,7 @@ FILE = re.compile(r"`([\w.-]+\.(?:py|c|md|ipynb))`")
 CLASS = re.compile(r"`([A-Z]+[a-z]\w{2,})[`(]")
 NAME = re.compile(r"(?<![\w/.@])((?:gigp|scripts)(?:\.[A-Za-z_]\w*)+)")
 PLACEHOLDERS = {"configs/GROUP/OPTION.yaml"}
-FOREIGN = {"ImageFolder"}  # classes of other packages
+FOREIGN = {"ImageFolder", "MeanAggregation", "SumAggregation"}  # classes of other packages
 # what the reader of docs/examples.md makes
 EXAMPLES = {
     *("gigp/pools/fading.py", "configs/pool/fading.yaml", "gigp.pools.fading.FadingMean"),

@@ -17,6 +17,7 @@ from gigp.lab.progress import track
 from gigp.lab.runs.record import Record
 from gigp.lab.study.baselines import baseline_errors
 from gigp.lab.study.experiments import Experiment, read_experiments, table_members
+from gigp.lab.study.guide import make_guide
 from gigp.lab.study.records import read_all_samples, read_experiment_records, samples_path
 from gigp.lab.study.speed import hours_table, speed_report
 from gigp.lab.study.tables.claims import claims_table
@@ -31,6 +32,7 @@ REPORTS = {
     "results.md.j2": "results/README.md",
     "tables.md.j2": "results/tables/README.md",
     "paper_scale.md.j2": "results/paper_scale.md",
+    "which_readout.md.j2": "docs/which_readout.md",
 }
 MAIN = ("homo", "mu", "alpha", "U0", "r2")  # targets of the tables in the report
 CONTEXT = "backbone before"
@@ -56,6 +58,14 @@ class Evidence:
         """The rows of an experiment."""
         return make_rows(experiment, self.records.get(experiment.name, []))
 
+    def by_table(self) -> dict[str, list[TableRow]]:
+        """The rows of every table."""
+        members = table_members(read_experiments())
+        return {
+            name: [entry for member in experiments for entry in self.entries(member)]
+            for name, experiments in members.items()
+        }
+
 
 def read_evidence(root: Path, data: Path, baselines: Baselines | None = None) -> Evidence:
     """The evidence below a root that holds results.
@@ -76,10 +86,9 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
     experiments = read_experiments()
     tables: dict[str, Table] = {}
     pairs: dict[str, pd.DataFrame] = {}
-    rows: dict[str, list[TableRow]] = {}
-    every = table_members(experiments)
+    rows, every = evidence.by_table(), table_members(experiments)
     for name, members in track(every.items(), "Comparing pools", len(every)):
-        own = [entry for member in members for entry in evidence.entries(member)]
+        own = rows[name]
         context = context_rows(own, members, evidence, experiments)
         rows[name] = [*context, *own]
         title, headline = members[-1].study.title, members[-1].study.headline
@@ -233,6 +242,7 @@ def make(
             figures={Path(name).stem for name in figures},
             hours=hours_table(measured),
             weights=learned_weights(evidence.entries(read_experiments()["qm9_outputs"])),
+            **make_guide(evidence.by_table()),
         )
     if measured:
         files[results / "tables" / "speed.md"] = "\n".join(map(speed_report, measured))
