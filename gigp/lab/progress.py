@@ -16,10 +16,10 @@ FIRST = 0.5  # seconds of work before an estimate
 Item = TypeVar("Item")
 Advance = Callable[[float], None]
 
-_read = [0]  # bytes that readers of files have reported since the program began
+_read = [0.0]  # bytes that readers of files have reported since the program began
 
 
-def report_read(num: int) -> None:
+def report_read(num: float) -> None:
     """Tell that so many bytes of an input were read, for a bar over files."""
     _read[0] += num
 

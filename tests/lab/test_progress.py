@@ -8,6 +8,7 @@ import pytest
 
 from gigp.lab import progress
 from gigp.lab.data.text import stream_lines, text_size
+from gigp.lab.molecules.readers.table import read_csv
 from gigp.lab.progress import reading, report_read, track
 
 
@@ -73,6 +74,12 @@ def test_bytes_of_files_are_counted(tmp_path, monkeypatch):
             catch_up()
     assert sum(counts) == text_size(path) == path.stat().st_size
 
+    (table := tmp_path / "a.csv").write_text("molecule,element,x,y,z\na,H,0,0,0\nb,H,0,0,0\n")
+    counts.clear()
+    with reading("Reading", text_size(table)) as catch_up:
+        for _ in read_csv(table):
+            catch_up()
+    assert counts == [text_size(table) / 2] * 2  # by molecule, though all are read first
     packed = tmp_path / "a.xyz.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert text_size(packed) == text_size(path)

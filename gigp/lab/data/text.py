@@ -37,8 +37,11 @@ def open_text(path: Path) -> TextIO:
     return io.TextIOWrapper(_open_bytes(path), encoding, "replace", None)
 
 
-def stream_lines(path: Path) -> Iterator[str]:
+def stream_lines(path: Path, report: bool = True) -> Iterator[str]:
     """Lines of a text file without their ends, one at a time.
+
+    Args:
+        report: tell bars about files, see `report_read`; else the reader of the lines does.
 
     Raises:
         InputError: see `open_text`; or a line is longer than `LONGEST`.
@@ -52,7 +55,8 @@ def stream_lines(path: Path) -> Iterator[str]:
                     f"{path}, line {number} has more than {LONGEST:,} characters, more than a line "
                     "of a molecule; is this a file of text?"
                 )
-            report_read(len(line))
+            if report:
+                report_read(len(line))
             yield line.removesuffix("\n")
 
 

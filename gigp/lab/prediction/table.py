@@ -22,6 +22,7 @@ from gigp.lab.runs.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
 
+MOST = 2000  # inputs that are in memory at a time
 Values = list[float] | None  # predictions of one entry; None where it is wrong
 NOT_FINITE = "the model gives no finite number; check the positions."
 
@@ -69,7 +70,7 @@ def predict(
     write_header(table, predictor, check)
     source = iterate_entries(Path(path), predictor.readers)
     total = sum(map(text_size, find_files(Path(path), predictor.readers)))
-    num = predictor.batch_size or predictor.models[0].data.eval_batch_size
+    num = min(MOST, predictor.batch_size or predictor.models[0].data.eval_batch_size)
     with reading(f"Predicting {Path(path).name}", total) as catch_up:
         while chunk := list(islice(source, num)):
             for entry, row in _predict_entries(predictor, chunk, check, tally):

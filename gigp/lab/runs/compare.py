@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from rich.table import Table
 
 from gigp.errors import InputError
-from gigp.lab.runs.console import TextConsole, console
+from gigp.lab.runs.console import HEADS, TextConsole, console
 from gigp.lab.runs.record import Record, read_record
 
 Runs = dict[str, dict[int, Record]]  # by pool and seed
@@ -100,9 +100,10 @@ def shared_settings(record: Record) -> str:
 
 def comparison_table(title: str, runs: Runs) -> Table:
     """A row for each metric and pool: mean and spread over the seeds, and the paired difference to
-    the first pool.
+    the first pool; above them the baselines of a set of one's own, which its records have.
     """
     first, *_ = runs
+    data = next(iter(runs[first].values())).data
     names = dict.fromkeys(
         name for by_seed in runs.values() for run in by_seed.values() for name in run.metrics
     )
@@ -111,6 +112,8 @@ def comparison_table(title: str, runs: Runs) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     for name in names:
+        for baseline, errors in data.get("baselines", {}).items():
+            table.add_row(name, "", f"no network: {HEADS[baseline]}", f"{errors[name]:.4g}")
         for pool, by_seed in runs.items():
             mine = {s: run.metrics[name] for s, run in by_seed.items() if name in run.metrics}
             if not mine:

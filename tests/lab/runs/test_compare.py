@@ -51,6 +51,14 @@ def test_one_table_by_pool_with_the_paired_difference_to_the_first():
     assert "minus gigp" in text
 
 
+def test_baselines_of_own_molecules_stand_above():
+    data = DATA | {"baselines": {"mean": {"homo": 400.0}, "counts": {"homo": 250.25}}}
+    lines = [line for line in shown([run("gigp", 0, 100.0, data=data)]).splitlines() if "│" in line]
+    assert ["no network: mean" in lines[0], "400" in lines[0]] == [True, True]
+    assert ["no network: elements" in lines[1], "250.2" in lines[1]] == [True, True]
+    assert "gigp" in lines[2]
+
+
 def test_only_common_seeds_are_paired():
     text = shown([run("gigp", 0, 100.0), run("gigp", 1, 200.0), run("mean", 1, 201.5)])
     assert "+1.5 (1 pair)" in text

@@ -12,10 +12,11 @@ import numpy as np
 
 from gigp.errors import InputError
 from gigp.lab.data.entries import Found
-from gigp.lab.data.text import parse_numbers, stream_lines
+from gigp.lab.data.text import parse_numbers, stream_lines, text_size
 from gigp.lab.molecules.readers.electrons import fields_of_atoms, is_charge, is_spin
 from gigp.lab.molecules.readers.molecule import Molecule, attempt, make_molecule
 from gigp.lab.molecules.readers.units import LENGTHS
+from gigp.lab.progress import report_read
 
 COLUMNS = ("molecule", "element", "x", "y", "z")
 OTHER_NAMES = {  # of columns, in the order in which they are looked for
@@ -73,7 +74,7 @@ def read_csv(path: Path) -> Iterator[Found]:
     Raises:
         InputError: there are no such columns, or the quotes of a row are wrong.
     """
-    lines = stream_lines(path)
+    lines = stream_lines(path, report=False)  # no molecule is known before the last
     first = list(_first_lines(lines))
     delimiter = _find_delimiter(first[-1] if first else "")
     molecules: dict[str, Atoms] = {}
@@ -88,7 +89,9 @@ def read_csv(path: Path) -> Iterator[Found]:
         name = given or name  # a row without a name spoils the one above
         atoms = molecules.setdefault(name, Atoms())
         atoms.error = atoms.error or _add_row(atoms, header, cells, number, delimiter, symbols)
+    share = text_size(path) / max(1, len(molecules))
     for name in list(molecules):
+        report_read(share)
         yield name, attempt(_make, molecules.pop(name), header.unit if header else "")
 
 
