@@ -17,7 +17,6 @@ import sys
 import time
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gigp.errors import InputError
@@ -25,17 +24,18 @@ from gigp.lab.commands import tell
 from gigp.lab.config.compose import compose_config
 from gigp.lab.config.paths import quote_paths
 from gigp.lab.data.targets import TARGETS
-from gigp.lab.files import open_atomically, to_path
+from gigp.lab.files import to_path
+from gigp.lab.hashing import hash_file
 from gigp.lab.prediction.lieconv_checkpoint import (
     NetShape,
     copy_weights,
     find_shape,
     read_checkpoint,
 )
+from gigp.lab.runs.checkpoints import save_checkpoint
 from gigp.lab.runs.console import quiet
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.memory import peak_memory_mb
-from gigp.lab.runs.provenance import collect_provenance
 from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import write_samples
 from gigp.lab.runs.summary import make_record
@@ -121,9 +121,8 @@ def save_best(parts: RunParts, folder: RunFolder) -> None:
         "state_dict": parts.module.state_dict(),
         type(data).__qualname__: data.state_dict(),
     }
-    folder.checkpoints.mkdir(parents=True, exist_ok=True)
-    with open_atomically(folder.best) as file:
-        torch.save(checkpoint, file)
+    save_checkpoint(folder.best, checkpoint)
+    parts.history.best = hash_file(folder.best)
 
 
 def evaluate(config: dict, parts: RunParts, folder: RunFolder) -> Record:
@@ -157,7 +156,6 @@ def evaluate(config: dict, parts: RunParts, folder: RunFolder) -> Record:
         results,
         {},
         trainer.world_size,
-        collect_provenance(),
         peak_memory_mb(),
     )
 

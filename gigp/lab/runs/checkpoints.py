@@ -1,19 +1,22 @@
-"""Checkpoints on disk: read as tensors and plain data only."""
+"""Checkpoints on disk: tensors and plain data, which nothing of Python's is needed to read."""
 
-import zipfile
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gigp.errors import InputError
+from gigp.errors import InputError, first_line
+from gigp.lab.files import open_atomically
 from gigp.lab.model import PointCloudModel
-from gigp.lab.runs.checks import UnfitError, check_weights
-from gigp.lab.runs.weights import FILE, read_weights
+from gigp.lab.runs.checks import HistoryState, UnfitError, check_weights, parse_state
+from gigp.lab.runs.weights import FILE, TENSOR_ERRORS, pack_tensors, read_tensors, read_weights
 
+FORMAT = "gigp-checkpoint-1"
 LARGEST = 4 * 2**30  # bytes of a checkpoint
+TENSOR = "$tensor"  # key of a tensor's name in place of the tensor
 
 
 def find_checkpoint(folder: Path) -> Path:
@@ -25,45 +28,76 @@ def find_checkpoint(folder: Path) -> Path:
 
 
 def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint, or the file of a model folder, without executing anything in it.
+    """Read a checkpoint, or the file of a model folder, as tensors and plain data.
 
     Raises:
-        InputError: it is missing, damaged, too large, or holds more than tensors and plain data.
+        InputError: it is missing, damaged, too large, or holds no weights.
     """
     if not path.exists():
         raise InputError(f"there is no checkpoint at {path}.")
-    if not path.is_file():
-        raise unusable(path, "it is not a regular file")
     if path.name == FILE:
         return read_weights(path, map_location)
-    if (size := path.stat().st_size) > LARGEST:
-        raise unusable(path, f"it has {size:,} bytes; {LARGEST:,} are allowed")
     try:
-        _check_archive(path)
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    # torch.load raises errors of many classes: zip, pickle, end of file, runtime
-    except Exception as error:
-        raise unusable(path, f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        raise unusable(path, "it holds no state_dict")
-    return checkpoint
+        tensors, metadata = read_tensors(path, FORMAT, LARGEST)
+        tensors = {name: value.to(map_location) for name, value in tensors.items()}
+        checkpoint = json.loads(
+            metadata["rest"],
+            object_hook=lambda node: tensors.pop(node[TENSOR]) if TENSOR in node else node,
+        )
+        if not isinstance(checkpoint, dict) or not tensors:
+            raise ValueError("it holds no weights")
+    except (*TENSOR_ERRORS, TypeError) as error:
+        raise unusable(path, first_line(error)) from error
+    return checkpoint | {"state_dict": tensors}
 
 
-def _check_archive(path: Path) -> None:
-    """Check sizes and checksums of all parts; torch itself does not look at those that it writes.
+def read_state(path: Path, checkpoint: dict[str, Any] | None = None) -> HistoryState:
+    """Settings, history and provenance of a training, from its checkpoint.
+
+    Args:
+        checkpoint: content of the file, where it has been read already.
 
     Raises:
-        zipfile.BadZipFile: a checksum does not match, or a part is compressed, which torch never
-            writes: it could be far larger than the file.
+        InputError: it is damaged.
     """
-    with zipfile.ZipFile(path) as archive:
-        parts = archive.infolist()
-        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-            raise zipfile.BadZipFile("it is compressed")
-        if sum(part.file_size for part in parts) > path.stat().st_size:
-            raise zipfile.BadZipFile("its parts overlap")
-        if spoiled := archive.testzip():
-            raise zipfile.BadZipFile(f"the checksum of {spoiled} does not match")
+    try:
+        return parse_state(checkpoint or load_checkpoint(path)).callbacks.History
+    except UnfitError as error:
+        raise unusable(path, str(error)) from None
+
+
+def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically: tensors as safetensors, the weights by their names, and all
+    else as JSON among their metadata.
+
+    Args:
+        checkpoint: `state_dict`, and anything made of tensors, numbers, text, lists and
+            dictionaries.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    tensors = {name: _plain(value) for name, value in checkpoint["state_dict"].items()}
+
+    def keep(value: Any) -> dict[str, str]:
+        tensors[name := f"#{len(tensors)}"] = _plain(value)
+        return {TENSOR: name}
+
+    rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
+    metadata = {"format": FORMAT, "rest": json.dumps(rest, default=keep)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_atomically(path) as file:
+            file.write(pack_tensors(tensors, metadata))
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {first_line(error)}. The checkpoint before it is intact."
+        ) from error
+
+
+def _plain(value: Tensor) -> Tensor:
+    """A tensor that shares its memory with no other one."""
+    return value.detach().cpu().contiguous().clone()
 
 
 def unusable(path: Path, reason: str) -> InputError:

@@ -1,19 +1,109 @@
 """Checks of the content of a checkpoint, which may come from anyone.
 
-Reading one executes nothing (`checkpoints.load_checkpoint`). What it holds is compared here with
+One schema says what it may hold. What it holds is compared with
 what the model and its optimizer have, before anything is copied: PyTorch's fused Adam writes to
 memory at the shapes of its state without a look at those of the parameters.
 """
 
-import math
-from typing import Any
+import json
+import sys
+from typing import Annotated, Any, TypeVar
 
 import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-MOST_EPOCHS = 10**6
+from gigp.lab.runs.record import Provenance, first_problem
+
+Item = TypeVar("Item")
+
+STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 MOST_COUNT = 2**53
-DEEPEST = 10  # of the counters of Lightning's loops, which are nested 6 deep
+Count = Annotated[int, Field(ge=0, le=MOST_COUNT, strict=True)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+One = Annotated[list[Item], Field(min_length=1, max_length=1)]
+
+
+def _finite(value: float) -> float:
+    """A number that is finite."""
+    if not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{value!r:.50} is not finite")
+    return value
+
+
+Number = Annotated[int | float, AfterValidator(_finite)]
+
+
+def _only_counts(node: dict[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries of counts and flags alone, as those of Lightning's loops."""
+    for value in node.values():
+        if isinstance(value, dict):
+            _only_counts(value)
+        elif not (isinstance(value, int) and 0 <= value <= MOST_COUNT):
+            raise ValueError(f"{value!r:.50} is not a count")
+    return node
+
+
+def _provenance(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a `Provenance`."""
+    Provenance(**fields)
+    return fields
+
+
+Conditions = Annotated[dict[str, Any], AfterValidator(_provenance)]
+
+
+class Moments(BaseModel):
+    """What Adam keeps of a parameter."""
+
+    model_config = STRICT | ConfigDict(extra="forbid")
+    step: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+
+class ParameterGroup(BaseModel):
+    """Settings of Adam; all but the rates are those that a new one has."""
+
+    model_config = STRICT | ConfigDict(extra="allow")
+    lr: Number
+    initial_lr: Number
+
+
+class OptimizerState(BaseModel):
+    """State of Adam."""
+
+    state: dict[int, Moments]
+    param_groups: One[ParameterGroup]
+
+
+class HistoryState(BaseModel):
+    """What `History` keeps; see there."""
+
+    model_config = STRICT | ConfigDict(extra="forbid")
+    rows: list[dict[str, Number]]
+    best: Digest | None
+    identity: dict[str, Any]
+    provenance: Annotated[list[Conditions], Field(min_length=1)]
+
+
+class Callbacks(BaseModel):
+    """States of callbacks, of which one is read."""
+
+    History: HistoryState
+
+
+class TrainingState(BaseModel):
+    """What a checkpoint holds beside weights and the state of the data."""
+
+    model_config = STRICT
+    epoch: Count
+    global_step: Count
+    loops: Annotated[dict[str, Any], AfterValidator(_only_counts)]
+    optimizer_states: One[OptimizerState]
+    lr_schedulers: One[dict[str, Number | bool | One[Number | None]]]
+    callbacks: Callbacks
+    MixedPrecision: dict[str, Number] = {}
 
 
 class UnfitError(ValueError):
@@ -83,113 +173,70 @@ def training_state(checkpoint: dict[str, Any], module: nn.Module) -> dict[str, A
         UnfitError: naming what is missing or does not fit.
     """
     check_weights(checkpoint.get("state_dict"), module)
-    epoch: Any = checkpoint.get("epoch")
-    step: Any = checkpoint.get("global_step")
-    for name, value in (("epoch", epoch), ("global_step", step)):
-        if not _is_count(value):
-            raise UnfitError(f"its {name} is {str(value)[:50]!r}")
-    _check_loops(checkpoint.get("loops"), epoch)
-    trained = [p for p in module.parameters() if p.requires_grad]
-    _check_optimizer(checkpoint.get("optimizer_states"), trained)
-    _check_schedule(checkpoint.get("lr_schedulers"))
-    scaler = checkpoint.get("MixedPrecision", {})  # of 16-mixed
-    if not isinstance(scaler, dict) or not all(map(_is_number, scaler.values())):
-        raise UnfitError("the state of its precision is not made of numbers")
-    kept = ("state_dict", "epoch", "global_step", "loops", "optimizer_states", "lr_schedulers")
-    rows = _checked_rows(checkpoint.get("callbacks"), epoch)
-    state = {key: checkpoint[key] for key in kept} | {"callbacks": {"History": {"rows": rows}}}
-    return state | ({"MixedPrecision": scaler} if scaler else {})
-
-
-def _check_optimizer(states: Any, parameters: list[nn.Parameter]) -> None:
-    """Check the state of Adam, each tensor against its parameter."""
-    optimizer = torch.optim.Adam(parameters, fused=True)
-    wanted = optimizer.state_dict()["param_groups"][0]
+    state = parse_state(checkpoint)
     try:
-        ((state, group),) = ((s["state"], *s["param_groups"]) for s in states)
-        members = [(index, state[index]) for index in state]
-    except (TypeError, KeyError, ValueError):
-        raise UnfitError("its optimizer's state is incomplete") from None
-    rates = ("lr", "initial_lr")
-    if any(not _is_number(group.get(rate)) for rate in rates):
-        raise UnfitError("its learning rate is not a number")
-    if {k: group[k] for k in group.keys() - set(rates)} != {
-        k: wanted[k] for k in wanted.keys() - {"lr"}
-    }:
+        done = state.loops["fit_loop"]["epoch_progress"]["current"]["processed"]
+    except (KeyError, TypeError):
+        raise UnfitError("its loops are incomplete") from None
+    if done != state.epoch + 1:
+        raise UnfitError("its loops are at another epoch than its weights")
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return {
+        "state_dict": checkpoint["state_dict"],
+        **state.model_dump(include={"epoch", "global_step", "loops", "callbacks"}),
+        "optimizer_states": [_fitting_optimizer(state.optimizer_states[0], trained)],
+        "lr_schedulers": [_fitting_schedule(state.lr_schedulers[0])],
+        **({"MixedPrecision": state.MixedPrecision} if state.MixedPrecision else {}),
+    }
+
+
+def parse_state(checkpoint: dict[str, Any]) -> TrainingState:
+    """The state of a training in a checkpoint.
+
+    Raises:
+        UnfitError: naming what is missing, or of another kind.
+    """
+    try:
+        state = TrainingState.model_validate(checkpoint)
+    except ValidationError as error:
+        raise UnfitError(first_problem(error)) from None
+    except RecursionError:
+        raise UnfitError("it is nested too deeply") from None
+    rows = state.callbacks.History.rows
+    if [row.get("epoch") for row in rows] != list(range(state.epoch + 1)):
+        raise UnfitError("its history has other epochs than its weights")
+    if any(row.keys() != rows[0].keys() for row in rows):
+        raise UnfitError("its history is incomplete")
+    return state
+
+
+def _fitting_optimizer(state: OptimizerState, parameters: list[nn.Parameter]) -> dict[str, Any]:
+    """The state of Adam, each tensor checked against its parameter."""
+    (wanted,) = torch.optim.Adam(parameters, fused=True).state_dict()["param_groups"]
+    given = state.param_groups[0]
+    rates = {name: getattr(given, name) for name in ("lr", "initial_lr")}
+    settings = json.loads(json.dumps({k: v for k, v in wanted.items() if k not in rates}))
+    if given.model_extra != settings:
         raise UnfitError("its optimizer is another one")
-    for index, member in members:
-        if not isinstance(index, int) or not 0 <= index < len(parameters):
-            raise UnfitError(f"its optimizer has a parameter {str(index)[:50]!r}")
-        if not isinstance(member, dict) or member.keys() != {"step", "exp_avg", "exp_avg_sq"}:
-            raise UnfitError(f"the state of parameter {index} of its optimizer is incomplete")
-        likes = {"step": torch.zeros(()), "exp_avg": parameters[index]}
-        for name, value in member.items():
+    for index, moments in state.state.items():
+        if not 0 <= index < len(parameters):
+            raise UnfitError(f"its optimizer has a parameter {str(index)[:50]}")
+        likes = {"step": torch.zeros(())}
+        for name, value in moments:
             full = f"{name} of parameter {index} of its optimizer"
             check_tensor(full, value, likes.get(name, parameters[index]), same_type=True)
             if not finite(value):
                 raise UnfitError(f"{full} holds NaN or infinity")
+    states = {index: dict(moments) for index, moments in state.state.items()}
+    return {"state": states, "param_groups": [wanted | rates]}
 
 
-def _check_schedule(states: Any) -> None:
-    """Check the state of the schedule of the learning rate, which PyTorch copies key by key."""
+def _fitting_schedule(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of the schedule of the learning rate, which PyTorch copies key by key."""
     parameter = nn.Parameter(torch.zeros(1))
     schedule = torch.optim.lr_scheduler.LambdaLR(torch.optim.SGD([parameter], 1.0), lambda _: 1.0)
     wanted = schedule.state_dict()
-    (state,) = states if isinstance(states, list) and len(states) == 1 else (None,)
-    if not isinstance(state, dict) or state.keys() != wanted.keys():
-        raise UnfitError("the state of its learning rate's schedule is incomplete")
-    for key, like in wanted.items():
-        numbers = state[key] if isinstance(like, list) else [state[key]]
-        if key == "lr_lambdas":
-            fits = numbers == [None]
-        else:
-            fits = isinstance(numbers, list) and len(numbers) == 1 and _is_number(numbers[0])
-        if not fits:
-            raise UnfitError(f"{key} of its learning rate's schedule is not a number")
-
-
-def _checked_rows(callbacks: Any, epoch: int) -> list[dict[str, float]]:
-    """The rows of the history, one for every epoch until this one."""
-    try:
-        rows = callbacks["History"]["rows"]
-        epochs = [row["epoch"] for row in rows[:MOST_EPOCHS]]
-        same_keys = all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows)
-    except (TypeError, KeyError, IndexError):
-        raise UnfitError("its history is incomplete") from None
-    if not same_keys or epochs != list(range(epoch + 1)):
-        raise UnfitError("its history has other epochs than its weights")
-    for row in rows:
-        for key, value in row.items():
-            if not isinstance(key, str) or not _is_number(value):
-                raise UnfitError(f"its history holds {str(value)[:50]!r}, which is not a number")
-    return rows
-
-
-def _check_loops(loops: Any, epoch: int) -> None:
-    """Check the counters of Lightning's loops, and that their epoch is that of the weights."""
-    _check_counts("loops", loops)
-    try:
-        done = loops["fit_loop"]["epoch_progress"]["current"]["processed"]
-    except (TypeError, KeyError):
-        raise UnfitError("its loops are incomplete") from None
-    if done != epoch + 1:
-        raise UnfitError("its loops are at another epoch than its weights")
-
-
-def _check_counts(name: str, node: Any, depth: int = 0) -> None:
-    """Check that nested dictionaries hold counts and flags only."""
-    if depth > DEEPEST or not isinstance(node, dict):
-        raise UnfitError(f"{name} is not a dictionary of counts")
-    for key, value in node.items():
-        if isinstance(value, dict):
-            _check_counts(f"{name}.{str(key)[:50]}", value, depth + 1)
-        elif not isinstance(value, bool) and not _is_count(value):
-            raise UnfitError(f"{name}.{str(key)[:50]} is {str(value)[:50]!r}, which is not a count")
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_COUNT
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, bool | int | float) and math.isfinite(value)
+    alike = all(isinstance(state.get(key), list) == isinstance(wanted[key], list) for key in wanted)
+    if state.keys() != wanted.keys() or not alike:
+        raise UnfitError("the state of its learning rate's schedule is another one")
+    return state | {"lr_lambdas": wanted["lr_lambdas"]}

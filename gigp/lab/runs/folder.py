@@ -18,10 +18,12 @@ from typing import Any
 import yaml
 
 from gigp.errors import InputError, first_line
+from gigp.lab.config.identity import differences, identity, identity_digest
 from gigp.lab.config.instantiate import YAML_ERRORS, read_mapping
 from gigp.lab.files import delete_abandoned, disk_errors, write_atomically
+from gigp.lab.hashing import hash_file
+from gigp.lab.runs.checkpoints import read_state
 from gigp.lab.runs.lock import lock_folder
-from gigp.lab.runs.name import LOCATION_KEYS, identity
 from gigp.lab.runs.record import Record, read_record
 
 
@@ -90,22 +92,40 @@ class RunFolder:
     def finished(self) -> Record | None:
         """The record of a run that finished on this machine, so that its checkpoints are here too,
         else None.
-        """
-        return self.read_record() if self.done.exists() else None
-
-    def check(self, config: dict[str, Any]) -> None:
-        """Check that the checkpoints in the folder, if there are any, are of this configuration.
 
         Raises:
-            InputError: they are of another one; the message lists the differences.
+            InputError: the checkpoint that was tested is gone, or another one.
         """
-        if not (self.config.exists() and self.checkpoints.exists()):
+        record = self.read_record() if self.done.exists() else None
+        found = hash_file(self.best) if self.best.is_file() else None
+        if record and (found is None or record.checkpoint not in (None, found)):
+            raise InputError(
+                f"{self.best} is {'missing' if found is None else 'another one'}, though the run "
+                "is finished; bring it back, or run again with overwrite=true."
+            )
+        return record
+
+    def check(self, config: dict[str, Any]) -> None:
+        """Check that what the folder holds, if there is anything, is of this configuration: its
+        config.yaml, its last checkpoint, and its record.
+
+        Raises:
+            InputError: it is of another one; the message lists the differences.
+        """
+        if not self.checkpoints.exists():
             return
-        differences = sorted(_differences(identity(self._held()), identity(config)))
-        if differences:
+        wanted, found = identity(config), set()
+        if self.config.exists():
+            found |= {*differences(identity(self._held()), wanted)}
+        if self.last.exists():
+            found |= {*differences(read_state(self.last).identity, wanted)}
+        record = self.read_record() if self.done.exists() else None
+        if record and record.identity not in (None, identity_digest(wanted)) and not found:
+            found = {f"{self.record_path.name} is of other settings"}
+        if found:
             raise InputError(
                 f"{self.path} holds a run of another configuration:\n  "
-                + "\n  ".join(differences)
+                + "\n  ".join(sorted(found))
                 + "\nGive this one another name=..., or replace the old one with overwrite=true."
             )
 
@@ -189,12 +209,3 @@ def _delete(path: Path) -> None:
         shutil.rmtree(doomed)
     else:
         path.unlink(missing_ok=True)
-
-
-def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
-    """Lines `key: old -> new` for all leaves that differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for k in old.keys() | new.keys():
-            yield from _differences(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))
-    elif old != new and key not in LOCATION_KEYS:
-        yield f"{key}: {old} there, {new} now"

@@ -13,24 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from gigp.errors import InputError
 from gigp.lab.config.compose import CONFIGS, compose_config
+from gigp.lab.config.identity import LOCATION_KEYS, NOT_IDENTITY
 from gigp.lab.hashing import hash_text
 
 LONGEST = 100  # characters in a folder's name; file systems allow 255 bytes
 DIGEST = 8  # characters of the hash that replaces the end of a name that is too long
 ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-# settings that may change when a run is resumed
-NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale", "study")
-# number of devices, launcher, folders of data, layout: a run may resume on another machine
-LOCATION_KEYS = (
-    "backbone.layout",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "launcher",
-    "dataset.root",
-    "dataset.cache",
-)
 # settings that have a fixed place in the name, or none
 EXCLUDED_FROM_NAME = (
     "dataset",
@@ -44,20 +33,6 @@ EXCLUDED_FROM_NAME = (
     *LOCATION_KEYS,
     *NOT_IDENTITY,
 )
-
-
-def identity(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings that may not change when a run is resumed.
-
-    Args:
-        config: resolved configuration.
-    """
-    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    kept.setdefault("matmul_precision", "highest")  # runs from before the setting
-    for section, _, name in (key.partition(".") for key in LOCATION_KEYS):
-        if isinstance(kept.get(section), dict):
-            kept[section] = {key: value for key, value in kept[section].items() if key != name}
-    return kept
 
 
 def run_name(config: dict[str, Any], overrides: Sequence[str]) -> str:

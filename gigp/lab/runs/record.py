@@ -61,6 +61,26 @@ class Metric:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Provenance:
+    """Conditions of one process that worked on a run; see `gigp.lab.runs.provenance`.
+
+    Attributes:
+        versions: versions of Python and packages.
+        git_commit: commit of the code, None outside a checkout.
+        git_dirty: whether the code was changed after that commit.
+        device, threads: device and number of CPU threads.
+        native: whether native.c computed LieConv's hot loops.
+    """
+
+    versions: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+    device: str
+    threads: Count
+    native: str | None
+
+
+@dataclass(frozen=True, config=STRICT)
 class Record:
     """Everything that tables and figures need to know about one finished run.
 
@@ -91,11 +111,11 @@ class Record:
         seconds, cpu_minutes: time of all epochs, validation included.
         seconds_per_epoch, samples_per_second, peak_memory_mb: cost.
         processes: number of processes that trained together.
-        versions: versions of Python and packages.
-        git_commit: commit of the code, None outside a checkout.
-        git_dirty: whether the code was changed after that commit.
-        device, threads: device and number of CPU threads.
-        native: whether native.c computed LieConv's hot loops; None for records from before.
+        versions, git_commit, git_dirty, device, threads, native: `Provenance` of the process that
+            ended the run.
+        earlier: that of the processes before it, where the run was interrupted.
+        checkpoint: SHA-256 of best.ckpt, which was tested; None for records from before.
+        identity: SHA-256 of the settings that a run cannot change; None for records from before.
         execution: the trainer's `precision`, `matmul_precision`, and where the run was compiled the
             numbers of `graphs` and `kernels`; None for records from before.
     """
@@ -139,6 +159,9 @@ class Record:
     threads: Count
     native: str | None = None
     execution: Json | None = None
+    earlier: list[Provenance] | None = None
+    checkpoint: str | None = None
+    identity: str | None = None
     select: str = "best"
     pool_inputs: bool = False
     rotations: Count = 0

@@ -7,10 +7,18 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from gigp.errors import InputError
+from gigp.lab.config.identity import identity_digest
 from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.model import PointCloudModel
 from gigp.lab.runs.history import History
-from gigp.lab.runs.record import SCHEMA_VERSION, Averaged, Metric, Record, first_problem
+from gigp.lab.runs.record import (
+    SCHEMA_VERSION,
+    Averaged,
+    Metric,
+    Provenance,
+    Record,
+    first_problem,
+)
 
 DIGITS = 7  # digits of the learning curve, as many as single precision has
 
@@ -33,7 +41,6 @@ def make_record(
     results: Mapping[str, float],
     averaged: Averaged,
     processes: int,
-    provenance: Mapping[str, Any],
     peak_memory_mb: float,
 ) -> Record:
     """The record of a run that has just ended.
@@ -48,7 +55,6 @@ def make_record(
         results: metrics that the trainer's test returned.
         averaged: see `gigp.lab.training.rotations.average_rotations`; empty: not computed.
         processes: number of processes that trained together.
-        provenance: see `gigp.lab.runs.provenance`.
         peak_memory_mb: largest memory in use.
 
     Raises:
@@ -66,7 +72,10 @@ def make_record(
         **_cost(data, history),
         **_model(task),
         "execution": _execution(config, task),
-        **provenance,
+        **history.provenance[-1],
+        "earlier": [Provenance(**each) for each in history.provenance[:-1]],
+        "checkpoint": history.best,
+        "identity": identity_digest(history.identity),
     }
     try:
         return Record(**fields)

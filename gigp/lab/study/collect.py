@@ -8,7 +8,7 @@ import numpy as np
 
 from gigp.errors import InputError, printable
 from gigp.lab.runs.folder import RunFolder
-from gigp.lab.runs.record import Record, read_record
+from gigp.lab.runs.record import Provenance, Record, read_record
 from gigp.lab.runs.samples import read_samples
 from gigp.lab.study.experiments import Experiment
 from gigp.lab.study.records import (
@@ -52,9 +52,10 @@ def check_evidence(record: Record, experiments: dict[str, Experiment]) -> None:
         raise InputError("it belongs to no experiment (experiment=NAME)")
     if experiment not in experiments:
         raise InputError(f"there is no experiment {experiment} in the study")
-    if record.git_commit is None:
+    processes: list[Record | Provenance] = [record, *(record.earlier or [])]
+    if any(each.git_commit is None for each in processes):
         raise InputError("its code is unknown: it ran outside a git checkout")
-    if record.git_dirty:
+    if any(each.git_dirty for each in processes):
         raise InputError("its code was changed and not committed; commit, and run it again")
 
 

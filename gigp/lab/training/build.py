@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gigp.errors import InputError
+from gigp.lab.config.identity import identity
 from gigp.lab.config.instantiate import instantiate
 from gigp.lab.data.datamodule import PointCloudDataModule
-from gigp.lab.runs.checkpoints import load_backbone, load_checkpoint
+from gigp.lab.runs.checkpoints import load_backbone, load_checkpoint, read_state
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.history import History
+from gigp.lab.runs.provenance import collect_provenance
 from gigp.lab.training.compile import CompiledForward, set_matmul_precision
 from gigp.lab.training.load import build_model, build_module
 from gigp.lab.training.module import LitModule
@@ -60,7 +63,8 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     data: PointCloudDataModule = instantiate(cfg.dataset)
     last = folder.last if resume and folder.last.exists() else None
     if last:  # the source that `auto` chose when the run began
-        data.load_state_dict(load_checkpoint(last).get(type(data).__qualname__, {}))
+        checkpoint = load_checkpoint(last)
+        data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
     data.setup()
     if cfg.rotations:  # what cannot be turned is refused before the training
         data.turned_batch(data.indices["test"][:1], cube_rotations()[:1])
@@ -72,7 +76,10 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     module = build_module(
         model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone
     )
-    history = History(folder.metrics, cfg.select)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    history = History(folder.metrics, cfg.select, identity(settings), collect_provenance())
+    if last:
+        history.best = read_state(last, checkpoint).best
     trainer = build_trainer(cfg, folder, module, history)
     if cfg.compile:
         data.fixed_shapes = True

@@ -2,10 +2,13 @@
 
 import signal
 
+from lightning.pytorch.utilities import rank_zero_only
+
 from gigp.errors import InputError
 from gigp.lab.runs.checkpoints import unusable
 from gigp.lab.runs.console import console
 from gigp.lab.runs.folder import RunFolder
+from gigp.lab.runs.history import settle_best
 from gigp.lab.training.build import RunParts
 
 # errors that Lightning raises on a checkpoint with an unexpected state
@@ -26,6 +29,8 @@ def fit(parts: RunParts, folder: RunFolder) -> dict[str, float]:
     resume = None if parts.resume is None else str(parts.resume)
     if resume:
         console.print(f"Resuming {folder.path} from its last checkpoint.")
+    if resume:
+        settle(parts, folder)
     try:
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -33,6 +38,7 @@ def fit(parts: RunParts, folder: RunFolder) -> dict[str, float]:
             if parts.resume is None or parts.history.training or isinstance(error, InputError):
                 raise
             raise unusable(parts.resume, f"{type(error).__name__}: {error}"[:200]) from error
+        settle(parts, folder)
         best = str(folder.best)
         (results,) = trainer.test(
             module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
@@ -43,3 +49,9 @@ def fit(parts: RunParts, folder: RunFolder) -> dict[str, float]:
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from error
+
+
+@rank_zero_only
+def settle(parts: RunParts, folder: RunFolder) -> None:
+    """Check that best.ckpt is the one that the last checkpoint names; see `settle_best`."""
+    parts.history.best = settle_best(folder.last, folder.best, parts.history.best)

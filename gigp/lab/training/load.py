@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gigp.errors import InputError
+from gigp.lab.config.identity import differences, identity
 from gigp.lab.config.instantiate import instantiate, limit_parameters, load_config
 from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.model import PointCloudModel
-from gigp.lab.runs.checkpoints import find_checkpoint, load_checkpoint
+from gigp.lab.runs.checkpoints import find_checkpoint, load_checkpoint, read_state
 from gigp.lab.runs.checks import UnfitError, check_weights
 from gigp.lab.runs.record import read_record
 from gigp.lab.runs.weights import FILE, read_description
@@ -91,6 +92,7 @@ def load_trained(
             "run that was trained elsewhere. Train it here first."
         )
     checkpoint = load_checkpoint(best)
+    _check_identity(cfg, best, checkpoint)
     data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
     # the source that `auto` chose when the run began
     data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
@@ -107,6 +109,19 @@ def load_trained(
         ) from None
     module.load_state_dict(checkpoint["state_dict"])
     return cfg, data, module.eval()
+
+
+def _check_identity(cfg: DictConfig, best: Path, checkpoint: dict[str, Any]) -> None:
+    """Refuse the checkpoint of a run that was trained with other settings."""
+    if "callbacks" not in checkpoint:  # of a model, or imported
+        return
+    settings: Any = OmegaConf.to_container(cfg)
+    wanted = read_state(best, checkpoint).identity
+    if found := sorted(differences(wanted, identity(settings))):
+        raise InputError(
+            f"{best} does not fit its config.yaml: {found[0]}. Put back the configuration that the "
+            "run was trained with."
+        )
 
 
 def load_description(folder: Path) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from gigp.lab.runs.memory import (
     reset_peak_memory,
 )
 from gigp.lab.runs.name import further_overrides, group_name, run_name
-from gigp.lab.runs.provenance import collect_provenance
 from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import write_predictions, write_samples
 from gigp.lab.runs.summary import make_record
@@ -90,7 +89,6 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
         release_memory()  # of an earlier run of a sweep, which may have failed
     _started.append(folder.name)
     reset_peak_memory()
-    started_with = collect_provenance()  # now: the checkout may change while the run trains
     first, overwrite = rank_zero_only.rank == 0, config["overwrite"]  # type: ignore[attr-defined]
     if first and not overwrite:
         folder.check(config)
@@ -116,7 +114,6 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
             results,
             averaged,
             parts.trainer.world_size,
-            started_with,
             peak_memory_mb(),
         )
         if first:

@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig
 
 from gigp.errors import InputError
 from gigp.lab.config.instantiate import instantiate
-from gigp.lab.files import open_atomically
-from gigp.lab.runs.checkpoints import load_checkpoint, unusable
+from gigp.lab.runs.checkpoints import load_checkpoint, save_checkpoint, unusable
 from gigp.lab.runs.checks import UnfitError, training_state
 from gigp.lab.runs.console import console
 from gigp.lab.runs.folder import RunFolder
@@ -54,18 +52,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open_atomically(path) as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:
-            # the first error: closing the archive after a failed write raises a second one
-            hidden = error.__context__
-            reason = hidden if isinstance(hidden, OSError) else error
-            raise InputError(
-                f"cannot write {path}: {reason}. The checkpoint before it is intact."
-            ) from error
+        save_checkpoint(Path(path), checkpoint)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True

@@ -1,11 +1,13 @@
 """What the fault tests run: seconds on synthetic clouds, some more on real molecules."""
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from gigp.lab.training.run import run
 from tests.conftest import tiny
 from tests.lab.faults.disk import Disk
 
@@ -21,6 +23,22 @@ def clouds(configure):
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory) -> Path:
+    """Folder of the run that the first test makes."""
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture
+def trained(clouds, trained_once):
+    """The configuration of a finished run, which a test may change as it likes."""
+    cfg = clouds("it")
+    if not list(trained_once.iterdir()):
+        run(clouds("it", f"results_dir={trained_once}"))
+    shutil.copytree(trained_once, cfg.results_dir)
+    return cfg
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import torch
 from omegaconf import OmegaConf
 
 from gigp.errors import InputError
+from gigp.lab.runs import checkpoints
+from gigp.lab.runs.checkpoints import load_checkpoint
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.training.run import run
 from tests.programs import FORK
@@ -112,18 +115,19 @@ def die_at(where: tuple[int, Path]) -> None:
     for name in CALLS:
         setattr(os, name, counted(name, getattr(os, name)))
     Path.touch = counted("touch", Path.touch)
-    save = torch.save
+    save = checkpoints.open_atomically
 
-    def save_half_first(checkpoint: Any, file: Any) -> None:
-        save(checkpoint, file)
-        file.flush()
-        size = file.tell()
-        whole = Path(file.name).read_bytes()
-        os.truncate(file.name, size // 2)
-        count("half of a checkpoint")
-        Path(file.name).write_bytes(whole)
+    @contextmanager
+    def save_half_first(path: Path) -> Iterator[Any]:
+        with save(path) as file:
+            yield file
+            file.flush()
+            whole = Path(file.name).read_bytes()
+            os.truncate(file.name, len(whole) // 2)
+            count("half of a checkpoint")
+            Path(file.name).write_bytes(whole)
 
-    torch.save = save_half_first
+    checkpoints.open_atomically = save_half_first
 
 
 def left(cfg: Any) -> RunFolder:
@@ -136,7 +140,7 @@ def assert_same_run(cfg: Any, other: Any) -> None:
     """
     a, b = left(cfg), left(other)
     for x, y in ((a.last, b.last), (a.best, b.best)):
-        x, y = (torch.load(path, weights_only=True)["state_dict"] for path in (x, y))
+        x, y = (load_checkpoint(path)["state_dict"] for path in (x, y))
         assert x.keys() == y.keys()
         assert all(torch.equal(x[key], y[key]) for key in x)
     pd.testing.assert_frame_equal(*(pd.read_csv(f.metrics).drop(columns=COLUMNS) for f in (a, b)))
@@ -144,14 +148,14 @@ def assert_same_run(cfg: Any, other: Any) -> None:
     for record in (x, y):
         record["curve"] = {k: v for k, v in record["curve"].items() if k not in COLUMNS}
     # how it was asked for, and by what checkout
-    drop = TIMES | {"name", "overrides", "git_commit", "git_dirty"}
+    drop = TIMES | {"name", "overrides", "git_commit", "git_dirty", "checkpoint", "earlier"}
     assert {
         k: (x.get(k), y.get(k)) for k in (x.keys() | y.keys()) - drop if x.get(k) != y.get(k)
     } == {}
     names = {file.name for file in a.path.iterdir()} | {
         file.name for file in a.checkpoints.iterdir()
     }
-    checkpoints = {"best.ckpt", "last.ckpt", "done"}
+    files = {"best.ckpt", "last.ckpt", "done"}
     assert names - {"wandb"} == {
         ".lock",
         "config.yaml",
@@ -160,5 +164,5 @@ def assert_same_run(cfg: Any, other: Any) -> None:
         "test_predictions.csv",
         "test_samples.npz",
         "checkpoints",
-        *checkpoints,
+        *files,
     }

@@ -4,24 +4,22 @@ import io
 import os
 import pickle
 import random
-import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
 from lightning import LightningModule
+from safetensors.torch import load_file
 
 from gigp.errors import InputError
-from gigp.lab.runs.checkpoints import load_checkpoint
+from gigp.lab.hashing import hash_file
+from gigp.lab.runs.checkpoints import load_checkpoint, save_checkpoint
+from gigp.lab.runs.record import read_record
+from gigp.lab.study.collect import check_evidence
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.run import run
 from gigp.lab.training.trainer import AtomicCheckpoints
 from tests.lab.faults.harness import left
-
-
-@pytest.fixture
-def trained(clouds):
-    run(cfg := clouds("it"))
-    return cfg
 
 
 def same(a, b) -> bool:
@@ -59,22 +57,10 @@ def flip(path, positions, bits=(1,)) -> tuple[int, int]:
 
 
 def test_flipped_byte(trained):
-    """Of the data every one is noticed; what is not is no data, such as a date or the padding
-    between files.
-    """
     path = left(trained).best
-    with zipfile.ZipFile(path) as archive:
-        largest = sorted(archive.infolist(), key=lambda entry: entry.file_size)[-4:]
     content = path.read_bytes()
-    for entry in largest:
-        start = entry.header_offset + 30 + sum(content[entry.header_offset + i] for i in (26, 28))
-        start += 256 * sum(content[entry.header_offset + i] for i in (27, 29))
-        tried, found = flip(
-            path, random.Random(0).sample(range(start, start + entry.file_size), 15)
-        )
-        assert found == tried
     tried, found = flip(path, random.Random(1).sample(range(len(content)), 100))
-    assert found > tried / 2
+    assert found == tried
 
 
 @pytest.mark.slow
@@ -82,8 +68,7 @@ def test_flipped_byte(trained):
 def test_every_flipped_byte(trained):
     path = left(trained).best
     tried, found = flip(path, range(path.stat().st_size))
-    print(f"{tried} bytes, {found} noticed, {tried - found} of no consequence")
-    assert found > tried / 2
+    assert found == tried
 
 
 def test_truncated(trained):
@@ -157,21 +142,99 @@ def test_foreign_checkpoint(trained):
     folder = left(trained)
     folder.done.unlink()
     for foreign, message in (
-        ([1, 2], "it holds no state_dict"),
-        ({"model": {"w": torch.zeros(3)}}, "it holds no state_dict"),
-        ({"state_dict": 3}, "it holds no state_dict"),
-        ({"state_dict": {"w": torch.zeros(3)}}, "weights are those of another architecture"),
+        ({}, "it holds no weights"),
+        ({"w": torch.zeros(3)}, "Field required"),
     ):
-        torch.save(foreign, folder.last)
+        save_checkpoint(folder.last, {"state_dict": foreign})
         with pytest.raises(InputError, match=message):
             run(trained)
 
 
-def test_checkpoint_of_another_run(trained, clouds):
-    """A checkpoint of the same architecture on other data: its description does not fit."""
-    run(other := clouds("other", "dataset.function=parity"))
+def refused(cfg, message: str) -> None:
+    """Whether a run that is not recorded yet is refused, and so is what it was."""
+    left(cfg).done.unlink(missing_ok=True)
+    with pytest.raises(InputError, match=message):
+        run(cfg)
+
+
+def change(path, **fields) -> None:
+    """Change what the history of a checkpoint holds."""
+    checkpoint = load_checkpoint(path)
+    checkpoint["callbacks"]["History"] |= fields
+    save_checkpoint(path, checkpoint)
+
+
+def test_best_checkpoint_of_another_epoch(trained):
+    """A torn copy of a folder: the last epoch is not the best one, which is another epoch's."""
     folder = left(trained)
+    change(folder.last, best="0" * 64)
+    refused(trained, r"best\.ckpt is not the checkpoint of the best epoch, which last\.ckpt names")
+    folder.best.unlink()
+    refused(trained, "found none")
+
+
+def test_best_checkpoint_that_was_not_written_yet(trained):
+    """Killed between the last checkpoint and the best one, which is the same."""
+    folder = left(trained)
+    change(folder.last, best=None)
+    folder.best.write_bytes(b"of an earlier epoch")
     folder.done.unlink()
-    folder.last.write_bytes(left(other).last.read_bytes())
-    with pytest.raises(InputError, match="not those that this run was started with"):
+    run(trained)
+    assert folder.best.read_bytes() == folder.last.read_bytes()
+
+
+def test_checkpoint_of_other_settings(trained):
+    """Also where config.yaml, which says so too, is gone."""
+    folder = left(trained)
+    change(folder.last, identity=load_history(folder.last)["identity"] | {"lr": 0.5})
+    folder.config.unlink()
+    refused(trained, r"another configuration:\n  lr: 0\.5 there, 0\.003 now")
+
+
+def load_history(path) -> dict:
+    return load_checkpoint(path)["callbacks"]["History"]
+
+
+def test_configuration_that_was_changed_after_the_training(trained):
+    folder = left(trained)
+    text = folder.config.read_text()
+    folder.config.write_text(text.replace("warmup: 0.0", "warmup: 0.5"))
+    assert folder.config.read_text() != text
+    with pytest.raises(InputError, match=r"does not fit its config\.yaml: warmup: 0\.0 there"):
+        load_trained(folder.path)
+
+
+@pytest.mark.parametrize("kind", ["missing", "another one"])
+def test_finished_run_without_its_checkpoint(trained, kind):
+    folder = left(trained)
+    folder.best.unlink() if kind == "missing" else folder.best.write_bytes(b"here")
+    with pytest.raises(InputError, match=rf"best\.ckpt is {kind}, though the run is finished"):
         run(trained)
+
+
+def test_every_process_is_recorded(trained):
+    folder = left(trained)
+    record = read_record(folder.record_path)
+    assert record.earlier == []
+    assert record.checkpoint == hash_file(folder.best)
+    history = load_history(folder.last)
+    assert history["identity"]["lr"] == 0.003
+    before = history["provenance"][0] | {"git_commit": "0" * 40, "git_dirty": True}
+    change(folder.last, provenance=[before])
+    folder.done.unlink()
+    again = run(trained)
+    assert [each.git_commit for each in again.earlier] == ["0" * 40]
+    assert again.git_commit == record.git_commit
+    with pytest.raises(InputError, match="its code was changed"):
+        check_evidence(
+            replace(
+                again, git_dirty=False, choices=again.choices | {"experiment": "x", "scale": ""}
+            ),
+            {"x": None},
+        )
+
+
+def test_weights_are_read_without_this_package(trained):
+    path = left(trained).best
+    read, weights = load_file(path), load_checkpoint(path)["state_dict"]
+    assert all(torch.equal(read[name], value) for name, value in weights.items())

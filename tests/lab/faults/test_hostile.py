@@ -1,25 +1,24 @@
 """Run folders and checkpoints from anyone: they execute, write, delete and contact nothing."""
 
+import io
 import os
-import zipfile
 
 import pytest
 import torch
 
 from gigp.errors import InputError
-from gigp.lab.runs.checkpoints import load_backbone, load_checkpoint
+from gigp.lab.runs.checkpoints import load_backbone, load_checkpoint, save_checkpoint
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.run import run
 from tests.lab.faults.harness import left
 
 
 @pytest.fixture
-def unfinished(clouds):
+def unfinished(trained):
     """A run whose test has not been recorded, and its last checkpoint."""
-    run(cfg := clouds("it"))
-    folder = left(cfg)
+    folder = left(trained)
     folder.done.unlink()
-    return cfg, folder, torch.load(folder.last, weights_only=True)
+    return trained, folder, load_checkpoint(folder.last)
 
 
 def first_moment(checkpoint) -> dict:
@@ -65,10 +64,8 @@ HOSTILE = {
     "boolean weights": lambda c: set_weight(c, lambda w: w > 0),
     "integer weights": lambda c: set_weight(c, lambda w: w.int()),
     "complex weights": lambda c: set_weight(c, lambda w: w.to(torch.complex64)),
-    "sparse weights": lambda c: set_weight(c, lambda w: w.to_sparse()),
     "weights without numbers": lambda c: set_weight(c, lambda w: w * torch.inf),
-    "weights of another shape": lambda c: set_weight(c, lambda w: w.expand(10**6, *w.shape)),
-    "weights that are text": lambda c: set_weight(c, lambda w: "w"),
+    "weights of another shape": lambda c: set_weight(c, lambda w: w.repeat(2, 1)),
     "a weight too few": lambda c: c["state_dict"].pop(weight_name(c)),
     "no schedule": lambda c: c.update(lr_schedulers=[]),
     "a schedule with other attributes": lambda c: c["lr_schedulers"][0].update(step="x"),
@@ -93,7 +90,7 @@ HOSTILE = {
 def test_checkpoint_that_does_not_fit_is_refused(unfinished, kind):
     cfg, folder, checkpoint = unfinished
     HOSTILE[kind](checkpoint)
-    torch.save(checkpoint, folder.last)
+    save_checkpoint(folder.last, checkpoint)
     with pytest.raises(InputError, match=r"last\.ckpt is damaged or not a checkpoint of this run"):
         run(cfg)
 
@@ -110,7 +107,7 @@ def test_paths_in_a_checkpoint_are_not_used(unfinished, tmp_path):
     state |= {"best_k_models": {str(victim): torch.tensor(1.0)}, "best_model_score": None}
     checkpoint["callbacks"] |= {"ModelCheckpoint": state, "ModelCheckpoint{'monitor': 'x'}": state}
     checkpoint |= {"hyper_parameters": {"x": 1}, "pytorch-lightning_version": "0.0.1"}
-    torch.save(checkpoint, folder.last)
+    save_checkpoint(folder.last, checkpoint)
     run(cfg)
     assert (victim / "file").exists()
 
@@ -132,21 +129,18 @@ def test_links_in_a_run_folder_are_refused(unfinished, tmp_path, name):
     assert sorted(p.name for p in outside.rglob("*")) == before
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "compressed"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "earlier"])
 def test_what_is_not_a_checkpoint_file_is_refused(unfinished, kind):
-    _, folder, _ = unfinished
+    _, folder, checkpoint = unfinished
     path = folder.last
-    with zipfile.ZipFile(path) as archive:
-        parts = {part.filename: archive.read(part) for part in archive.infolist()}
     path.unlink()
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "folder":
         path.mkdir()
     else:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in parts.items():
-                archive.writestr(name, content)
+        torch.save(checkpoint, made := io.BytesIO())
+        path.write_bytes(made.getvalue())
     with pytest.raises(InputError, match="damaged or not a checkpoint"):
         load_checkpoint(path)
 
@@ -156,7 +150,7 @@ def test_weights_that_do_not_fit_are_not_loaded(unfinished, kind):
     _, folder, checkpoint = unfinished
     _, _, module = load_trained(folder.path)
     HOSTILE[kind](checkpoint)
-    torch.save(checkpoint, folder.best)
+    save_checkpoint(folder.best, checkpoint)
     with pytest.raises(InputError, match=r"does not fit its config\.yaml"):
         load_trained(folder.path)
     with pytest.raises(InputError, match=r"the head in .* does not fit this configuration"):

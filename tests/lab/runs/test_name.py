@@ -7,7 +7,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from gigp.errors import InputError
-from gigp.lab.runs.name import folder_name, further_overrides, identity, run_name
+from gigp.lab.config.identity import identity
+from gigp.lab.runs.name import folder_name, further_overrides, run_name
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import torch
 
 from gigp.errors import InputError
 from gigp.lab.prediction.release import load_whole, release_model
+from gigp.lab.runs.checkpoints import load_checkpoint, save_checkpoint
 from gigp.lab.runs.record import read_record
 from gigp.lab.training.features import BackboneFeatures
 from gigp.lab.training.load import load_trained
@@ -125,9 +126,9 @@ def test_cache_follows_the_checkpoint_and_the_split(trained, tmp_path):
     assert path.read_bytes() == first
     BackboneFeatures(str(trained), cache=str(tmp_path), train_size=100).setup()
     assert len(list(tmp_path.glob("features-*.cache"))) == 2
-    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint = load_checkpoint(trained / "checkpoints" / "best.ckpt")
     checkpoint["state_dict"]["model.backbone.embed.weight"] *= 2
-    torch.save(checkpoint, trained / "checkpoints" / "best.ckpt")
+    save_checkpoint(trained / "checkpoints" / "best.ckpt", checkpoint)
     BackboneFeatures(str(trained), cache=str(tmp_path)).setup()
     assert path.read_bytes() != first
 
@@ -230,10 +231,10 @@ def test_more_molecules_do_not_change_the_standardization(trained, tmp_path):
 
 
 def test_features_beyond_half_precision_are_refused(trained, tmp_path):
-    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint = load_checkpoint(trained / "checkpoints" / "best.ckpt")
     for name in ("weight", "bias"):
         checkpoint["state_dict"][f"model.backbone.final.0.{name}"] *= 1e9
-    torch.save(checkpoint, trained / "checkpoints" / "best.ckpt")
+    save_checkpoint(trained / "checkpoints" / "best.ckpt", checkpoint)
     with pytest.raises(InputError, match="half precision cannot hold"):
         BackboneFeatures(str(trained), cache=str(tmp_path)).setup()
     assert not list(tmp_path.glob("*.cache*"))

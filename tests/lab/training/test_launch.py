@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from gigp.errors import InputError
+from gigp.lab.runs.checkpoints import load_checkpoint
 from gigp.lab.runs.samples import read_samples
 from gigp.lab.training import launch as processes
 from gigp.lab.training.module import LitModule
@@ -64,9 +65,7 @@ def assert_same_run(a, b) -> None:
     samples = [read_samples(folder / "test_samples.npz") for folder in (a, b)]
     for name, values in samples[0].items():
         np.testing.assert_allclose(samples[1][name], values, rtol=2e-3)
-    weights = [
-        torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for f in (a, b)
-    ]
+    weights = [load_checkpoint(f / "checkpoints" / "last.ckpt")["state_dict"] for f in (a, b)]
     assert weights[0].keys() == weights[1].keys()
     for key in weights[0]:
         torch.testing.assert_close(weights[1][key], weights[0][key], rtol=1e-6, atol=1e-7)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from gigp.lab.runs.checkpoints import load_checkpoint
 from gigp.lab.runs.folder import RunFolder
 from gigp.lab.training.module import LitModule
 from gigp.lab.training.run import run
@@ -57,7 +58,7 @@ def interrupt(monkeypatch, method: str, epoch: int) -> None:
 
 
 def epoch_of(path) -> int:
-    return torch.load(path, weights_only=True)["epoch"]
+    return load_checkpoint(path)["epoch"]
 
 
 def rows_of_file(metrics) -> int:
