@@ -1,8 +1,11 @@
 """Molecules of .csv files, as programs and spreadsheets write them."""
 
+import tracemalloc
+
 import pytest
 
 from gigp.errors import InputError
+from gigp.lab.molecules.readers.table import read_csv
 from tests.lab.molecules.readers.molecules import CSV, WATER, assert_water, errors, read
 
 HEADER, ROWS = CSV.split("\n", 1)
@@ -86,3 +89,16 @@ def test_quotes(tmp_path):
 def test_columns_that_are_missing_or_double(tmp_path, header, message):
     with pytest.raises(InputError, match=message):
         read(tmp_path, "in.csv", f"{header}\n1,C,0,0,0,0\n")
+
+
+def test_a_table_takes_at_most_five_bytes_for_each_of_its_own(tmp_path, monkeypatch):
+    """All of it is read before the first molecule is known."""
+    rows = (f"gdb_{i // 9},{'CH'[i % 2]},{i % 9}.123456,-{i % 7}.5,0.25\n" for i in range(3000))
+    (path := tmp_path / "in.csv").write_text("molecule,element,x,y,z\n" + "".join(rows))
+    monkeypatch.setattr("gigp.lab.data.text.BLOCK", 4096)  # small as the file
+    next(read_csv(path))  # what is made once
+    tracemalloc.start()
+    next(read_csv(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * path.stat().st_size
