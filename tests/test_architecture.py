@@ -131,6 +131,19 @@ def test_a_program_loads_what_its_extra_brings(module, extra):
     assert "lightning" in loaded_by("gigp.lab.training.trainer", set()) - allowed
 
 
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("gigp.lab.commands.train_run", {"torch", "lightning", "pandas", "scipy"}),  # --help, typos
+        ("gigp.lab.commands.predict", {"lightning", "torchmetrics", "torch_geometric", "pandas"}),
+        ("gigp.lab.prediction", {"lightning", "torchmetrics", "torch_geometric", "pandas"}),
+    ],
+)
+def test_a_program_answers_at_once(module, slow):
+    """What takes seconds to load is imported where it is needed."""
+    assert loaded_by(module, set()) & slow == set()
+
+
 def test_no_folder_is_crowded():
     folders = {path.parent for path in FILES}
     crowded = {folder: len(list(folder.glob("*.*"))) for folder in folders}

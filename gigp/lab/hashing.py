@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from gigp.lab.files import open_regular
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def hash_text(text: str) -> str:
@@ -31,7 +33,7 @@ def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def hash_split(parts: Mapping[Any, Tensor], source: str = "") -> str:
+def hash_split(parts: Mapping[Any, "Tensor"], source: str = "") -> str:
     """The first twelve digits for the indices of a split.
 
     Args:

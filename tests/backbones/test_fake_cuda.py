@@ -114,6 +114,7 @@ def test_losses_metrics_and_the_optimizer(kind):
         target = torch.randn(3, 2)
     else:
         module, target = Classification(identity_model(10), {"error": "%"}), torch.tensor([1, 0, 9])
+    module.setup("fit")
     mode = FakeTensorMode(allow_non_fake_inputs=True)  # torchmetrics starts from values on the host
     module, cloud = to_fake_cuda(module, mode), to_fake_cuda(cloud_of(3), mode)
     target = to_fake_cuda(target, mode)

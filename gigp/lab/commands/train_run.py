@@ -17,6 +17,10 @@ from gigp.lab.config.command_line import format_hydra_error, options_first
 from gigp.lab.config.compose import CONFIGS
 from gigp.lab.config.help import help_text
 from gigp.lab.config.paths import quote_paths
+from gigp.lab.config.validate import check_settings
+from gigp.lab.data.targets import parse_targets
+from gigp.lab.runs.folder import RunFolder
+from gigp.lab.runs.lock import BusyError
 
 
 def train() -> None:
@@ -44,13 +48,14 @@ def run_task(cfg: DictConfig) -> dict[str, str]:
     Returns:
         For sweeps: `outcome` of the run, which may be a failure, and its `folder` if it is done.
     """
-    from gigp.lab.runs.folder import RunFolder
-    from gigp.lab.runs.lock import BusyError
-    from gigp.lab.training.run import run
-
     overrides = list(HydraConfig.get().overrides.task)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
+        check_settings(cfg, overrides)  # before PyTorch is loaded
+        if cfg.choices.dataset == "qm9":
+            parse_targets(cfg.dataset.target)
+        from gigp.lab.training.run import run
+
         record = run(cfg, overrides)
     except InputError as error:
         if sweep and isinstance(error, BusyError):

@@ -1,4 +1,7 @@
-"""From a node of the configuration to the object it describes."""
+"""From a node of the configuration to the object it describes.
+
+Reading a configuration loads no PyTorch, so that mistakes are told at once; building from it does.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,13 +12,9 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from gigp.errors import InputError, did_you_mean, first_line
-from gigp.groups import Group
 from gigp.lab.files import read_bytes
-from gigp.lab.lightning_bases import LightningDataModule
 
 MARKS = ("_target_", "_partial_", "_convert_")  # keys that are no arguments
 PARTS = ("dataset", "group", "backbone", "pool")  # of a configuration, that become objects
@@ -26,7 +25,6 @@ SETTINGS = ("pool_on", "pool_inputs", "lr", "choices")  # that a model is built 
 # arguments and executes it.
 TRAINER = "lightning.Trainer"
 TRUSTED = ("gigp", "torch_geometric.nn.aggr", TRAINER)
-KINDS = (nn.Module, LightningDataModule, Group)
 # of the configuration in a stranger's run folder
 YAML_ERRORS = (yaml.YAMLError, ValueError, OSError, RecursionError)
 MAX_BYTES = 20_000
@@ -179,9 +177,11 @@ def limit_parameters(limit: int = MAX_PARAMETERS) -> Iterator[None]:
     Raises:
         InputError: the parameters built so far exceed the limit.
     """
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
     total = 0
 
-    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+    def count(module: Any, name: str, parameter: Any) -> None:
         nonlocal total
         total += 0 if parameter is None else parameter.numel()
         if total > limit:
@@ -231,13 +231,19 @@ def _trusted(target: str) -> bool:
     """
     if not _within(target):
         return False
+    from torch import nn
+
+    from gigp.groups import Group
+    from gigp.lab.lightning_bases import LightningDataModule
+
+    kinds = (nn.Module, LightningDataModule, Group)
     try:
         cls = resolve_name(target)
     except Exception:  # the lookup of a wrong name may raise any error
         return False
     if not isinstance(cls, type):
         return False
-    return target == TRAINER or (issubclass(cls, KINDS) and _within(cls.__module__))
+    return target == TRAINER or (issubclass(cls, kinds) and _within(cls.__module__))
 
 
 def _within(path: str) -> bool:

@@ -4,6 +4,7 @@ Inside, energies are in eV; tables show them in meV. Units: Ramakrishnan et al. 
 10.1038/sdata.2014.22).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,13 +84,15 @@ TARGETS: dict[str, Target] = {
 }
 
 
-def parse_targets(names: str | list[str]) -> tuple[Target, ...]:
+def parse_targets(names: str | Iterable[str] | None) -> tuple[Target, ...]:
     """Targets by name, several at once, or `all`.
 
     Raises:
         InputError: an unknown name, or none, or one twice.
     """
-    names = list(TARGETS) if names == "all" else [names] if isinstance(names, str) else list(names)
+    names = [names] if isinstance(names, str) else list(names or ())
+    if names == ["all"]:
+        names = list(TARGETS)
     for name in names:
         if name not in TARGETS:
             meant = did_you_mean(str(name), TARGETS, cutoff=0.5)

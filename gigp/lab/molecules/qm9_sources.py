@@ -2,12 +2,12 @@
 
 import importlib.metadata
 import shutil
+from collections.abc import Iterable
 from http.client import HTTPException
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
-import pandas as pd
 import torch
 
 from gigp.errors import InputError
@@ -56,6 +56,8 @@ def read_qm9(source: str, root: Path) -> Arrays:
 
 
 def _from_qm9pack() -> Arrays:
+    import pandas as pd
+
     try:
         # importing it fails on current setuptools
         package = importlib.metadata.distribution("qm9pack")
@@ -84,7 +86,7 @@ def _from_qm9pack() -> Arrays:
     }
 
 
-def _flatten(lists: pd.Series) -> list[str]:
+def _flatten(lists: Iterable[str]) -> list[str]:
     """All items of a column of lists written out as text, such as "[[0.1,2],[3,4]]" or
     "['C','H']".
     """

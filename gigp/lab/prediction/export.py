@@ -1,10 +1,10 @@
 """A trained model as one program that runs without this package."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram, export
 
 from gigp.backbones.lieconv import LieResNet
 from gigp.errors import InputError
@@ -15,6 +15,9 @@ from gigp.lab.prediction.trained import TrainedModel
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.module import LitModule
 from gigp.pointcloud import PointCloud, center_points, masked
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 
 class ImageProgram(nn.Module):
@@ -71,7 +74,7 @@ class MoleculeProgram(nn.Module):
 
 
 @torch.no_grad()
-def export_model(run: str | Path) -> ExportedProgram:
+def export_model(run: str | Path) -> "ExportedProgram":
     """The best model of a run by `torch.export`, for any number of images or molecules.
 
     Images: (B, side, side) float32 in, (B, C) out. Molecules: nuclear charges (B, N) int64, 0
@@ -88,6 +91,8 @@ def export_model(run: str | Path) -> ExportedProgram:
         InputError: there is no such run, or its network cannot be exported: one with several lifts
             for each point, with balls that hold a part of the points, or of another kind.
     """
+    from torch.export import Dim, export  # loading it takes as long as PyTorch
+
     _, data, task = load_trained(run, setup=False)
     if not isinstance(data, ImageClouds):
         return export_molecules(TrainedModel(Path(run)))
@@ -96,8 +101,10 @@ def export_model(run: str | Path) -> ExportedProgram:
     return export(program, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
 
 
-def export_molecules(model: TrainedModel) -> ExportedProgram:
+def export_molecules(model: TrainedModel) -> "ExportedProgram":
     """The program of a model of molecules, see `export_model`."""
+    from torch.export import Dim, export
+
     net, inputs = model.module.model.backbone, model.inputs
     geometry = net.geometry if isinstance(net, LieResNet) else None
     whole = geometry is not None and min(geometry.fill) == 1 and net.num_lifts == 1

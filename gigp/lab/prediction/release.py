@@ -25,7 +25,6 @@ from gigp.lab.runs.record import Record
 from gigp.lab.runs.weights import FILE, save_weights
 from gigp.lab.training.features import BackboneFeatures
 from gigp.lab.training.load import build_model, build_module, load_trained
-from gigp.lab.training.metrics import SampleMean
 from gigp.lab.training.module import LitModule
 
 LARGEST = 4 * 10**6  # bytes of a model
@@ -105,6 +104,8 @@ def measure_errors(data: PointCloudDataModule, module: LitModule) -> Errors:
         data: set up.
         module: the model, in evaluation mode.
     """
+    from gigp.lab.training.metrics import SampleMean
+
     metric, loss = module.make_metrics(), SampleMean()
     batches = data.indices["test"].split(data.eval_batch_size)
     for indices in track(batches, "Testing the model", len(batches)):

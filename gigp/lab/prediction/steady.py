@@ -18,7 +18,8 @@ def steady_state(device: torch.device) -> Iterator[None]:
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_default_dtype(torch.float32)
     torch.set_float32_matmul_precision("highest")
-    torch.use_deterministic_algorithms(False)
+    if deterministic:  # even switching it off takes a second, as it loads the compiler
+        torch.use_deterministic_algorithms(False)
     kinds = {device.type, "cpu"}
     try:
         with torch.device("cpu"), torch.no_grad(), torch.autocast("cpu", enabled=False):
@@ -30,4 +31,5 @@ def steady_state(device: torch.device) -> Iterator[None]:
     finally:
         torch.set_default_dtype(dtype)
         torch.set_float32_matmul_precision(products)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=warn_only)

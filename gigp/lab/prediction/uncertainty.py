@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
-from torchmetrics.functional import spearman_corrcoef
 
 from gigp.errors import InputError
 from gigp.lab.config.paths import MODELS
@@ -45,6 +44,8 @@ def rank_errors(errors: Tensor, spread: Tensor) -> Ranking:
         errors: predictions minus targets, (M,); NaN where a target is not known.
         spread: spread of the predictions, (M,).
     """
+    from torchmetrics.functional import spearman_corrcoef
+
     known = errors.isfinite()
     errors, spread = errors[known].abs(), spread[known]
     certain = errors[spread.argsort()[: len(errors) // 2]]

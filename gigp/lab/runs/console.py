@@ -4,7 +4,6 @@ import io
 import sys
 from typing import Any, TextIO
 
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -36,11 +35,14 @@ WITHOUT_NETWORK = (
 )
 
 
-def quiet() -> None:
+def quiet(rank: int = 0) -> None:
     """Silence Lightning's tips, the warnings about intended behavior, and all but the first of
     several processes.
+
+    Args:
+        rank: number of this process.
     """
-    console.quiet = rank_zero_only.rank > 0  # type: ignore[attr-defined]
+    console.quiet = rank > 0
     quiet_libraries()
 
 

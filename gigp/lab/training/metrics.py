@@ -2,7 +2,9 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import MeanAbsoluteError, Metric
+
+__all__ = ["KnownMeanAbsoluteError", "MeanAbsoluteError", "SampleMean"]
 
 
 class SampleMean(Metric):
@@ -50,10 +52,3 @@ class KnownMeanAbsoluteError(Metric):
     def compute(self) -> Tensor:
         """The errors, (T,)."""
         return self.total / self.samples
-
-
-def known_mean_error(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error over the known targets of a batch (B, T); 0 where there are none, ()."""
-    known = target.isfinite()
-    error = torch.where(known, predicted - target.nan_to_num(), 0.0).abs()
-    return error.sum() / known.sum().clamp(min=1)

@@ -1,21 +1,22 @@
 """Lightning modules: loss, metrics in physical units, optimizer and schedule."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import Accuracy, MeanAbsoluteError, Metric
 
 from gigp.distributed import gather_rows, shard_batch, world_size
 from gigp.errors import InputError
 from gigp.lab.lightning_bases import LightningModule
 from gigp.lab.model import PointCloudModel
 from gigp.lab.training.compile import CompiledForward
-from gigp.lab.training.metrics import KnownMeanAbsoluteError, SampleMean, known_mean_error
 from gigp.pointcloud import PointCloud
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 Batch = tuple[PointCloud, Tensor]
 
@@ -59,14 +60,21 @@ class LitModule(LightningModule):
         self.compiled: CompiledForward | None = None
         if freeze_backbone:
             model.backbone.requires_grad_(False)
-        self.metrics = nn.ModuleDict({part: self.make_metrics() for part in ("val", "test")})
-        self.losses = nn.ModuleDict({part: SampleMean() for part in ("val", "test")})
-        self.train_loss = SampleMean()
         self.samples: dict[str, np.ndarray] = {}
         self._test_batches: list[dict[str, Tensor]] = []
         self.train()
 
-    def make_metrics(self) -> Metric:
+    def setup(self, stage: str) -> None:
+        """Make the metrics, before training or a test; predictions need none, and load faster."""
+        if hasattr(self, "metrics"):
+            return
+        from gigp.lab.training.metrics import SampleMean
+
+        self.metrics = nn.ModuleDict({part: self.make_metrics() for part in ("val", "test")})
+        self.losses = nn.ModuleDict({part: SampleMean() for part in ("val", "test")})
+        self.train_loss = SampleMean()
+
+    def make_metrics(self) -> "Metric":
         """A metric that takes predictions and targets in physical units."""
         raise NotImplementedError
 
@@ -192,7 +200,9 @@ class Regression(LitModule):
         self.register_buffer("std", std)
         self.factors = factors
 
-    def make_metrics(self) -> Metric:
+    def make_metrics(self) -> "Metric":
+        from gigp.lab.training.metrics import KnownMeanAbsoluteError, MeanAbsoluteError
+
         metric = KnownMeanAbsoluteError if self.masked else MeanAbsoluteError
         return metric(num_outputs=len(self.units))
 
@@ -217,7 +227,9 @@ class Regression(LitModule):
 class Classification(LitModule):
     """Cross-entropy; error rate in percent."""
 
-    def make_metrics(self) -> Metric:
+    def make_metrics(self) -> "Metric":
+        from torchmetrics import Accuracy
+
         return Accuracy(task="multiclass", num_classes=self.model.out_channels, validate_args=False)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
@@ -238,3 +250,10 @@ def cosine(progress: float, warmup: float) -> float:
     """Factor of the learning rate at a fraction of the run."""
     rise = min(progress / warmup, 1.0) if warmup > 0 else 1.0
     return rise * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+
+
+def known_mean_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error over the known targets of a batch (B, T); 0 where there are none, ()."""
+    known = target.isfinite()
+    error = torch.where(known, predicted - target.nan_to_num(), 0.0).abs()
+    return error.sum() / known.sum().clamp(min=1)

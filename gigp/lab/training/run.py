@@ -49,12 +49,12 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
     """
     check_settings(cfg, overrides)
     expand_home(cfg)
-    set_rank(cfg.trainer.devices, cfg.trainer.get("num_nodes", 1))
-    quiet()
+    rank = set_rank(cfg.trainer.devices, cfg.trainer.get("num_nodes", 1))
+    quiet(rank)
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.results_dir, run_name(config, overrides), cfg.seed)
     # only the first of several processes writes to the folder
-    if rank_zero_only.rank > 0:  # type: ignore[attr-defined]
+    if rank > 0:
         finished = None if cfg.overwrite else folder.finished()
         return finished or _train_and_test(config, folder, overrides)
     with folder.lock():
@@ -71,7 +71,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
 
 def join() -> None:
     """Work on a run that another process has started; its configuration is on standard input."""
-    quiet()
+    quiet(rank_zero_only.rank)  # type: ignore[attr-defined]
     config = yaml.safe_load(sys.stdin)
     folder = RunFolder(config["results_dir"], config["name"], config["seed"])
     try:
