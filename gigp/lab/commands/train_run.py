@@ -19,7 +19,6 @@ from gigp.lab.config.help import help_text
 from gigp.lab.config.paths import quote_paths
 from gigp.lab.config.validate import check_settings
 from gigp.lab.data.targets import parse_targets
-from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.lock import BusyError
 
 
@@ -54,6 +53,7 @@ def run_task(cfg: DictConfig) -> dict[str, str]:
         check_settings(cfg, overrides)  # before PyTorch is loaded
         if cfg.choices.dataset == "qm9":
             parse_targets(cfg.dataset.target)
+        from gigp.lab.runs.folder import RunFolder
         from gigp.lab.training.run import run
 
         record = run(cfg, overrides)

@@ -2,16 +2,18 @@
 
 import io
 import sys
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from gigp.errors import printable
-from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.quiet import quiet_libraries
 from gigp.lab.runs.record import Record
+
+if TYPE_CHECKING:
+    from gigp.lab.runs.folder import RunFolder
 
 
 class TextConsole(Console):
@@ -68,7 +70,7 @@ def label_lines(label: str) -> None:
     console.file = LabelledLines(sys.stdout, label)  # type: ignore[assignment]
 
 
-def print_record(record: Record, folder: RunFolder) -> None:
+def print_record(record: Record, folder: "RunFolder") -> None:
     """Print a table of the test metrics, and the path of the record."""
     data = record.data
     title = f"{record.name}, seed {record.seed}"
