@@ -63,11 +63,14 @@ def show(interval: Interval | None) -> str:
     """A change to read."""
     if interval is None:
         return "—"
-    mean, low, high = (
-        f"{x:+.1f}" if abs(x) >= 0.05 else "0.0"
-        for x in (interval.mean, interval.low, interval.high)
-    )
+    mean, low, high = map(_percent, (interval.mean, interval.low, interval.high))
     return f"{mean}, one seed" if np.isnan(interval.low) else f"{mean} [{low}, {high}]"
+
+
+def _percent(value: float) -> str:
+    """With the digits that tell it from 0."""
+    digits = 1 if abs(value) >= 0.05 else 2
+    return f"{value:+.{digits}f}" if abs(value) >= 0.005 else "0.0"
 
 
 def cost(entry: TableRow) -> float | None:
