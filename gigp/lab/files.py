@@ -65,7 +65,7 @@ def read_bytes(path: Path, most: int) -> bytes:
         OSError: see `open_regular`.
     """
     with open_regular(path, most) as file:
-        return file.read(most)
+        return file.read(os.fstat(file.fileno()).st_size)  # reading `most` would allocate it
 
 
 def read_arrays(path: Path, most: int = MOST_ARRAYS) -> dict[str, np.ndarray]:

@@ -18,7 +18,6 @@ from gigp.lab.files import read_bytes
 
 MARKS = ("_target_", "_partial_", "_convert_")  # keys that are no arguments
 PARTS = ("dataset", "group", "backbone", "pool")  # of a configuration, that become objects
-SETTINGS = ("pool_on", "pool_inputs", "lr", "choices")  # that a model is built by
 
 # A configuration may come with a stranger's run folder, so `_target_` may name only classes that
 # these packages define. Not all of torch_geometric.nn: its Sequential makes Python code from its
@@ -28,7 +27,7 @@ TRUSTED = ("gigp", "torch_geometric.nn.aggr", TRAINER)
 # of the configuration in a stranger's run folder
 YAML_ERRORS = (yaml.YAMLError, ValueError, OSError, RecursionError)
 MAX_BYTES = 20_000
-MAX_WIDTH = 10_000  # largest number in backbone, group and pool
+MAX_WIDTH = 5_000  # largest number in backbone, group and pool
 MAX_SAMPLES = 10_000_000  # largest number in dataset
 MAX_CHAIN = 4  # runs on features of other runs
 MAX_PARAMETERS = 500_000_000
@@ -79,11 +78,14 @@ def load_config(folder: Path) -> DictConfig:
     Raises:
         InputError: config.yaml is missing, damaged, too large, or names something else to call.
     """
+    from gigp.lab.config.schema import check_sections
+
     cfg = _read_config(folder)
     path = folder / "config.yaml"
     for section in PARTS:
         check_targets(cfg[section], str(path))
         _check_sizes(cfg[section], section, path)
+    check_sections(cfg, path)
     _check_chain(cfg, folder)
     for key in ("root", "cache"):
         if key in cfg["dataset"]:
@@ -102,6 +104,8 @@ class PlainLoader(yaml.SafeLoader):
 
 def _read_config(folder: Path) -> dict[str, Any]:
     """The configuration as plain dictionaries and lists."""
+    from gigp.lab.config.schema import check_settings_of_model
+
     path = folder / "config.yaml"
     if not path.exists():
         raise InputError(f"there is no run in {folder}: config.yaml is missing.{_hint(folder)}")
@@ -109,16 +113,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
         if path.is_symlink():
             raise ValueError("it is a link, not a regular file")
         cfg = read_mapping(path)
-        lacking = [part for part in PARTS if not isinstance(cfg.get(part), dict)]
-        lacking += [key for key in SETTINGS if key not in cfg]
-        if lacking:
-            raise ValueError(f"without {lacking[0]}, as those of earlier versions are")
+        check_settings_of_model(cfg)
         if any("${" in text for text in _texts(cfg)):
             raise ValueError("refers to other values with ${...}")
     except YAML_ERRORS as error:
-        raise InputError(
-            f"{path} is damaged or not the config.yaml of a run ({first_line(error)})."
-        ) from error
+        reason = f"is damaged or not the config.yaml of a run ({first_line(error)})"
+        raise InputError(f"{path} {reason}.") from error
     return cfg
 
 
@@ -231,19 +231,15 @@ def _trusted(target: str) -> bool:
     """
     if not _within(target):
         return False
-    from torch import nn
+    from gigp.lab.config.schema import KINDS  # which loads PyTorch
 
-    from gigp.groups import Group
-    from gigp.lab.lightning_bases import LightningDataModule
-
-    kinds = (nn.Module, LightningDataModule, Group)
     try:
         cls = resolve_name(target)
     except Exception:  # the lookup of a wrong name may raise any error
         return False
     if not isinstance(cls, type):
         return False
-    return target == TRAINER or (issubclass(cls, kinds) and _within(cls.__module__))
+    return target == TRAINER or (issubclass(cls, (*KINDS.values(),)) and _within(cls.__module__))
 
 
 def _within(path: str) -> bool:

@@ -85,7 +85,7 @@ def shared_settings(record: Record) -> str:
     start = str(record.init_from or "").replace(f"/seed{record.seed}", "")
     parts = [
         str(data["dataset"]),
-        f"split {data['split_hash']}",
+        f"split {data.get('split_hash')}",
         f"backbone {record.backbone_group}",
         f"pool_on {record.pool_on}",
         budget,

@@ -89,8 +89,8 @@ def print_record(record: Record, folder: "RunFolder") -> None:
         console.print(WITHOUT_NETWORK)
     sizes = " / ".join(f"{size:,}" for size in data["sizes"].values())
     lines = {
-        "split": f"{data['split']} ({data['split_hash']}): {sizes} for train / val / test",
-        "source": data["source"],
+        "split": f"{data.get('split')} ({data.get('split_hash')}): {sizes} for train / val / test",
+        "source": data.get("source"),
         "parameters": f"{record.parameters:,}",
         "time": f"{record.seconds:.0f} s, {record.samples_per_second:.0f} samples/s",
         "record": folder.path,

@@ -4,12 +4,23 @@
 study keeps records as lines of JSON.
 """
 
+import json
 import re
+import reprlib
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass
 
 from gigp.errors import InputError, first_line
@@ -18,7 +29,7 @@ from gigp.lab.files import read_bytes
 SCHEMA_VERSION = 3
 # of a metric: the error of averaged predictions, and the spread of predictions over rotations
 Averaged = dict[str, tuple[float, float]]
-MOST_BYTES = 2**22  # of a record
+MOST_BYTES = 2**20  # of a record
 LARGEST = float(np.finfo(np.float32).max)
 STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -35,8 +46,36 @@ def _all_finite(value: Any) -> Any:
 
 
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 Json = Annotated[dict[str, Any], AfterValidator(_all_finite)]
+
+
+class DataDescription(BaseModel):
+    """What is read of the description of a data set, which has more."""
+
+    model_config = ConfigDict(strict=True)
+    dataset: str
+    sizes: dict[str, Count]
+    split: str = ""
+    split_hash: str = ""
+    source: str = ""
+    targets: dict[str, dict[str, Any]] = {}
+    baselines: dict[str, dict[str, Number]] = {}
+
+
+def _description(data: dict[str, Any]) -> dict[str, Any]:
+    """The description of a data set."""
+    DataDescription.model_validate(data)
+    if "train" not in data["sizes"]:
+        raise ValueError("sizes has no train")
+    return data
+
+
+def _choices(choices: dict[str, str | None]) -> dict[str, str | None]:
+    """The choices that name a run."""
+    if lacking := [name for name in ("pool", "scale") if name not in choices]:
+        raise ValueError(f"{lacking[0]} is missing")
+    return choices
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -123,8 +162,8 @@ class Record:
     schema_version: int
     name: str
     seed: Count
-    overrides: list[str]
-    choices: dict[str, str | None]
+    overrides: Annotated[list[str], FailFast()]
+    choices: Annotated[dict[str, str | None], AfterValidator(_choices)]
     backbone: Json
     pool: Json
     lr: Number
@@ -133,12 +172,12 @@ class Record:
     init_from: str | None
     frozen_backbone: bool
     batch_norm_clouds: Count
-    metrics: Annotated[dict[str, Metric], Field(min_length=1)]
+    metrics: Annotated[dict[str, Metric], Field(min_length=1, max_length=1000)]
     test_loss: Number
     val_loss: Number
     best_epoch: Count
-    curve: dict[str, list[Number]]
-    data: Json
+    curve: dict[str, Annotated[list[Number], FailFast()]]
+    data: Annotated[Json, AfterValidator(_description)]
     backbone_group: str
     pool_group: str | None
     learned: Json
@@ -172,6 +211,7 @@ class Record:
 
 
 _ADAPTER = TypeAdapter(Record)
+REQUIRED = {each.name for each in fields(Record) if each.default is MISSING}
 
 
 def parse_record(text: str, source: str) -> Record:
@@ -184,16 +224,22 @@ def parse_record(text: str, source: str) -> Record:
     Raises:
         InputError: the text is not JSON, or a field is missing, unknown, or of another kind.
     """
-    version = re.search(r'"schema_version": *(\d+)', text)  # fields differ between versions
+    version = re.search(r'"schema_version": *(\d{1,9})\b', text)  # fields differ between versions
     if version and int(version[1]) != SCHEMA_VERSION:
         raise InputError(
             f"{source} has schema_version {version[1]}; this version of gigp reads "
             f"{SCHEMA_VERSION}. Run it again, or use the version that wrote it."
         )
     try:
+        content = json.loads(text)
+        # in JSON, each of pydantic's errors holds a copy of all that lacks a field
+        if isinstance(content, dict) and (lacking := REQUIRED - content.keys()):
+            raise ValueError(f"{min(lacking)}: Field required")
         return _ADAPTER.validate_json(text)
     except ValidationError as error:
-        raise InputError(f"{source} is damaged ({first_problem(error)}).") from error
+        raise InputError(f"{source} is damaged ({first_problem(error, text)}).") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source} is damaged ({first_line(error)}).") from error
 
 
 def read_record(path: Path) -> Record:
@@ -209,9 +255,19 @@ def read_record(path: Path) -> Record:
     return parse_record(text, str(path))
 
 
-def first_problem(error: ValidationError) -> str:
-    """The first problem in a few words: where, what, and the value."""
-    problem = error.errors(include_url=False)[0]
+def first_problem(error: ValidationError, text: str | None = None) -> str:
+    """The first problem in a few words: where, what, and the value.
+
+    Args:
+        text: the JSON that was read; every error would make a copy of its input.
+    """
+    problem = error.errors(include_url=False, include_input=text is None)[0]
     where = ".".join(map(str, problem["loc"]))
-    value = f", not {problem['input']!r:.60}" if where and problem["type"] != "missing" else ""
-    return f"{where}: {problem['msg']}{value}" if where else problem["msg"]
+    if not where or problem["type"] == "missing":
+        return f"{where}: {problem['msg']}" if where else problem["msg"]
+    value = problem.get("input")
+    if text is not None:
+        value = json.loads(text)
+        for key in problem["loc"]:
+            value = value[key]
+    return f"{where}: {problem['msg']}, not {reprlib.repr(value):.60}"

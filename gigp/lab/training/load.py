@@ -1,13 +1,15 @@
 """The model of a configuration, and the trained one of a finished run."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from gigp.errors import InputError
+from gigp.errors import InputError, first_line
 from gigp.lab.config.identity import differences, identity
 from gigp.lab.config.instantiate import instantiate, limit_parameters, load_config
 from gigp.lab.data.datamodule import PointCloudDataModule
@@ -93,22 +95,36 @@ def load_trained(
         )
     checkpoint = load_checkpoint(best)
     _check_identity(cfg, best, checkpoint)
-    data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
-    # the source that `auto` chose when the run began
-    data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
+    with _config_errors(folder):
+        data: PointCloudDataModule = instantiate(cfg.dataset, **dataset)
+        # the source that `auto` chose when the run began
+        data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
     if setup:
         data.setup()
-    with limit_parameters():
-        model = build_model(cfg, data)
-    module = build_module(model, data, fit=False, lr=cfg.lr)
+    state = checkpoint["state_dict"]
+    with _config_errors(folder), limit_parameters(sum(value.numel() for value in state.values())):
+        module = build_module(build_model(cfg, data), data, fit=False, lr=cfg.lr)
     try:
-        check_weights(checkpoint["state_dict"], module)
+        check_weights(state, module)
     except UnfitError as error:
         raise InputError(
             f"the checkpoint in {folder} does not fit its config.yaml: {error}."
         ) from None
-    module.load_state_dict(checkpoint["state_dict"])
+    module.load_state_dict(state)
     return cfg, data, module.eval()
+
+
+@contextmanager
+def _config_errors(folder: Path) -> Iterator[None]:
+    """Turn what classes raise that are built from a stranger's settings into one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # of any kind
+        raise InputError(
+            f"{folder / 'config.yaml'} describes no model that can be built ({first_line(error)})."
+        ) from error
 
 
 def _check_identity(cfg: DictConfig, best: Path, checkpoint: dict[str, Any]) -> None:

@@ -121,7 +121,7 @@ def bomb(depth: int) -> str:
             "more than",
         ),
         ({"group": {"_target_": "gigp.groups.SO2", "alpha": float("nan")}}, "more than"),
-        ({"group": None}, "without group"),
+        ({"group": None}, "group: Input should be a valid dictionary"),
     ],
 )
 def test_hostile_values_are_refused(stored, tmp_path, change, message):
