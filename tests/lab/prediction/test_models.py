@@ -128,7 +128,7 @@ def test_a_model_with_other_errors_is_refused(trained, tmp_path, monkeypatch, wh
         folder = shutil.copytree(folder.parent, tmp_path / "copy") / "seed0"
         config = (folder / "config.yaml").read_text()
         (folder / "config.yaml").write_text(config.replace("test_size: 60", "test_size: 50"))
-        message = "the data are not those that this run was started with"
+        message = "does not fit its config.yaml: dataset.test_size: 60 there, 50 now"
     with pytest.raises(InputError, match=message):
         export(folder, tmp_path / "models" / "worse", half=True)
     assert not list((tmp_path / "models").glob("*"))
