@@ -136,9 +136,22 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             os.replace(file.name, path)
+            sync_folder(path.parent)
     except BaseException:
         Path(file.name).unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, or a loss of power may undo a rename; some file
+    systems cannot.
+    """
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def delete_abandoned(folder: Path, pattern: str = ".*.tmp") -> None:

@@ -20,11 +20,11 @@ def main() -> NoReturn:
         sys.exit(2)
     # else Hydra prints errors in its own words and cuts tracebacks short
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    for stream in (
-        sys.stdout,
-        sys.stderr,
-    ):  # a path may have characters that the terminal's encoding lacks
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stdout is None:  # closed by the shell
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        # a path may have characters that the terminal's encoding lacks
+        stream.reconfigure(errors="backslashreplace")
     try:
         train()
     except InputError as error:

@@ -1,5 +1,6 @@
 """Check a composed configuration before anything is built from it."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import Parameter, signature
 from types import NoneType, UnionType
@@ -7,8 +8,9 @@ from typing import Any, Union, Unpack, get_args, get_origin, get_type_hints
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from gigp.errors import InputError, did_you_mean
+from gigp.errors import InputError, did_you_mean, first_line
 from gigp.lab.config.instantiate import PARTS
 
 # settings outside the sections; those in sections have the types that their classes declare
@@ -20,7 +22,14 @@ TYPES = {
     "overwrite": bool,
     "pool_inputs": bool,
 }
-MINIMUM = {"seed": 0, "trainer.max_epochs": 1, "batch_norm_clouds": 0, "rotations": 0}
+OPTIONAL = ("trainer.accumulate_grad_batches",)
+MINIMUM = {
+    "trainer.accumulate_grad_batches": 1,
+    "seed": 0,
+    "trainer.max_epochs": 1,
+    "batch_norm_clouds": 0,
+    "rotations": 0,
+}
 TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
@@ -60,10 +69,16 @@ def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
         raise InputError(
             f"{missing[0]} is missing: give {missing[0]}=...; see configs/dataset for its meaning."
         )
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(f"a setting refers to what there is not: {first_line(error)}.") from error
     for key, kind in TYPES.items():
         _check_type(key, cfg[key], kind)
     for key, minimum in MINIMUM.items():
         value = OmegaConf.select(cfg, key)
+        if value is None and key in OPTIONAL:
+            continue
         if not _has_type(value, int) or value < minimum:
             raise InputError(f"{key}={value}: it must be a whole number, {minimum} or larger.")
     if cfg.freeze_backbone and not cfg.init_from:
@@ -176,7 +191,9 @@ def _has_type(value: Any, kind: Any) -> bool:
         return True
     if isinstance(value, bool):
         return kind is bool
-    return isinstance(value, int | float if kind is float else kind)
+    if kind is float:
+        return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return isinstance(value, kind)
 
 
 def _missing_keys(node: Any, path: str = "") -> Iterator[str]:

@@ -142,6 +142,8 @@ def wandb_mode() -> WandbMode:
 
     if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes"):
         return "disabled"
+    if mode := os.environ.get("WANDB_MODE"):
+        os.environ["WANDB_MODE"] = mode.lower()  # wandb knows small letters alone
     settings: Any = wandb.Settings()
     settings.update_from_system_settings()
     settings.update_from_env_vars(dict(os.environ))

@@ -3,7 +3,11 @@
 import json
 import os
 import shutil
+import signal
+import threading
+import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +19,7 @@ from omegaconf import DictConfig
 from gigp.lab.runs.compare import print_comparison, read_runs
 from gigp.lab.runs.console import console, label_lines
 
+WATCH_SECONDS = 0.5
 UNKNOWN = "FAILED: interrupted, or its process died"
 
 
@@ -47,6 +52,7 @@ class Sweep(Callback):
         number = config.hydra.job.num + 1
         if os.getpid() != self.process:  # the lines of several runs come in any order
             label_lines(f"[{number}] ")
+            end_with(self.process)
         of = f" of {self.total}" if self.total else ""
         console.print(f"\nRun {number}{of}: {' '.join(config.hydra.overrides.task)}")
 
@@ -58,6 +64,21 @@ class Sweep(Callback):
     def _write(self, config: DictConfig, became: dict[str, str]) -> None:
         line = {"run": " ".join(config.hydra.overrides.task), **became}
         (self.folder / f"{config.hydra.job.num:06d}.json").write_text(json.dumps(line))
+
+
+@cache
+def end_with(parent: int) -> None:
+    """End this process when its parent is gone, as a worker of joblib, which would train on, begin
+    the next run, and wait. Other launchers have processes that live on their own.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if os.getppid() == parent:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def report() -> bool:
