@@ -306,6 +306,7 @@ def test_importing_the_package_imports_nothing_heavy():
         from gigp import Nonsense  # noqa: F401
 
 
+@pytest.mark.slow
 def test_importing_it_is_silent():
     """PyTorch Geometric warns of itself when it is imported, of what a user of ours cannot mend."""
     done = subprocess.run(

@@ -13,7 +13,7 @@ with needs_extra("train"):
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig, OmegaConf, open_dict
 
-from gigp.lab.config.paths import trained_network
+from gigp.lab.config.paths import quote_paths, trained_network
 
 OmegaConf.register_new_resolver("trained", trained_network, replace=True)
 
@@ -44,8 +44,8 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of `python train.py` with these overrides."""
-    cfg = _compose(overrides)
+    """The configuration of `python train.py` with these overrides; paths may hold anything."""
+    cfg = _compose(quote_paths(overrides))
     HydraConfig.instance().set_config(cfg.copy())  # which choices.* refer to
     with open_dict(cfg):
         del cfg["hydra"]

@@ -201,6 +201,7 @@ def test_errors_are_rounded_to_the_nearest():
     assert json.dumps(rounded(odd)[0].item()) == "0.0"
 
 
+@pytest.mark.slow
 def test_a_users_run_leaves_a_clone_clean(tmp_path):
     """Results of a user are his own: a debug run of an experiment of the study changes nothing."""
     clone = tmp_path / "clone"

@@ -308,9 +308,8 @@ def test_the_time_left_is_that_of_runs_that_were_measured():
     )
     lines: list[str] = []
     jobs = [job("a"), job("b"), job("c")]
-    run_jobs(
-        jobs, 1, lambda _: "", Clock([example_record(choices={"experiment": "a"})]), lines.append
-    )
+    measured = example_record(choices=example_record().choices | {"experiment": "a"})
+    run_jobs(jobs, 1, lambda _: "", Clock([measured]), lines.append)
     assert len(lines) == 2
     assert lines[-1].startswith("1 runs, ")
 
