@@ -31,7 +31,7 @@ def commands(program: str) -> list[str]:
 
 def in_small(arguments: str, folder: Path) -> list[str]:
     """Overrides of a training: the first run of a sweep, with files that are at hand."""
-    words = shlex.split(arguments.replace("docs/examples", f"{ROOT}/docs/examples"))
+    words = [w.replace("docs/examples", f"{ROOT}/docs/examples") for w in shlex.split(arguments)]
     words = [word for word in words if word != "-m" and not word.startswith(("hydra.", "launcher"))]
     words = [
         word if "[" in word or "path=" in word else word.partition(",")[0]

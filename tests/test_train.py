@@ -53,13 +53,8 @@ def test_mistakes_end_in_one_message(tmp_path, arguments, message):
 
 def test_sweep_goes_on_after_a_failure_and_skips_what_is_finished(tmp_path):
     sweep = [
-        "-m",
-        *TINY,
-        "logger=csv",
-        f"results_dir={tmp_path}",
-        "pool=mean,gigp",
-        "pool_on=outputs",
-        "lr=0.01,-1",
+        *("-m", "dataset=orbits", *tiny(epochs=1, train=75, val=20, test=20)),
+        *("logger=csv", f"results_dir={tmp_path}", "pool=mean,gigp", "lr=0.01,-1"),
     ]
     done = train(*sweep)
     assert done.returncode == 1
@@ -99,14 +94,6 @@ def test_wandb_offline_without_account_or_prompt(tmp_path):
     content = log.read_bytes()
     for expected in (b"val/homo", b"test/homo", b"train/loss"):
         assert expected in content
-    # a resumed run goes on in the same wandb run
-    (tmp_path / "it" / "seed0" / "summary.json").unlink()
-    assert train(*TINY, f"results_dir={tmp_path}", "name=it", HOME=str(tmp_path)).returncode == 0
-    ids = {
-        path.name.rsplit("-", 1)[1]
-        for path in (tmp_path / "it" / "seed0" / "wandb").glob("offline-run-*")
-    }
-    assert ids == {folder.name.rsplit("-", 1)[1]}
 
 
 def test_csv_logger_needs_no_wandb(tmp_path):

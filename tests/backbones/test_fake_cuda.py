@@ -87,6 +87,7 @@ def test_every_group_on_a_grid(group, digits):
     assert counter.waiting == []
 
 
+@pytest.mark.slow
 def test_batches_of_molecules(qm9):
     mode = FakeTensorMode()
     data, where = copy.copy(qm9), torch.arange(6)

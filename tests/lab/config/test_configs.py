@@ -44,7 +44,13 @@ def start(configure, starts):
     return folder
 
 
-@pytest.mark.parametrize("group", names("group"))
+@pytest.mark.parametrize(
+    "group",
+    [
+        name if name in ("E3", "SE3", "SO2", "T3") else pytest.param(name, marks=pytest.mark.slow)
+        for name in names("group")
+    ],
+)
 def test_every_group_takes_a_step(configure, group):
     dim = instantiate(OmegaConf.load(CONFIGS / "group" / f"{group}.yaml").group).dim
     dataset = "qm9" if dim == 3 else "rotmnist"

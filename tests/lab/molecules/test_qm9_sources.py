@@ -133,6 +133,7 @@ def test_last_molecule_is_number_133885(arrays, columns):
     )
 
 
+@pytest.mark.slow
 def test_reading_again_gives_the_same(arrays):
     again = read_qm9("qm9pack", None)
     assert again.keys() == arrays.keys()

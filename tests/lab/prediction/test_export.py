@@ -111,7 +111,7 @@ class Net(torch.nn.Module):
         return self.pool(points.feat, points.pos, points.mask)
 
 
-@pytest.mark.parametrize("group", [T(3), E3()], ids=str)
+@pytest.mark.parametrize("group", [pytest.param(T(3), marks=pytest.mark.slow), E3()], ids=str)
 def test_a_network_on_padded_clouds_of_any_size(group):
     """Against the packed layout of eager mode."""
 

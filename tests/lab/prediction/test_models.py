@@ -96,6 +96,7 @@ def test_images(trained, release, digits):
     assert "| least squares on the pixels |" in card
 
 
+@pytest.mark.slow
 def test_half_precision_halves_the_file(trained, tmp_path):
     """And changes test errors by little, which the card states."""
     folder, _ = trained("T3")
@@ -134,6 +135,7 @@ def test_a_model_with_other_errors_is_refused(trained, tmp_path, monkeypatch, wh
     assert not list((tmp_path / "models").glob("*"))
 
 
+@pytest.mark.slow
 def test_models_that_are_too_large(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("gigp.lab.prediction.release.LARGEST", 10_000)
     with pytest.raises(InputError, match=r"a model may have 10,000\. Try --half"):
@@ -230,6 +232,7 @@ def test_a_folder_that_has_the_name_of_a_model(trained, release, tmp_path, monke
         gigp.load("qm8")
 
 
+@pytest.mark.slow
 def test_a_warning_of_molecules_unlike_the_training_set(trained, release, tmp_path, capsys):
     """Once, on standard error, by the run and by its model; the range is that of the run."""
     folder, _ = trained("T3")

@@ -33,6 +33,7 @@ print(peak_memory_mb())
 @pytest.mark.skipif(
     not sys.platform.startswith("linux") or torch.cuda.is_available(), reason="reads /proc"
 )
+@pytest.mark.slow
 def test_peak_counts_from_the_reset():
     """In a process of its own: what other tests freed, this one's process may still hold."""
     out = subprocess.run(

@@ -53,6 +53,7 @@ def test_committed_files_are_what_the_records_give(made):
     assert stale_files(ROOT, made) == []
 
 
+@pytest.mark.slow
 def test_the_script_writes_what_differs_and_says_so(small, capsys):
     root, run_script = small
     run_script()

@@ -199,7 +199,9 @@ def test_mean_pooling_of_outputs_has_nothing_to_train(outputs_of, configure, tmp
         run(configure("dataset=outputs", *options, "scale=debug", *CPU))
 
 
-@pytest.mark.parametrize("dataset", ["image_features", "outputs"])
+@pytest.mark.parametrize(
+    "dataset", ["image_features", pytest.param("outputs", marks=pytest.mark.slow)]
+)
 def test_pixels_of_images(outputs_of, configure, tmp_path, digits, dataset):
     """Classes, and the same error on the test set as the run's, before training."""
     options = ("group=SO2", *tiny(epochs=1, train=60, val=20, test=40))

@@ -127,7 +127,10 @@ def test_folder_that_was_moved_resumes_to_the_same_record(configure, tmp_path, w
 
 @pytest.mark.parametrize(
     "how",
-    [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM],
+    [
+        signal.SIGTERM,
+        *(pytest.param(how, marks=pytest.mark.slow) for how in (signal.SIGKILL, signal.SIGINT)),
+    ],
 )
 def test_killed_process_resumes(configure, tmp_path, runs, how):
     """The real command, killed from outside in the middle of training."""
