@@ -18,11 +18,12 @@ test: .venv/ready lint  ## lint and the fast tests
 test-all: .venv/ready lint  ## the slow tests too
 	@$(BIN)/python -m pytest -q -m "not gpu and not network" $(ARGS)
 
-# other processors: the oldest (no FMA in PyTorch, 8 emulated lanes in C), AVX2 without the C file, AVX-512 (16 lanes)
+# other processors: the oldest (no FMA in PyTorch, 8 emulated lanes in C), AVX2 without the C file, AVX-512 (16 lanes);
+# three threads may have fewer cores, and do not spin
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell
 old := ATEN_CPU_CAPABILITY=default $(AVX2) GIGP_NATIVE_ARCH=x86-64 OMP_NUM_THREADS=1
-avx2 := ATEN_CPU_CAPABILITY=avx2 $(AVX2) GIGP_NATIVE=0 OMP_NUM_THREADS=3
-avx512 := GIGP_NATIVE_ARCH=x86-64-v4 OMP_NUM_THREADS=3
+avx2 := ATEN_CPU_CAPABILITY=avx2 $(AVX2) GIGP_NATIVE=0 OMP_NUM_THREADS=3 GOMP_SPINCOUNT=0
+avx512 := GIGP_NATIVE_ARCH=x86-64-v4 OMP_NUM_THREADS=3 GOMP_SPINCOUNT=0
 PROCESSORS := old avx2 $(if $(shell grep -m1 -o avx512vl /proc/cpuinfo 2>/dev/null),avx512)
 
 test-processors: $(PROCESSORS:%=test-on-%)  ## the fast tests as other processors run them, one after the other; test-on-old: one
