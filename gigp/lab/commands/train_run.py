@@ -50,9 +50,9 @@ def run_task(cfg: DictConfig) -> dict[str, str]:
     overrides = list(HydraConfig.get().overrides.task)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        check_settings(cfg, overrides)  # before PyTorch is loaded
-        if cfg.choices.dataset == "qm9":
+        if cfg.choices.dataset == "qm9":  # before PyTorch is loaded
             parse_targets(cfg.dataset.target)
+        check_settings(cfg, overrides)
         from gigp.lab.runs.folder import RunFolder
         from gigp.lab.training.run import run
 

@@ -2,9 +2,7 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanAbsoluteError, Metric
-
-__all__ = ["KnownMeanAbsoluteError", "MeanAbsoluteError", "SampleMean"]
+from torchmetrics import Metric
 
 
 class SampleMean(Metric):

@@ -201,7 +201,9 @@ class Regression(LitModule):
         self.factors = factors
 
     def make_metrics(self) -> "Metric":
-        from gigp.lab.training.metrics import KnownMeanAbsoluteError, MeanAbsoluteError
+        from torchmetrics import MeanAbsoluteError
+
+        from gigp.lab.training.metrics import KnownMeanAbsoluteError
 
         metric = KnownMeanAbsoluteError if self.masked else MeanAbsoluteError
         return metric(num_outputs=len(self.units))

@@ -100,5 +100,9 @@ def test_records_of_hostile_json(text):
         parse_record(text, "it")
 
 
-def test_record_with_little_is_printed(tmp_path):
-    print_record(example_record(), RunFolder(tmp_path, "it", 0))
+def test_record_with_little_is_printed(tmp_path, capsys):
+    record = example_record()
+    print_record(record, RunFolder(tmp_path, "it", 0))
+    printed = capsys.readouterr().out
+    assert record.name in printed
+    assert all(name in printed for name in record.metrics)
