@@ -1,5 +1,7 @@
 """Figures are drawn from records, small, and with their text as text."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from gigp.lab.study.figures.molecule import draw_idea
 from gigp.lab.study.figures.style import plain
 from gigp.lab.study.report import make_tables, read_evidence
 from gigp.lab.study.tolerance import same_drawing
+from gigp.pools import GIGP
 from tests.conftest import ROOT
 from tests.lab.study.synthetic import write_evidence
 
@@ -62,7 +65,9 @@ def test_backbone_curves(evidence, tmp_path):
     path = tmp_path / "curves.svg"
     records = evidence.records["qm9_backbone"]
     assert draw_backbone_curves(records, evidence.published, path)
-    assert "homo, meV" in drawn(path)
+    text = drawn(path)
+    for said in ("homo, meV", "one seed", "published: wider, longer"):
+        assert said in text
     assert not draw_backbone_curves([], evidence.published, path)
 
 
@@ -70,8 +75,9 @@ def test_head_curves(evidence, tmp_path):
     path, experiments = tmp_path / "curves.svg", read_experiments()
     assert draw_head_curves(evidence.entries(experiments["qm9_outputs"]), path)
     text = drawn(path)
-    for said in ("homo, meV", "r2, ", "radial_deepsets", "gigp_shuffled"):
+    for said in ("homo, meV", "r2, ", "radial_deepsets"):
         assert said in text
+    assert "gigp_shuffled" not in text, "six rows are drawn; all would hide each other"
     assert not draw_head_curves(evidence.entries(experiments["qm9_features"]), path)
 
 
@@ -95,6 +101,19 @@ def test_the_idea_is_the_same_for_positions_that_differ_in_rounding(tmp_path):
     draw_idea(pos + 1e-6, charges, tmp_path / "b.svg")
     assert same_drawing((tmp_path / "a.svg").read_text(), (tmp_path / "b.svg").read_text())
     assert "its orbits under rotation" in drawn(tmp_path / "a.svg")
+
+
+def test_the_idea_has_the_memberships_of_the_pool(tmp_path, monkeypatch):
+    pos, charges = (
+        np.array([[0.0, 0.0, 0.0], [1.1, 0.0, 0.2], [-0.4, 1.0, 0.0]]),
+        np.array([8, 1, 1]),
+    )
+    drawings = set()
+    for default in ({}, {"membership": "smooth"}):
+        monkeypatch.setattr("gigp.lab.study.figures.molecule.GIGP", partial(GIGP, **default))
+        draw_idea(pos, charges, tmp_path / "idea.svg")
+        drawings.add(drawn(tmp_path / "idea.svg"))
+    assert len(drawings) == 2
 
 
 def test_committed_figures_are_drawn_again(made):

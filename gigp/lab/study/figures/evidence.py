@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib import ticker
 
 from gigp.lab.runs.record import Record
 from gigp.lab.study.figures.style import find_style, grid, plt, save
@@ -22,6 +22,7 @@ FOREST = {  # tables by the title of their rows
     "qm9_scratch": "T(3), scratch (S)",
 }
 AGAINST = ("mean", "one_orbit", "mean_mlp", "point_mlp", "radial_deepsets", "gigp_shuffled")
+CURVES = ("gigp", "mean", "one_orbit", "mean_mlp", "point_mlp", "radial_deepsets")
 PANELS = ("homo", "mu", "alpha", "U0", "r2")
 
 
@@ -117,9 +118,9 @@ def draw_errors(numbers: pd.DataFrame, path: Path, label: str) -> None:
             )
         unit = numbers.loc[numbers["target"] == target, "unit"].iloc[0]
         ax.set(title=target, xlabel=f"error, {unit}", xscale="log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=4))
-        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5), numticks=4))
+        ax.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
         ax.tick_params(axis="x", labelrotation=60)
     axes[0][0].set_yticks(range(len(rows)), rows)
     axes[0][0].invert_yaxis()
@@ -138,22 +139,45 @@ def draw_backbone_curves(
     shown = [t for t in targets if records and f"val/{t}" in records[0].curve]
     if not shown:
         return False
-    fig, axes = grid(len(shown), 2.6, 2.2)
-    for ax, target in zip(axes, shown, strict=True):
-        for record in records:
+    fig, axes = grid(len(shown) + 1, 2.6, 2.2)
+    for ax, target in zip(axes, shown, strict=False):
+        for i, record in enumerate(records):
             curve = record.curve[f"val/{target}"]
-            ax.plot(np.arange(1, len(curve) + 1), curve, color="k", linewidth=0.8)
+            look = {"color": "k", "linewidth": 0.8, "label": None if i else "one seed"}
+            ax.plot(np.arange(1, len(curve) + 1), curve, **look)
         figure = published_figure(published, "qm9", records[0].backbone_group, target)
         if figure:
-            ax.axhline(float(figure), color="0.5", linestyle="--", linewidth=0.8)
-        unit = records[0].metrics[target].unit
-        ax.set(title=f"{target}, {unit}", xlabel="epoch", yscale="log")
+            look = {"linestyle": "--", "linewidth": 0.8, "label": "published: wider, longer"}
+            ax.axhline(float(figure), color="0.5", **look)
+        _scale_errors(ax, f"{target}, {records[0].metrics[target].unit}")
+    _show_legend(axes[0], axes[-1])
     save(fig, path)
     return True
 
 
+def _scale_errors(ax: plt.Axes, title: str) -> None:
+    """Errors by epoch on a logarithmic scale whose ticks are plain numbers."""
+    ax.set(title=title, xlabel="epoch", yscale="log")
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(
+        ticker.LogLocator(subs=(1, 2, 5)) if high > 5 * low else ticker.MaxNLocator(5)
+    )
+    ax.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_locator(ticker.NullLocator())
+
+
+def _show_legend(of: plt.Axes, ax: plt.Axes) -> None:
+    """Put the legend of a panel into an empty one."""
+    ax.set_axis_off()
+    handles, labels = of.get_legend_handles_labels()
+    ax.legend(handles, labels, loc="center", handlelength=3, fontsize=8)
+
+
 def draw_head_curves(
-    entries: Sequence[TableRow], path: Path, targets: Sequence[str] = PANELS
+    entries: Sequence[TableRow],
+    path: Path,
+    targets: Sequence[str] = PANELS,
+    pools: Sequence[str] = CURVES,
 ) -> bool:
     """Validation error of pools by epoch, mean over the seeds, one panel for each target: was a
     pool still learning when training ended?
@@ -162,13 +186,15 @@ def draw_head_curves(
         entries: rows of a table.
         path: file of the figure.
         targets: panels, where the rows have them.
+        pools: labels of the rows that are drawn; all would hide each other.
 
     Returns:
         Whether there was anything to draw.
     """
+    drawn = [entry for entry in entries if entry.label in pools]
     curves: dict[str, dict[str, np.ndarray]] = {}  # by title and label
     for target in targets:
-        for entry in entries:
+        for entry in drawn:
             records = list(entry.runs.get(target, {}).values())
             seeds = [record.curve.get(f"val/{target}", []) for record in records]
             if len({len(values) for values in seeds}) == 1 and len(seeds[0]) > 1:
@@ -176,20 +202,14 @@ def draw_head_curves(
                 curves.setdefault(title, {})[entry.label] = np.mean(seeds, axis=0)
     if not curves:
         return False
-    fig, axes = grid(len(curves) + 1, 2.6, 2.4)
+    fig, axes = grid(len(curves) + 1, 2.8, 2.4)
     for ax, (title, lines) in zip(axes, curves.items(), strict=False):
         for label, values in lines.items():
             color, style, marker = find_style(label)
-            look = {"marker": marker, "markersize": 3} if "," in label else {"linestyle": style}
-            epochs = np.arange(1, len(values) + 1)
-            ax.plot(epochs, values, color=color, linewidth=0.9, label=label, **look)
-        ax.set(title=title, xlabel="epoch", yscale="log")
-        ax.yaxis.set_major_locator(MaxNLocator(5))
-        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
-    handles, labels = axes[0].get_legend_handles_labels()
-    axes[-1].set_axis_off()
-    axes[-1].legend(handles, labels, loc="center", ncols=1 + len(labels) // 12, handlelength=3)
+            look = {"color": color, "linestyle": style, "marker": marker, "markersize": 3}
+            ax.plot(np.arange(1, len(values) + 1), values, linewidth=1.1, label=label, **look)
+        _scale_errors(ax, title)
+    _show_legend(axes[0], axes[-1])
     save(fig, path)
     return True
 
@@ -218,9 +238,10 @@ def draw_orbits_number(numbers: pd.DataFrame, path: Path, target: str = "r2") ->
     if not any(len(line) > 2 for line in points.values()):
         return False
     fig, (ax,) = grid(1)
-    for (divisor, line), style in zip(sorted(points.items()), ("--", "-"), strict=False):
+    looks = (("--", "s", "#d62728"), ("-", "o", "k"))
+    for (divisor, line), (style, marker, color) in zip(sorted(points.items()), looks, strict=False):
         orbits, mean, std = zip(*sorted(line), strict=True)
-        look = {"linestyle": style, "marker": ".", "color": "k"}
+        look = {"linestyle": style, "marker": marker, "markersize": 4, "color": color}
         ax.errorbar(orbits, mean, np.nan_to_num(std), label=f"GIGP, divisor={divisor}", **look)
     baseline = mine.loc[mine["experiment"] == "baseline", "mean"].min()
     if not np.isnan(baseline):

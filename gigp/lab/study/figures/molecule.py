@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.collections import LineCollection
+from matplotlib.patches import Wedge
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
+from gigp.groups import SO3
 from gigp.lab.study.figures.style import plt, save
-from gigp.pools.orbits import Orbits
+from gigp.pools import GIGP, Orbits
 
 ELEMENTS = {
     1: ("H", "#ffffff", 60),
@@ -29,16 +31,21 @@ def bonds(pos: np.ndarray, charges: np.ndarray) -> list[tuple[int, int]]:
     return [(i, j) for i, j in zip(*near.nonzero(), strict=True) if i < j]
 
 
+def _memberships(orbits: Orbits, radius: np.ndarray) -> np.ndarray:
+    """Memberships (N, K) of radii (N,)."""
+    q = torch.from_numpy(radius).float()[None]
+    return orbits(q, torch.ones_like(q, dtype=torch.bool))[0].numpy()
+
+
 def draw_idea(pos: np.ndarray, charges: np.ndarray, path: Path, orbits: int = 6) -> None:
     """A molecule, the orbits of its atoms under rotation about the centroid, and what GIGP sums in
     each.
     """
     pos = pos.astype(np.float64).round(3)  # or the last digits would differ between machines
     radius = np.linalg.norm(pos, axis=1)
-    model = Orbits(orbits, "hat")
+    model = GIGP(1, SO3(), orbits=orbits).orbits  # memberships as a user's pool has them
     model.fit(0.0, float(radius.max()))
-    q = torch.from_numpy(radius).float()[None]
-    held = model(q, torch.ones_like(q, dtype=torch.bool))[0].numpy()  # (N, K)
+    held = _memberships(model, radius)
     colors = plt.get_cmap("viridis")(np.linspace(0.05, 0.9, orbits))
     orbit = held.argmax(1)
     fig = plt.figure(figsize=(10, 3.6))
@@ -68,6 +75,10 @@ def draw_idea(pos: np.ndarray, charges: np.ndarray, path: Path, orbits: int = 6)
     angle = np.arctan2(pos[:, 1], pos[:, 0])
     # same radius, drawn in the plane
     flat = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
+    fine = np.linspace(0, 1.1 * radius.max(), 400)
+    for inside, color in zip(_memberships(model, fine).T > 0, colors, strict=True):
+        low, high = fine[inside][[0, -1]]  # radii that belong to the orbit, at least in part
+        middle.add_patch(Wedge((0, 0), high, 0, 360, width=high - low, color=color, alpha=0.15))
     turn = np.linspace(0, 2 * np.pi, 200)
     circles = [np.stack([c * np.cos(turn), c * np.sin(turn)], 1) for c in model.centers.tolist()]
     middle.add_collection(LineCollection(circles, colors=colors, linewidths=1.2))
