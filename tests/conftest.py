@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import gc
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from gigp.lab.config.compose import compose_config
 from gigp.lab.images.rotmnist import RotMNIST
 from gigp.lab.molecules.qm9 import QM9
 
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")  # names that browsers are found by
+# nothing but the page: no sandbox for root, no graphics card, no calls home
+QUIETLY = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
 ROOT = Path(__file__).resolve().parents[1]
 DATA = str(ROOT / "data")
 
@@ -80,3 +87,16 @@ def configure(tmp_path):
         return compose_config([*defaults, *overrides])
 
     return compose_in_folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window, which playwright drives."""
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    sync_api = pytest.importorskip("playwright.sync_api", reason="`pip install playwright`")
+    if path is None:
+        pytest.skip("there is no Chromium here; `apt-get install chromium` brings it")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=[*QUIETLY])
+        yield chromium
+        chromium.close()

@@ -118,7 +118,13 @@ def loaded_by(module: str, seen: set[str]) -> set[str]:
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("gigp", None), ("gigp.testing", None), ("gigp.lab.commands.predict", "predict")],
+    [
+        ("gigp", None),
+        ("gigp.testing", None),
+        ("gigp.lab.commands.predict", "predict"),
+        ("gigp.lab.commands.explain", "predict"),
+        ("gigp.lab.prediction.explain", "predict"),
+    ],
 )
 def test_a_program_loads_what_its_extra_brings(module, extra):
     """The rest is imported in functions that the program may do without."""
@@ -136,6 +142,7 @@ def test_a_program_loads_what_its_extra_brings(module, extra):
     [
         ("gigp.lab.commands.train_run", {"torch", "lightning", "pandas", "scipy"}),  # --help, typos
         ("gigp.lab.commands.predict", {"lightning", "torchmetrics", "torch_geometric", "pandas"}),
+        ("gigp.lab.commands.explain", {"torch", "lightning", "pandas", "jinja2"}),
         ("gigp.lab.prediction", {"lightning", "torchmetrics", "torch_geometric", "pandas"}),
     ],
 )

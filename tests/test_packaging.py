@@ -158,7 +158,7 @@ def test_a_missing_extra_is_named(bare, tmp_path, line, package, extra):
     assert re.search(said, done.stderr), done.stderr
 
 
-@pytest.mark.parametrize("program", ["gigp-train", "gigp-predict", "gigp-compare"])
+@pytest.mark.parametrize("program", ["gigp-train", "gigp-predict", "gigp-explain", "gigp-compare"])
 def test_a_missing_extra_ends_the_programs_in_one_sentence(bare, tmp_path, program):
     arguments = () if program == "gigp-compare" else ("run=nowhere", "input=nowhere")
     done = command(bare, program, *arguments, cwd=tmp_path)
@@ -211,6 +211,9 @@ def test_the_extra_predict_suffices_to_predict(predicting, tmp_path):
     (tmp_path / "water.xyz").write_text(WATER)
     done = command(predicting, "gigp-predict", "input=water.xyz", "output=o.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    done = command(predicting, "gigp-explain", "water.xyz", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "<canvas" in (tmp_path / "water.html").read_text()
     code = "import gigp, sys; gigp.load('rotmnist'); sys.exit('hydra' in sys.modules)"
     done = execute(predicting, "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -232,7 +235,7 @@ def test_commands_work_in_an_empty_folder(full, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "homo" in (tmp_path / "out.csv").read_text()
     done = execute(full, "-m", "gigp", cwd=tmp_path)
-    assert all(f"gigp-{name}" in done.stdout for name in ("train", "predict", "compare"))
+    assert all(f"gigp-{name}" in done.stdout for name in ("train", "predict", "explain", "compare"))
 
 
 TRAIN = """

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import chain
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,25 @@ from gigp.backbones.base import Backbone
 from gigp.errors import InputError, check_choice
 from gigp.pointcloud import PointCloud
 from gigp.pools.base import Pool
+from gigp.pools.gigp import GIGP
 
 PoolOn = Literal["outputs", "features"]
+
+
+class OrbitTerms(NamedTuple):
+    """The output of a model as a sum over the orbits of its pool.
+
+    Attributes:
+        terms: what every orbit adds, (B, K, out_channels).
+        constant: what is added beside them, (out_channels,); with the terms' sum, the output.
+        counts: number of points in every orbit, (B, K).
+        points: what the pool has combined.
+    """
+
+    terms: Tensor
+    constant: Tensor
+    counts: Tensor
+    points: PointCloud
 
 
 class PointCloudModel(nn.Module):
@@ -68,12 +85,36 @@ class PointCloudModel(nn.Module):
 
     def forward(self, cloud: PointCloud) -> Tensor:
         """(B, N, ...) cloud -> (B, out_channels)."""
+        y = self._pool(self._pool_inputs(cloud))
+        return y if self.pool_on == "outputs" else self.head(y)
+
+    def orbit_terms(self, cloud: PointCloud) -> OrbitTerms:
+        """What every orbit of the pool adds to the output.
+
+        Raises:
+            InputError: the pool is no sum over orbits.
+        """
+        if not isinstance(self.pool, GIGP):
+            raise InputError(
+                f"{type(self.pool).__name__} is no sum over orbits; give a model with pool=gigp."
+            )
+        points = self._pool_inputs(cloud)
+        terms, counts = self.pool.terms(
+            points.feat, points.pos, points.mask, points.mass if self.pool.needs_mass else None
+        )
+        constant = terms.new_zeros(self.out_channels)
+        if self.pool_on == "features" and isinstance(self.head, nn.Linear):
+            terms, constant = nn.functional.linear(terms, self.head.weight), self.head.bias
+        return OrbitTerms(terms, constant, counts, points)
+
+    def _pool_inputs(self, cloud: PointCloud) -> PointCloud:
+        """The points that the pool combines, with their features, or their outputs."""
         points = self.backbone(cloud)
         if self.pool_inputs:
             points = beside_inputs(points, cloud)
         if self.pool_on == "outputs":
-            return self._pool(points._replace(feat=self.head(points.feat)))
-        return self.head(self._pool(points))
+            return points._replace(feat=self.head(points.feat))
+        return points
 
     def _pool(self, points: PointCloud) -> Tensor:
         """Pool (B, N, c) features; the masses go to the pools that take them."""

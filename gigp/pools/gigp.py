@@ -171,11 +171,30 @@ class GIGP(Pool):
         """
         if counts is not None:
             return self._combine(feat, counts)
+        return self._combine(*self._sums(feat, pos, mask, mass))
+
+    def terms(
+        self,
+        feat: Tensor,
+        pos: Tensor | None = None,
+        mask: Tensor | None = None,
+        mass: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """What every orbit adds to the result, (B, K, c): their sum over the orbits is that of
+        `forward`, whose arguments these are; and numbers of points in every orbit, (B, K).
+        """
+        h, n = self._sums(feat, pos, mask, mass)
+        inputs, s = self._inputs(h, n)
+        return self._divide(self._weights(s), s, n).unsqueeze(-1) * self.phi(inputs), n
+
+    def _sums(
+        self, feat: Tensor, pos: Tensor | None, mask: Tensor | None, mass: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Sums over the points of every orbit, h (B, K, c), and their numbers, n (B, K)."""
         mask = self.check(feat, pos, mask)
         q = self.coordinate(cast(Tensor, pos), mask, mass)
         m = self.orbits(q, mask).to(feat.dtype)  # (B, N, K)
-        h = m.transpose(-1, -2) @ self._points(feat, mask)  # (B, K, c)
-        return self._combine(h, m.sum(-2))
+        return m.transpose(-1, -2) @ self._points(feat, mask), m.sum(-2)
 
     def _points(self, feat: Tensor, mask: Tensor) -> Tensor:
         """psi of the features of the points, 0 in the padding, (B, N, c) -> (B, N, c)."""
@@ -184,23 +203,26 @@ class GIGP(Pool):
         return map_mlp(self.psi, feat, mask)
 
     def _combine(self, h: Tensor, n: Tensor) -> Tensor:
-        """Second half of the equations.
+        """Second half of the equations: sums (B, K, c) and numbers of points (B, K) -> y."""
+        inputs, s = self._inputs(h, n)
+        return self._divide(sum_mlp(self.phi, inputs, self._weights(s), keep=s != 0), s, n)
 
-        Args:
-            h: sum of the features in every orbit, (B, K, c).
-            n: number of points in every orbit, (B, K).
-
-        Returns:
-            y, (B, c).
-        """
-        s = self.orbits.occupancy(n)  # (B, K), 0 for empty orbits
+    def _inputs(self, h: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+        """What phi gets, (B, K, c) and a channel for the center; occupancies s, (B, K)."""
+        s = self.orbits.occupancy(n)  # 0 for empty orbits
         if self.orbits.fractional:
             h = h / s.masked_fill(s == 0, 1).unsqueeze(-1)
         if self.feed_center:
             c = self.orbits.centers.to(h.dtype).expand(*h.shape[:2])  # (B, K)
             h = torch.cat([h, c.unsqueeze(-1)], -1)  # (B, K, c + 1)
-        orbit_weight = s * self.weight if self.aggregation == "weighted" else s  # (B, K), w_k s_k
-        y = sum_mlp(self.phi, h, orbit_weight, keep=s != 0)  # (B, c)
+        return h, s
+
+    def _weights(self, s: Tensor) -> Tensor:
+        """w_k s_k, (B, K)."""
+        return s * self.weight if self.aggregation == "weighted" else s
+
+    def _divide(self, y: Tensor, s: Tensor, n: Tensor) -> Tensor:
+        """Sums over the orbits, (B, c), or addends of them, divided as the options say."""
         if self.aggregation == "mean":
             occupied = s.sum(-1, keepdim=True)
             return y / occupied.masked_fill(occupied == 0, 1)

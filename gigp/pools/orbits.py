@@ -168,6 +168,14 @@ class Orbits(FittedModule):
         return AUTO * self.spacing.to(dtype) if self.delta == "auto" else self.delta
 
     @property
+    def reach(self) -> float:
+        """How far from its center an orbit holds points, but for those that no ball holds."""
+        spacing = float(self.spacing)
+        if self.membership == "ball":
+            return float(self._radius(self.spacing.dtype))
+        return spacing * {"nearest": 0.5, "hat": 1.0, "smooth": 2.0}[self.membership]
+
+    @property
     def fractional(self) -> bool:
         """True where an orbit may hold a fraction of a point."""
         return self.membership in ("hat", "smooth")

@@ -318,3 +318,20 @@ def test_per_sample_gradients_by_functorch():
     gradients = torch.func.vmap(torch.func.grad(loss))(feat, pos, mask)
     for i in range(3):
         torch.testing.assert_close(gradients[i], torch.func.grad(loss)(feat[i], pos[i], mask[i]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"membership": membership} for membership in MEMBERSHIPS),
+        {"aggregation": "sum", "init": "sum", "feed_center": False},
+        {"aggregation": "mean", "init": "random", "membership": "hat"},
+        {"normalize": False, "membership": "ball", "point_layers": 1},
+    ],
+)
+def test_terms_of_the_orbits_add_up(options):
+    pool, (pos, feat, mask, *_) = gigp(**options), cloud()
+    terms, counts = pool.terms(feat, pos, mask)
+    assert terms.shape == (len(feat), 12, 4)
+    assert (terms[counts == 0] == 0).all()
+    torch.testing.assert_close(terms.sum(1), pool(feat, pos, mask), rtol=1e-9, atol=1e-12)

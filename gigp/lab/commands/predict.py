@@ -28,8 +28,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from gigp.errors import InputError, did_you_mean, printable
-from gigp.lab.commands import program_name, tell
+from gigp.errors import InputError, printable
+from gigp.lab.commands import check_positive, parse_options, program_name, tell, tell_errors
 
 if TYPE_CHECKING:
     from gigp.lab.data.entries import InputEntry
@@ -44,30 +44,11 @@ def usage() -> str:
 
 
 def parse(arguments: list[str]) -> dict[str, str]:
-    """Options by name. Values are taken as they are, special characters included."""
-    options: dict[str, str] = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise InputError(f"{argument!r} is not of the form option=value; {usage()}")
-        if key not in OPTIONS:
-            names = [f"{name}=" for name in OPTIONS]
-            meant = did_you_mean(f"{key}=", names)
-            raise InputError(f"{key!r} is not an option.{meant} Options: {', '.join(names)}.")
-        if key in options:
-            raise InputError(f"{key}= is given twice; give it once.")
-        if not value:
-            raise InputError(f"{key}= has no value.")
-        options[key] = value
-    if "input" not in options:
-        raise InputError(f"input= is missing; {usage()}")
-    if not re.fullmatch(r"0*[1-9]\d{0,6}", options.get("batch_size", "1"), re.ASCII):
-        raise InputError(f"batch_size={options['batch_size'][:40]}: it must be a positive integer.")
+    """Options by name."""
+    options = parse_options(arguments, OPTIONS, usage())
+    check_positive(options, "batch_size")
     if not re.fullmatch(r"\d{1,6}", options.get("rotations", "0"), re.ASCII):
         raise InputError(f"rotations={options['rotations'][:40]}: it must be a whole number.")
-    for key in ("check", "extrapolate"):
-        if options.get(key, "true") not in ("true", "false"):
-            raise InputError(f"{key}={options[key][:40]}: it must be true or false.")
     return options
 
 
@@ -122,10 +103,4 @@ def follow(arguments: list[str]) -> int:
     except InputError as error:
         tell(printable(f"Error: {error}"))
         return 2
-    bad = [entry for entry in entries if entry.error]
-    for entry in bad:
-        name = f" ({entry.name})" if entry.name else ""
-        where = f"{entry.file}, {entry.number}{name}: " if entry.number else ""
-        tell(printable(where + entry.error))
-    tell(f"Predicted {len(entries) - len(bad):,} of {len(entries):,}.")
-    return 0 if not bad else 1 if len(bad) < len(entries) else 2
+    return tell_errors(entries, "Predicted")

@@ -17,12 +17,13 @@ STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 RUN_FILES = ("checkpoints", "summary.json", "metrics.csv", "model.safetensors")
 
 
-def check_output(output: Path, source: Path) -> None:
+def check_output(output: Path, source: Path, option: str = "output") -> None:
     """Refuse, before any work, a place where predictions cannot or must not go.
 
     Args:
         output: file to write.
         source: file or folder of the input.
+        option: name of the setting that gives the file, for messages.
 
     Raises:
         InputError: it is a folder or in none, an input or beside the inputs, or within the folder
@@ -31,7 +32,7 @@ def check_output(output: Path, source: Path) -> None:
     try:
         if output.is_dir() or not output.parent.is_dir():
             raise InputError(
-                f"output={output} cannot be written: name a file in a folder that exists."
+                f"{option}={output} cannot be written: name a file in a folder that exists."
             )
         if _is_stream(output):
             return
@@ -40,24 +41,27 @@ def check_output(output: Path, source: Path) -> None:
             inputs = [source / name for name in os.listdir(source)]
             if real.parent.samefile(source):
                 raise InputError(
-                    f"output={output} lies in the folder of the input, whose files are read; name "
-                    "a file elsewhere."
+                    f"{option}={output} lies in the folder of the input, whose files are read; "
+                    "name a file elsewhere."
                 )
         else:
             inputs = [source]
         if real.exists() and any(file.exists() and real.samefile(file) for file in inputs):
-            raise InputError(f"output={output} is the input; name another file.")
+            raise InputError(f"{option}={output} is the input; name another file.")
     except OSError as error:
-        raise InputError(f"output={output} cannot be written: {error.strerror}.") from error
+        raise InputError(f"{option}={output} cannot be written: {error.strerror}.") from error
     if run := next(filter(_is_run, real.parents), None):
         raise InputError(
-            f"output={output} lies in {run}, which holds a trained model; name a file elsewhere."
+            f"{option}={output} lies in {run}, which holds a trained model; name a file elsewhere."
         )
 
 
-def write_output(output: Path, table: str) -> None:
-    """Write a table in UTF-8 to a file, atomically, or through to a device. A symbolic
+def write_output(output: Path, table: str, are: str = "predictions are") -> None:
+    """Write a table, or a page, in UTF-8 to a file, atomically, or through to a device. A symbolic
     link stays, and a file keeps its permissions.
+
+    Args:
+        are: what it is, and the verb, for messages.
 
     Raises:
         InputError: it cannot be written; the message names the file that holds the table instead.
@@ -73,9 +77,9 @@ def write_output(output: Path, table: str) -> None:
         if mode is not None:
             real.chmod(mode)
     except OSError as error:
-        raise _kept(f"cannot write {output}: {error.strerror}", table) from error
+        raise _kept(f"cannot write {output}: {error.strerror}", table, are) from error
     except InputError as error:
-        raise _kept(str(error).rstrip("."), table) from error
+        raise _kept(str(error).rstrip("."), table, are) from error
 
 
 def print_output(table: str) -> None:
@@ -116,13 +120,14 @@ def _silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _kept(reason: str, table: str) -> InputError:
-    """The error for predictions that cannot be written, after they are saved in a temporary
-    file."""
+def _kept(reason: str, table: str, are: str = "predictions are") -> InputError:
+    """The error for output that cannot be written, after it is saved in a temporary file."""
+    what = are.split()[0]
     try:
-        number, name = tempfile.mkstemp(prefix="predictions-", suffix=".csv")
+        suffix = ".csv" if what == "predictions" else ".html"
+        number, name = tempfile.mkstemp(prefix=f"{what}-", suffix=suffix)
         with open(number, "wb") as file:
             file.write(table.encode())
     except OSError as error:
         return InputError(f"{reason}; nor could they be kept elsewhere ({error.strerror}).")
-    return InputError(f"{reason}. The predictions are in {name}.")
+    return InputError(f"{reason}. The {are} in {name}.")

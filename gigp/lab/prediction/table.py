@@ -73,7 +73,7 @@ def predict(
     num = min(MOST, predictor.batch_size or predictor.models[0].data.eval_batch_size)
     with reading(f"Predicting {Path(path).name}", total) as catch_up:
         while chunk := list(islice(source, num)):
-            for entry, row in _predict_entries(predictor, chunk, check, tally):
+            for entry, row in predict_entries(predictor, chunk, check, tally):
                 write_row(table, predictor, entry, row, check)
                 entries.append(entry._replace(content=None))
             catch_up()
@@ -82,7 +82,7 @@ def predict(
     return table.getvalue(), entries
 
 
-def _predict_entries(
+def predict_entries(
     predictor: Predictor, entries: list[InputEntry], check: bool, tally: Tally
 ) -> Iterator[tuple[InputEntry, Values]]:
     """Entries with their predictions; those that are wrong have an error instead."""

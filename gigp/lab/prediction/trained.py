@@ -12,6 +12,7 @@ from gigp.groups import SO3
 from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.hashing import hash_file
 from gigp.lab.images.clouds import ImageClouds
+from gigp.lab.model import OrbitTerms
 from gigp.lab.molecules.clouds import MoleculeClouds
 from gigp.lab.prediction.inputs import ImageInputs, Inputs, MoleculeInputs
 from gigp.lab.training.features import BackboneFeatures
@@ -91,12 +92,26 @@ class TrainedModel:
         mean, spread = torch.cat(batches, 1)
         return mean, spread
 
+    def orbit_terms(self, content: Any) -> OrbitTerms:
+        """What every orbit of the pool adds to the output of the network for one input, before
+        `Inputs.finish` and what the module makes of outputs.
+
+        Raises:
+            InputError: the pool is no sum over orbits.
+        """
+        (cloud,) = self.inputs.clouds([content], self.device, 0)
+        return self.module.model.orbit_terms(self._features(cloud))
+
     def _compute(self, cloud: PointCloud) -> Tensor:
         """Outputs of the network for a batch, (B, T)."""
+        return self.module(self._features(cloud))
+
+    def _features(self, cloud: PointCloud) -> PointCloud:
+        """What the run's own model takes: a batch, or the features of it from frozen networks."""
         cloud = _cast(cloud, self.dtype)
         for frozen in self.frozen:
             cloud = _cast(frozen.points(cloud), self.dtype)
-        return self.module(cloud)
+        return cloud
 
     def _make_inputs(self, modules: Sequence[LitModule]) -> Inputs:
         """The kind of inputs that the data set has."""
