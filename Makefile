@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all test-processors lint benchmark gpu reproduce collect tables lock clean
+.PHONY: help train test test-all test-processors lint benchmark gpu reproduce collect tables docs lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -52,8 +52,12 @@ collect: .venv/ready  ## put finished runs into results/records, the evidence of
 tables: .venv/ready  ## tables and figures from results/records; FORMAT=latex OUT=DIR writes LaTeX
 	@$(BIN)/python scripts/make_tables.py $(if $(FORMAT),--format $(FORMAT)) $(if $(OUT),--out $(OUT)) $(ARGS)
 
-clean:  ## remove the environment and caches; data, runs and checkpoints stay
-	rm -rf .venv .venv.unfinished .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+docs: .venv/ready  ## the site into site/, which opens without a server; NOTEBOOK=false shows the notebook as it is stored
+	@NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "The site is at $(CURDIR)/site/index.html"
+
+clean:  ## remove the environment, caches and the site; data, runs and checkpoints stay
+	rm -rf .venv .venv.unfinished .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info site
 
 lock:  ## pin the environment anew in requirements.txt; ARGS=--upgrade takes the newest versions
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9

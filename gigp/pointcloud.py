@@ -20,6 +20,12 @@ class PointCloud(NamedTuple):
         sizes: numbers of points of the clouds as known on the host, or None.
         mass: masses of the points, (B, N), where the data has them: pools with `center="mass"` need
             them.
+
+    Examples:
+        >>> cloud = PointCloud(torch.zeros(8, 20, 3), torch.zeros(8, 20, 16), torch.ones(8, 20) > 0)
+        >>> pos, feat, mask, *_ = cloud
+        >>> feat.shape
+        torch.Size([8, 20, 16])
     """
 
     pos: Tensor

@@ -22,7 +22,13 @@ TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 def random_element(
     group: Group, num: int, *, seed: int = 0, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """`num` random elements of a group, the same for the same seed, (num, rep_dim, rep_dim)."""
+    """`num` random elements of a group, the same for the same seed, (num, rep_dim, rep_dim).
+
+    Examples:
+        >>> from gigp.groups import SO2
+        >>> random_element(SO2(), 5).shape
+        torch.Size([5, 2, 2])
+    """
     generator = torch.Generator().manual_seed(seed)
     return group.random(num, generator=generator, dtype=dtype)
 
@@ -49,6 +55,14 @@ def assert_invariant(
 
     Raises:
         AssertionError: with the element, and the absolute and the relative error.
+
+    Examples:
+        >>> from gigp.groups import SO3
+        >>> pos = torch.randn(4, 3, dtype=torch.float64)
+        >>> assert_invariant(lambda pos: pos.norm(dim=-1), SO3(), pos)
+        >>> assert_invariant(lambda pos: pos.amax(0), SO3(), pos)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        AssertionError: not equivariant under SO(3): element 0 changes the output by ...
     """
     assert_equivariant(fn, group, pos, lambda g, y: y, num=num, tolerance=tolerance, seed=seed)
 
@@ -77,6 +91,11 @@ def assert_equivariant(
     Raises:
         AssertionError: with the element, and the absolute and the relative error.
         InputError: something else than a group, or positions of another type.
+
+    Examples:
+        >>> from gigp.groups import SO3
+        >>> pos = torch.randn(4, 3, dtype=torch.float64)
+        >>> assert_equivariant(lambda pos: pos.mean(0), SO3(), pos)  # it turns with them
     """
     check_group(group)
     check_tensors(pos=pos)
@@ -120,6 +139,12 @@ def describe_invariance(
 
     Raises:
         InputError: something else than a group, or positions of another type.
+
+    Examples:
+        >>> from gigp.groups import SO3
+        >>> pos = torch.randn(4, 3, dtype=torch.float64)
+        >>> describe_invariance(lambda pos: pos.norm(dim=-1), SO3(), pos)  # doctest: +ELLIPSIS
+        'invariant, up to rounding: 4 random elements of SO(3) change the output by at most ...'
     """
     check_group(group)
     check_tensors(pos=pos)

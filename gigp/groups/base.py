@@ -42,6 +42,13 @@ class Group(ABC):
         isotropic: True where a kernel sees a pair by invariants of it alone, so that one lift of a
             point stands for all of them, and the network is exactly invariant.
         period: period of `orbit_coordinate` where that is an angle, else None.
+
+    Examples:
+        >>> from gigp.groups import SO2
+        >>> group, x = SO2(), torch.tensor([3.0, 4.0])
+        >>> turned = group.act(group.random(5), x)  # (5, 2), all on one circle
+        >>> bool(torch.allclose(group.orbit(turned), group.orbit(x)))
+        True
     """
 
     name: str

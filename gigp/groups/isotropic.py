@@ -33,6 +33,12 @@ class E3(SE3):
 
     Raises:
         InputError: fewer than 0 Gaussians or exactly 1, or a cutoff that is not positive.
+
+    Examples:
+        >>> u, v = E3().section(torch.tensor([[0.0, 0.0, 0.0], [0.0, 3.0, 4.0]]))
+        >>> q = E3().orbit(torch.zeros(3))
+        >>> E3().pair_inputs(u, v, q, q)[1]  # the distance of the two points
+        tensor(5.)
     """
 
     name = "E(3)"

@@ -33,7 +33,12 @@ def similarity_log(g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class SO2(Group):
-    """Rotations of the plane about the origin; orbits are circles, identified by their radius."""
+    """Rotations of the plane about the origin; orbits are circles, identified by their radius.
+
+    Examples:
+        >>> SO2().orbit(torch.tensor([3.0, 4.0]))
+        tensor([5.])
+    """
 
     name = "SO(2)"
     dim = rep_dim = 2
@@ -76,6 +81,10 @@ class SO2(Group):
 class RxSO2(Group):
     """Rotations and scalings of the plane without its origin, one orbit: convolution in log-polar
     coordinates.
+
+    Examples:
+        >>> RxSO2().log(RxSO2().section(torch.tensor([0.0, 2.0])))
+        tensor([0.6931, 1.5708])
     """
 
     name = "R*xSO(2)"
@@ -118,6 +127,10 @@ class RxSO2(Group):
 class Rx(Group):
     """Scalings of the plane without its origin. Orbits are rays, identified by their angle, which
     (cos, sin) embed.
+
+    Examples:
+        >>> Rx().orbit(torch.tensor([0.6, 0.8])), Rx().orbit(torch.tensor([6.0, 8.0]))
+        (tensor([0.6000, 0.8000]), tensor([0.6000, 0.8000]))
     """
 
     name = "Rx"
@@ -153,7 +166,13 @@ class Rx(Group):
 
 
 class SE2(Group):
-    """Rotations and translations of the plane; one orbit, and a point has a circle of lifts."""
+    """Rotations and translations of the plane; one orbit, and a point has a circle of lifts.
+
+    Examples:
+        >>> shift = SE2().exp(torch.tensor([0.0, 1.0, 2.0]))  # no rotation
+        >>> SE2().act(shift, torch.tensor([1.0, 0.0]))
+        tensor([2., 2.])
+    """
 
     name = "SE(2)"
     dim, rep_dim, lie_dim, q_dim = 2, 3, 3, 0

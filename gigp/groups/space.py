@@ -79,6 +79,10 @@ def quaternion_relative(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, T
 class SO3(Group):
     """Rotations of space about the origin. Orbits are spheres, identified by their radius; a point
     has a circle of lifts.
+
+    Examples:
+        >>> SO3().orbit(torch.tensor([1.0, 2.0, 2.0]))
+        tensor([3.])
     """
 
     name = "SO(3)"
@@ -135,7 +139,12 @@ class SO3(Group):
 
 
 class SE3(Group):
-    """Rotations and translations of space; one orbit, and a point has all rotations for lifts."""
+    """Rotations and translations of space; one orbit, and a point has all rotations for lifts.
+
+    Examples:
+        >>> SE3().log(SE3().section(torch.tensor([1.0, 2.0, 3.0])))  # the lift without a rotation
+        tensor([0., 0., 0., 1., 2., 3.])
+    """
 
     name = "SE(3)"
     dim, rep_dim, lie_dim, q_dim = 3, 4, 6, 0

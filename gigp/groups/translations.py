@@ -11,6 +11,10 @@ from gigp.groups.base import Group, RandomOptions
 class Trivial(Group):
     """The group of the identity alone: every point is an orbit, and a network is an ordinary
     continuous convolution.
+
+    Examples:
+        >>> Trivial(2).orbit(torch.tensor([1.0, 2.0]))
+        tensor([1., 2.])
     """
 
     lie_dim = 0
@@ -97,7 +101,13 @@ class Translations(Group):
 
 
 class T(Translations):
-    """All translations of R^d; one orbit."""
+    """All translations of R^d; one orbit.
+
+    Examples:
+        >>> u, v = T(2).section(torch.tensor([[1.0, 2.0], [0.0, 5.0]]))
+        >>> T(2).relative(u, v)  # the offset of the two points
+        tensor([ 1., -3.])
+    """
 
     def __init__(self, dim: int, alpha: float = 0.2) -> None:
         super().__init__(dim, (0, dim), alpha)
@@ -105,7 +115,12 @@ class T(Translations):
 
 
 class Tx(Translations):
-    """Translations of the plane along x; orbits are horizontal lines."""
+    """Translations of the plane along x; orbits are horizontal lines.
+
+    Examples:
+        >>> Tx().orbit(torch.tensor([1.0, 2.0]))
+        tensor([2.])
+    """
 
     name = "Tx"
 
@@ -114,7 +129,12 @@ class Tx(Translations):
 
 
 class Ty(Translations):
-    """Translations of the plane along y; orbits are vertical lines."""
+    """Translations of the plane along y; orbits are vertical lines.
+
+    Examples:
+        >>> Ty().orbit(torch.tensor([1.0, 2.0]))
+        tensor([1.])
+    """
 
     name = "Ty"
 

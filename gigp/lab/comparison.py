@@ -195,6 +195,23 @@ def compare_pools(
     Raises:
         InputError: no seeds or epochs, no batches, or an error that is not one number for each
             sample.
+
+    Examples:
+        >>> from gigp.groups import SO3
+        >>> from torch_geometric.data import Batch, Data
+        >>> class Net(nn.Module):
+        ...     def __init__(self, pool):
+        ...         super().__init__()
+        ...         self.pool, self.head = pool, nn.Linear(1, 1)
+        ...     def forward(self, data):
+        ...         return self.head(self.pool(data.x, data.batch, pos=data.pos))[:, 0]
+        >>> batch = Batch.from_data_list([Data(x=torch.ones(3, 1), pos=torch.randn(3, 3))])
+        >>> result = compare_pools(
+        ...     Net, [batch], [batch], lambda net, data: (net(data) - 1).abs(),
+        ...     channels=1, group=SO3(), epochs=1,
+        ... )
+        >>> list(result)
+        ['mean', 'mlp, mean', 'attention', 'gigp', 'one orbit', 'shuffled orbits']
     """
     check_count("epochs", epochs)
     check_count("number of seeds", len(seeds))

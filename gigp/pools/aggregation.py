@@ -47,11 +47,19 @@ class GIGPAggregation(Aggregation):
     Args:
         channels: number of feature channels.
         group: group whose orbits are distinguished, as SO(3) or SO(2).
-        orbits, membership, delta, normalize, center, feed_center, aggregation, init, divisor,
-            hidden_layers, hidden_channels, activation, point_layers: see `gigp.GIGP`.
+        orbits, membership and all others: options of `gigp.GIGP`.
 
     Raises:
         InputError: the same as `gigp.GIGP` raises.
+
+    Examples:
+        >>> from gigp.groups import SO3
+        >>> aggr = GIGPAggregation(2, SO3(), orbits=10)
+        >>> x, pos = torch.tensor([[1.0, 0.0], [2.0, 4.0], [9.0, 9.0]]), torch.randn(3, 3)
+        >>> aggr.fit([Data(x=x, pos=pos)])  # or a data loader of the training set
+        >>> aggr(x, torch.tensor([0, 0, 1]), pos=pos).detach()
+        tensor([[1.5000, 2.0000],
+                [9.0000, 9.0000]])
     """
 
     def __init__(

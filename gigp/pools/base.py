@@ -22,6 +22,13 @@ class Pool(nn.Module):
         needs_mass: `forward` takes the masses of the points, too: mass=(B, N).
         syncs_device: `forward` waits for numbers of points from the device, so it cannot be
             compiled to one graph.
+
+    Examples:
+        >>> class First(Pool):
+        ...     def forward(self, feat, pos, mask):
+        ...         return feat[:, 0]
+        >>> First(4).out_channels
+        4
     """
 
     group: Group | None = None
@@ -104,7 +111,14 @@ def masked_features(feat: Tensor, mask: Tensor) -> Tensor:
 
 
 class MeanPool(Pool):
-    """Mean over the points."""
+    """Mean over the points.
+
+    Examples:
+        >>> feat, pos = torch.tensor([[[1.0], [2.0], [9.0]]]), torch.zeros(1, 3, 3)
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> MeanPool(1)(feat, pos, mask)
+        tensor([[1.5000]])
+    """
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
         mask = self.check(feat, pos, mask)
@@ -118,6 +132,12 @@ class SumPool(Pool):
         channels: number of feature channels.
         divisor: `none`; or `constant`, the mean number of points of the training clouds, which
             `fit` sets (scaled sum pooling).
+
+    Examples:
+        >>> feat, pos = torch.tensor([[[1.0], [2.0], [9.0]]]), torch.zeros(1, 3, 3)
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> SumPool(1)(feat, pos, mask)
+        tensor([[3.]])
     """
 
     def __init__(self, channels: int, divisor: Literal["none", "constant"] = "none") -> None:
@@ -136,7 +156,14 @@ class SumPool(Pool):
 
 
 class MaxPool(Pool):
-    """Largest value over the points, channel by channel."""
+    """Largest value over the points, channel by channel.
+
+    Examples:
+        >>> feat, pos = torch.tensor([[[1.0], [2.0], [9.0]]]), torch.zeros(1, 3, 3)
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> MaxPool(1)(feat, pos, mask)
+        tensor([[2.]])
+    """
 
     def forward(self, feat: Tensor, pos: Tensor, mask: Tensor | None = None) -> Tensor:
         mask = self.check(feat, pos, mask)

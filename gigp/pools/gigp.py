@@ -34,7 +34,7 @@ Init = Literal["mean", "sum", "random"]
 
 
 class GIGP(Pool):
-    """Group Invariant Global Pooling (arXiv 2305.19207; equations at the head of this file).
+    """Group Invariant Global Pooling (arXiv 2305.19207; equations in `gigp.pools.gigp`).
 
     Invariant under `group` whenever the features are; the order of the points, padding and the rest
     of the batch make no difference. Memory is O(points x (orbits + channels)): no tensor has points
@@ -64,6 +64,15 @@ class GIGP(Pool):
     Raises:
         InputError: a group with one orbit (without orbits to tell apart GIGP is DeepSets) or with
             an orbit space of more than one dimension; an unknown option; too few hidden channels.
+
+    Examples:
+        >>> from gigp.groups import SO3
+        >>> pool = GIGP(channels=2, group=SO3(), orbits=10)
+        >>> pool.orbits.fit(0.0, 3.0)  # or pool.fit(training_clouds)
+        >>> feat = torch.tensor([[[1.0, 0.0], [2.0, 4.0], [9.0, 9.0]]])
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> pool(feat, torch.randn(1, 3, 3), mask).detach()  # the mean, until it is trained
+        tensor([[1.5000, 2.0000]])
     """
 
     group: Group

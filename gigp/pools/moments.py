@@ -27,6 +27,15 @@ class Moments(Pool, FittedModule):
         group: group whose orbit coordinate is r, as SO(3) for the radius.
         center: see `gigp.pools.coordinate.OrbitCoordinate`.
         divisor: see `gigp.pools.divisor.Divisor`.
+
+    Examples:
+        >>> from gigp.groups import SO3
+        >>> feat, pos = torch.tensor([[[1.0], [2.0]]]), torch.randn(1, 2, 3)
+        >>> cloud = PointCloud(pos, feat, torch.tensor([[True, True]]))
+        >>> pool = Moments(1, SO3())
+        >>> pool.fit([cloud])
+        >>> pool(feat, pos, cloud.mask).detach()  # the mean, until it is trained
+        tensor([[1.5000]])
     """
 
     scale: Tensor

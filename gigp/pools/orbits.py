@@ -40,6 +40,13 @@ class Orbits(FittedModule):
     Raises:
         InputError: an unknown membership; `num` < 1 or `delta` <= 0; 2 or 3 smooth orbits around a
             circle.
+
+    Examples:
+        >>> orbits = Orbits(3, membership="hat")
+        >>> orbits.fit(0.0, 2.0)  # centers 0, 1 and 2
+        >>> orbits(torch.tensor([[0.0, 1.25]]), torch.tensor([[True, True]]))
+        tensor([[[1.0000, 0.0000, 0.0000],
+                 [0.0000, 0.7500, 0.2500]]])
     """
 
     centers: Tensor

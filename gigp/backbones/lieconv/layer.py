@@ -31,6 +31,11 @@ class LieConv(nn.Module):
         kernel_norm: `batch`, as published, or `none`: no batch norm within the kernel MLP, which is
             faster.
         same_pairs: all processes of a run have the same pairs, as those of a grid.
+
+    Examples:
+        >>> from gigp.groups import SE3
+        >>> LieConv(8, 4, SE3().pair_channels).linear  # 16 kernel numbers for each of 8 channels
+        Linear(in_features=128, out_features=4, bias=True)
     """
 
     def __init__(

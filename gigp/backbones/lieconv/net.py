@@ -97,6 +97,14 @@ class LieResNet(Backbone):
     Raises:
         InputError: something else than a group, several lifts for a group that acts freely, a width
             below 4, a grid of another dimension or with a layout.
+
+    Examples:
+        >>> from gigp.groups import E3
+        >>> net = LieResNet(5, E3(), width=32, blocks=1)
+        >>> cloud = PointCloud(torch.randn(2, 9, 3), torch.randn(2, 9, 5), torch.ones(2, 9) > 0)
+        >>> net.calibrate(cloud)  # on a batch of the training set
+        >>> net(cloud).feat.shape
+        torch.Size([2, 9, 32])
     """
 
     def __init__(

@@ -26,6 +26,15 @@ def load(name: str | Path | Sequence[str | Path] = DEFAULT, **options: Any) -> P
     Raises:
         InputError: there is no such model, its files are damaged, or several do not predict the
             same.
+
+    Examples:
+        >>> predictor = load("qm9")
+        >>> predictor.columns[:2]
+        ['mu [D]', 'alpha [bohr^3]']
+        >>> from gigp.lab.molecules.readers.molecule import make_molecule
+        >>> places = [[0, 0, 0.119], [0, 0.763, -0.477], [0, -0.763, -0.477]]  # Angstrom
+        >>> predictor([make_molecule(["O", "H", "H"], places)]).shape
+        torch.Size([1, 12])
     """
     names = [name] if isinstance(name, Path) else name
     names = split_names(names) if isinstance(names, str) else names
