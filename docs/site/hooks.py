@@ -16,8 +16,10 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "C[HO]*.md", "docs/**/*.md", "docs/*.ipynb", "data/README.md", "results/**/*.md")
-ASSETS = ("results/figures/*.svg", "results/tables/*.csv", "docs/examples/*.xyz", "docs/site/*.[cj]s*")
+PAGES = ["README.md", "C[HO]*.md", "data/README.md", "docs/*.ipynb", "docs/**/*.md"]
+PAGES += ["results/**/*.md"]
+ASSETS = ["results/figures/*.svg", "results/tables/*.csv", "docs/examples/*.xyz"]
+ASSETS += ["docs/site/*.css", "docs/site/*.js"]
 
 
 class RepositoryLinks(Extension, Treeprocessor):
