@@ -115,6 +115,7 @@ def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path):
     notebook = (tmp_path / "docs" / "quickstart.html").read_text()
     assert "in the last" in notebook
     assert "Warning" not in notebook
+    assert "molecules.html" in pages[tmp_path / "index.html"].loads
     wrong = {
         target
         for page in pages.values()

@@ -15,11 +15,20 @@ from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from gigp.lab.prediction.explain import explain
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "C[HO]*.md", "data/README.md", "docs/*.ipynb", "docs/**/*.md"]
 PAGES += ["results/**/*.md"]
 ASSETS = ["results/figures/*.svg", "results/tables/*.csv", "docs/examples/*.xyz"]
 ASSETS += ["docs/site/*.css", "docs/site/*.js"]
+
+# the front picture: what gigp-explain makes of a dozen molecules, before the second heading of README.md
+MOLECULES, PICTURE = "docs/examples/dozen.xyz", "molecules.html"
+FRAME = f"""
+<iframe class="molecules" src="{PICTURE}" title="A dozen molecules, their orbits, and what each adds"></iframe>
+[The same on a page of its own]({PICTURE}), made by `gigp-explain` from [a file of molecules]({MOLECULES}).
+"""
 
 
 class RepositoryLinks(Extension, Treeprocessor):
@@ -69,11 +78,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     paths = sorted({path for glob in (*PAGES, *ASSETS) for path in ROOT.glob(glob)})
     place = str(ROOT), config.site_dir, config.use_directory_urls
     own = [File(path.relative_to(ROOT).as_posix(), *place) for path in paths]
-    return Files([*theme, *own])
+    page, _ = explain("qm9", ROOT / MOLECULES)
+    return Files([*theme, *own, File.generated(config, PICTURE, content=page)])
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> None:
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     LINKS.page, LINKS.files = page, files
+    return markdown.replace("\n## ", f"{FRAME}\n## ", 1) if page.is_homepage else markdown
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str | None:
