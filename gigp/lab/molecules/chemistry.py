@@ -18,7 +18,11 @@ from gigp.lab.molecules.bonds import (
     lacking_hydrogens,
     shortest_distances,
 )
-from gigp.lab.molecules.readers.electrons import stated_charge, stated_multiplicity
+from gigp.lab.molecules.readers.electrons import (
+    stated_charge,
+    stated_multiplicity,
+    unreadable_charge,
+)
 from gigp.lab.molecules.readers.molecule import Molecule
 from gigp.lab.molecules.readers.units import LENGTHS
 
@@ -131,6 +135,8 @@ class Chemistry(NamedTuple):
         return make_inputs(np.array(numbers, np.int64).reshape(-1, 2), names)
 
     def _of_charge(self, molecule: Molecule, trained_on: str) -> str:
+        if unreadable := unreadable_charge(molecule.fields):
+            return f"{unreadable} is no charge; write a number, charge=0 for a neutral molecule."
         name, charge = stated_charge(molecule.fields) or ("charge", float(self.charge_of(molecule)))
         if charge in self.charges:
             return ""

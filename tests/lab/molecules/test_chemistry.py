@@ -52,6 +52,7 @@ def xyz(comment: str, rows: str = "") -> str:
         "charge=\u22121",
         "charge: 1",
         "water, charge -1",
+        '{"charge": 1}',
         "1 2",
         "-1 2",
         "2 1",
@@ -84,6 +85,12 @@ def test_a_charge_in_any_spelling(tmp_path, comment):
 )
 def test_what_states_no_charge(tmp_path, comment):
     assert reasons(tmp_path, "in.xyz", xyz(comment)) == [""]
+
+
+@pytest.mark.parametrize("comment", ["charge=one", "charge=1;mult=1", 'q="two or three"'])
+def test_a_charge_that_is_no_number(tmp_path, comment):
+    (said,) = reasons(tmp_path, "in.xyz", xyz(comment))
+    assert "is no charge; write a number, charge=0 for a neutral molecule" in said
 
 
 @pytest.mark.parametrize(

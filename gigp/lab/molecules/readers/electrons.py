@@ -15,13 +15,14 @@ SPIN_NAME = re.compile(r".*(multiplicity|spinmult|mult)|(total|net)?spin|2s1")
 UNPAIRED_NAME = re.compile(r"n?uhf|n?(um)?(ber)?(of)?(unpaired|radical)s?(electrons)?")
 MOMENT_NAME = re.compile(r".*(magmoms?|magnetization|magneticmoments?)")
 SIGNED = re.compile(r"([+-]*+)(\d*+\.?+\d*+)([+-]*+)e?")  # 1, +1, 1+, 1.0, ++
+UNKNOWN = ("", "unknown", "none", "null", "nan", "na", "n/a", "?", "-", "t")  # t: a flag, no value
 WORDS = {"neutral": 0.0, "cation": 1.0, "dication": 2.0, "anion": -1.0, "dianion": -2.0}
 SPINS = {"singlet": 1, "doublet": 2, "triplet": 3, "quartet": 4, "quintet": 5, "sextet": 6}
 SPINS |= {"radical": 2, "diradical": 3, "biradical": 3}
 # in running text: charge 1, charge: -1, q=+2; multiplicity 3; 1 2 alone, as quantum-chemical
 # programs begin their list of atoms
 CHARGE_TEXT = re.compile(
-    r"(?<![\w.])(?:charge|chg|chrg|q)\s*+(?:[:=]|is|of)?+\s*+([+-]?\d+[+-]?)(?![\w.])"
+    r"(?<![\w.])(?:charge|chg|chrg|q)[\"']?+\s*+(?:[:=]|is|of)?+\s*+([+-]?\d+[+-]?)(?![\w.])"
 )
 SPIN_TEXT = re.compile(r"(?<![\w.])(?:multiplicity|mult|spin)\s*+(?:[:=]|is|of)?+\s*+(\d)(?![\w.])")
 PAIR_TEXT = re.compile(r"([+-]?\d)[\s,]+(\d)", re.ASCII)
@@ -44,6 +45,17 @@ def stated_charge(fields: Mapping[str, str]) -> tuple[str, float] | None:
         if value is not None:
             stated.append((name, value))
     return max(stated, key=lambda pair: pair[1] != 0, default=None)
+
+
+def unreadable_charge(fields: Mapping[str, str]) -> str:
+    """The field of a charge that is no number, as `charge=one`; empty where there is none."""
+    for name, text in fields.items():
+        plain = re.sub("[^a-z0-9]", "", name.lower())
+        if not CHARGE_NAME.fullmatch(plain) or text.strip().lower() in UNKNOWN:
+            continue
+        if parse_charge(text) is None:
+            return f"{name}={text[:40]}"
+    return ""
 
 
 def stated_multiplicity(fields: Mapping[str, str]) -> tuple[str, int] | None:
