@@ -102,7 +102,9 @@ def load_trained(
     if setup:
         data.setup()
     state = checkpoint["state_dict"]
-    with _config_errors(folder), limit_parameters(sum(value.numel() for value in state.values())):
+    # backbones of PyTorch Geometric build layers that others then take the place of
+    most = 4 * sum(value.numel() for value in state.values())
+    with _config_errors(folder), limit_parameters(most):
         module = build_module(build_model(cfg, data), data, fit=False, lr=cfg.lr)
     try:
         check_weights(state, module)
