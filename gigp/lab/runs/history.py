@@ -3,10 +3,10 @@
 import csv
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -19,6 +19,13 @@ from gigp.lab.hashing import hash_file
 from gigp.lab.runs.checkpoints import LARGEST
 
 Select = Literal["best", "last"]
+
+
+@runtime_checkable
+class KeepsHistory(Protocol):
+    """A logger that is told of the epochs of earlier processes when a run resumes."""
+
+    def log_history(self, rows: Sequence[Mapping[str, float]]) -> None: ...
 
 
 class History(L.Callback):
@@ -70,6 +77,11 @@ class History(L.Callback):
 
     def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         self._resumes = stage == "fit"
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        for logger in trainer.loggers:
+            if self.rows and isinstance(logger, KeepsHistory):
+                logger.log_history(self.rows)
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.training = True

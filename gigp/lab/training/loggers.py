@@ -5,8 +5,10 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from lightning.pytorch.loggers import WandbLogger
@@ -36,6 +38,20 @@ class TolerantWandbLogger(WandbLogger):
 
     def log_metrics(self, *args: Any, **kwargs: Any) -> None:
         self._attempt(super().log_metrics, *args, **kwargs)
+
+    def log_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Log the epochs of earlier processes, where they lie in folders of runs offline (a folder
+        that is uploaded after another one of its id replaces it), and remove these folders.
+        """
+        folder = Path(self.experiment.dir).parent
+        earlier = {*folder.parent.glob(f"offline-run-*-{self.experiment.id}")} - {folder}
+        if not earlier:
+            return
+        for row in rows:
+            values = {name: value for name, value in row.items() if name != "step"}
+            self.log_metrics(values, int(row["step"]))
+        for path in earlier:
+            shutil.rmtree(path, ignore_errors=True)
 
     def summarize(self, record: Record) -> None:
         """Show the result of a run: test and best validation values, units, sizes."""
@@ -122,8 +138,8 @@ def build_logger(
         mode, TolerantWandbLogger.unreachable = "offline", True
         experiment = wandb.init(mode=mode, settings=settings, **arguments)
     if mode == "offline":
-        where = shlex.quote(str(folder.path / "wandb"))
-        console.print(f"wandb logs offline; upload with: wandb sync {where}/offline-run-*")
+        where = shlex.quote(str(folder.path / "wandb" / Path(experiment.dir).parent.name))
+        console.print(f"wandb logs offline; upload with: wandb sync {where}")
     experiment.define_metric("epoch")
     experiment.define_metric("*", step_metric="epoch")
     experiment.define_metric("val/*", step_metric="epoch", summary="min")

@@ -1,13 +1,16 @@
 """wandb: online with an account only, never against the user's word, never in training's way."""
 
 import os
+import secrets
 import sys
+from pathlib import Path
 
 import pytest
 import wandb
 from omegaconf import OmegaConf
 
 from gigp.errors import InputError
+from gigp.lab.runs.history import History
 from gigp.lab.runs.name import group_name
 from gigp.lab.training.loggers import TolerantWandbLogger, wandb_mode
 from gigp.lab.training.run import run
@@ -77,7 +80,10 @@ class Experiment:
 
     def __init__(self, **arguments) -> None:
         self.arguments, self.defined, self.logged, self.summary = arguments, [], [], {}
-        self.finished = False
+        self.finished, self.id = False, arguments["id"]
+        folder = Path(arguments["dir"], "wandb", f"offline-run-{secrets.token_hex(4)}-{self.id}")
+        self.dir = str(folder / "files")
+        Path(self.dir).mkdir(parents=True)
 
     def define_metric(self, name, **options) -> None:
         self.defined.append((name, options))
@@ -132,7 +138,26 @@ def test_what_is_logged(configure, experiments, capsys):
     assert summary["unit/orbit_sums"] == record.metrics["orbit_sums"].unit
     assert summary["parameters"] == record.parameters
     assert summary["learned"] == record.learned
-    assert "wandb sync 'my runs/it/seed0/wandb'/offline-run-*" in capsys.readouterr().out
+    (logged,) = Path("my runs/it/seed0/wandb").glob("offline-run-*")
+    assert f"wandb sync '{logged}'" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_run_that_resumes_offline_logs_all_of_its_epochs(configure, experiments, monkeypatch):
+    def fail(self, trainer, module):
+        if trainer.current_epoch == 2:
+            raise MemoryError("in epoch 2")
+        return start(self, trainer, module)
+
+    cfg, start = configure(*TINY, "trainer.max_epochs=3"), History.on_train_epoch_start
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "on_train_epoch_start", fail)
+        with pytest.raises(MemoryError, match="in epoch 2"):
+            run(configure(*TINY, "trainer.max_epochs=3"))
+    run(cfg)
+    whole = [row for row in experiments[-1].logged if "val/loss" in row]
+    assert [row["epoch"] for row in whole] == [0, 1, 2]
+    (folder,) = (left(cfg).path / "wandb").glob("offline-run-*")  # no other one is to be uploaded
+    assert str(folder / "files") == experiments[-1].dir
 
 
 def test_a_run_that_resumes_is_the_same_wandb_run_and_no_other(configure, experiments, tmp_path):
