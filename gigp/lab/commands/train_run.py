@@ -20,6 +20,7 @@ from gigp.lab.config.paths import quote_paths
 from gigp.lab.config.validate import check_settings
 from gigp.lab.data.targets import parse_targets
 from gigp.lab.runs.lock import BusyError
+from gigp.lab.training.sweep import Outcome
 
 
 def train() -> None:
@@ -41,11 +42,12 @@ def train() -> None:
 
 
 @hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")
-def run_task(cfg: DictConfig) -> dict[str, str]:
+def run_task(cfg: DictConfig) -> Outcome:
     """Hydra's entry point; errors that a user can mend end in one message, not in a traceback.
 
     Returns:
-        For sweeps: `outcome` of the run, which may be a failure, and its `folder` if it is done.
+        For sweeps: the validation loss, which a sweeper that searches, as Optuna's, minimizes, with
+        what the sweep says of the run in the end.
     """
     overrides = list(HydraConfig.get().overrides.task)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -59,16 +61,16 @@ def run_task(cfg: DictConfig) -> dict[str, str]:
         record = run(cfg, overrides)
     except InputError as error:
         if sweep and isinstance(error, BusyError):
-            return {"outcome": "skipped: another process is working on it"}
+            return Outcome("skipped: another process is working on it")
         tell(f"\nError: {error}")
         if not sweep:
             sys.exit(2)  # Hydra would add a line of its own to an exception
-        return {"outcome": f"FAILED: {str(error).splitlines()[0]}"}
+        return Outcome(f"FAILED: {str(error).splitlines()[0]}")
     except Exception as error:
         if not sweep:
             raise
         sys.excepthook(type(error), error, error.__traceback__)
-        return {"outcome": f"FAILED: {type(error).__name__}: {error}"}
+        return Outcome(f"FAILED: {type(error).__name__}: {error}")
     tested = [f"{name} {metric.test:.4g} {metric.unit}" for name, metric in record.metrics.items()]
     folder = RunFolder(cfg.results_dir, record.name, record.seed).path.absolute()
-    return {"outcome": ", ".join(tested), "folder": str(folder)}
+    return Outcome(", ".join(tested), record.val_loss, str(folder))

@@ -1,6 +1,7 @@
 """The runs of a sweep: announcement and outcome of each."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -9,18 +10,38 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from gigp.lab.files import open_lock, take_lock
 from gigp.lab.runs.compare import print_comparison, read_runs
 from gigp.lab.runs.console import console, label_lines
 
 WATCH_SECONDS = 0.5
+LOCK = ".lock"
 UNKNOWN = "FAILED: interrupted, or its process died"
+
+
+class Outcome(float):
+    """What became of a run: its validation loss, or NaN.
+
+    Attributes:
+        line: `outcome`, in words, and the `folder` of a run that is done.
+    """
+
+    line: dict[str, str]
+
+    def __new__(cls, words: str, loss: float = math.nan, folder: str | None = None) -> "Outcome":
+        outcome = super().__new__(cls, loss)
+        outcome.line = {"outcome": words} | ({"folder": folder} if folder else {})
+        return outcome
+
+    def __getnewargs__(self) -> tuple[str, float, str | None]:  # type: ignore[override]
+        return self.line["outcome"], float(self), self.line.get("folder")
 
 
 class Sweep(Callback):
@@ -35,11 +56,17 @@ class Sweep(Callback):
     """
 
     started: ClassVar["Sweep | None"] = None
+    lock: ClassVar[IO]
     total: int | None = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self.folder = Path(config.hydra.sweep.dir).absolute() / "outcomes"
         self.folder.mkdir(parents=True, exist_ok=True)
+        Sweep.lock = open_lock(self.folder / LOCK)  # as long as this process lives
+        take_lock(Sweep.lock)
+        for earlier in self.folder.parent.parent.glob("*/outcomes"):
+            if earlier != self.folder:
+                _remove_dead(earlier)
         self.process = os.getpid()
         Sweep.started = self
         if "submitit" in config.hydra.launcher._target_:
@@ -59,7 +86,7 @@ class Sweep(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         # for a single run that has failed, the value would raise its error
         if config.hydra.mode == RunMode.MULTIRUN:
-            self._write(config, job_return.return_value)
+            self._write(config, job_return.return_value.line)
 
     def _write(self, config: DictConfig, became: dict[str, str]) -> None:
         line = {"run": " ".join(config.hydra.overrides.task), **became}
@@ -98,9 +125,20 @@ def report() -> bool:
     if len(folders) > 1:
         print()
         print_comparison(read_runs(folders))
+    _remove(folder)
+    return any(line["outcome"].startswith("FAILED") for line in lines)
+
+
+def _remove_dead(folder: Path) -> None:
+    """Remove the outcomes of a sweep whose process was killed."""
+    with suppress(OSError), open_lock(folder / LOCK) as file:
+        if take_lock(file):
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
     (folder.parent / "multirun.yaml").unlink(missing_ok=True)  # Hydra's copy of the configuration
     with suppress(OSError):  # what a launcher has left there stays
         folder.parent.rmdir()
         folder.parent.parent.rmdir()
-    return any(line["outcome"].startswith("FAILED") for line in lines)
