@@ -14,6 +14,7 @@ def main() -> NoReturn:
     """Run the command line, and exit with its status."""
     try:
         from gigp.lab.commands.train_run import train
+        from gigp.lab.runs.console import outlive_log
         from gigp.lab.training.sweep import report
     except MissingExtraError as error:
         tell(f"Error: {error}")
@@ -25,6 +26,7 @@ def main() -> NoReturn:
     for stream in filter(None, (sys.stdout, sys.stderr)):
         # a path may have characters that the terminal's encoding lacks
         stream.reconfigure(errors="backslashreplace")
+    outlive_log()
     try:
         train()
     except InputError as error:

@@ -2,6 +2,8 @@
 
 import io
 import sys
+from contextlib import suppress
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -46,6 +48,32 @@ def quiet(rank: int = 0) -> None:
     """
     console.quiet = rank > 0
     quiet_libraries()
+
+
+class LossyStream:
+    """A stream that drops what cannot be written, as on a full disk or into a closed pipe."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def outlive_log() -> None:
+    """Let this process go on when its output cannot be written: its results are in files."""
+    for name in ("stdout", "stderr"):
+        if not isinstance(stream := getattr(sys, name), LossyStream | NoneType):
+            setattr(sys, name, LossyStream(stream))
 
 
 class LabelledLines(io.TextIOBase):

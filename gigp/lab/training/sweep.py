@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from gigp.lab.files import open_lock, take_lock
 from gigp.lab.runs.compare import print_comparison, read_runs
-from gigp.lab.runs.console import console, label_lines
+from gigp.lab.runs.console import console, label_lines, outlive_log
 
 WATCH_SECONDS = 0.5
 LOCK = ".lock"
@@ -78,6 +78,7 @@ class Sweep(Callback):
         self._write(config, {"outcome": UNKNOWN})
         number = config.hydra.job.num + 1
         if os.getpid() != self.process:  # the lines of several runs come in any order
+            outlive_log()
             label_lines(f"[{number}] ")
             end_with(self.process)
         of = f" of {self.total}" if self.total else ""

@@ -2,16 +2,20 @@
 
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from gigp.errors import InputError
+from gigp.lab.commands.train import main
 from gigp.lab.config.validate import check_settings
 from gigp.lab.files import write_atomically
 from gigp.lab.training.loggers import wandb_mode
 from gigp.lab.training.sweep import end_with
+from tests.conftest import tiny
 
 
 @pytest.mark.parametrize(
@@ -29,6 +33,26 @@ def test_settings(configure, key, value, message):
     OmegaConf.update(cfg, key, value, force_add=True)
     with pytest.raises(InputError, match=message):
         check_settings(cfg)
+
+
+@pytest.mark.parametrize("where", ["full disk", "closed"])
+def test_output_that_cannot_be_written(where, tmp_path, monkeypatch):
+    """Training goes on: its results are in files."""
+    if where == "full disk" and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    out = open("/dev/full", "w", buffering=1) if where == "full disk" else None  # noqa: SIM115
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, out)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    words = ["dataset=orbits", *tiny(epochs=1, train=40, val=10, test=10), "logger=csv", "name=it"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *words, f"results_dir={tmp_path}"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert (tmp_path / "it" / "seed0" / "summary.json").exists()
+    if out is not None:
+        with pytest.raises(OSError, match="No space left"):
+            out.close()
 
 
 def test_workers_end_with_their_parent():
