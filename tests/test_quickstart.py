@@ -18,7 +18,7 @@ def test_runs_and_shows_what_it_says(capsys, tmp_path, monkeypatch):
     for cell in NOTEBOOK["cells"]:
         if cell["cell_type"] == "code":
             code = "".join(cell["source"]).replace("max_epochs=20", "max_epochs=3")
-            exec(code.replace("%matplotlib inline", ""), names)
+            exec(code.replace("%matplotlib inline", "").replace("%%capture", ""), names)
     printed = capsys.readouterr().out
     assert "invariant under random rotations" in printed
     errors = {pool: r.metrics["orbit_sums"].test for pool, r in names["records"].items()}

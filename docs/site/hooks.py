@@ -23,11 +23,11 @@ PAGES += ["results/**/*.md"]
 ASSETS = ["results/figures/*.svg", "results/tables/*.csv", "docs/examples/*.xyz"]
 ASSETS += ["docs/site/*.css", "docs/site/*.js"]
 
-# the front picture: what gigp-explain makes of a dozen molecules, before the second heading of README.md
+# the front picture: what gigp-explain makes of a dozen molecules, before the second heading
 MOLECULES, PICTURE = "docs/examples/dozen.xyz", "molecules.html"
 FRAME = f"""
-<iframe class="molecules" src="{PICTURE}" title="A dozen molecules, their orbits, and what each adds"></iframe>
-[The same on a page of its own]({PICTURE}), made by `gigp-explain` from [a file of molecules]({MOLECULES}).
+<iframe class="molecules" src="{PICTURE}" title="Molecules, and what their orbits add"></iframe>
+[The same on a page of its own]({PICTURE}): `gigp-explain` on [a file of molecules]({MOLECULES}).
 """
 
 
@@ -87,10 +87,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return markdown.replace("\n## ", f"{FRAME}\n## ", 1) if page.is_homepage else markdown
 
 
-def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str | None:
-    """Links of a notebook, which MkDocs leaves as they are, to the pages of the site."""
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """A number stays with its spread; links of a notebook, which MkDocs leaves, lead to pages."""
     if not page.file.src_uri.endswith(".ipynb"):
-        return None
+        return html.replace(" ± ", "\u00a0±\u00a0").replace(" †", "\u00a0†")
     folder = posixpath.dirname(page.file.src_uri)
 
     def lead(link: re.Match[str]) -> str:
