@@ -5,6 +5,8 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import yaml
+
 import gigp
 from tests.conftest import ROOT
 
@@ -16,8 +18,11 @@ def test_public_names_are_listed_and_there():
 
 def test_version():
     assert gigp.__version__ == version("gigp")
-    assert f"version: {gigp.__version__}" in (ROOT / "CITATION.cff").read_text()
     assert re.match(r"\d+\.\d+\.\d+$", gigp.__version__)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    released = f"## [{citation['version']}] - {citation['date-released']}"
+    assert citation["version"] == gigp.__version__
+    assert released in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_importing_the_layer_brings_torch_alone():
