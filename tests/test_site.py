@@ -7,13 +7,15 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
 import torch
 import yaml
+from markdown import Markdown
 
 import gigp
 from tests.conftest import ROOT
@@ -83,6 +85,24 @@ def test_navigation_names_every_page_once():
     assert [path for path in paths if not (ROOT / path).is_file()] == []
     pages = {str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md")}
     assert pages - set(paths) == {"docs/README.md"}, "pages that the navigation lacks"
+
+
+@pytest.mark.parametrize(
+    ("repository", "elsewhere"),
+    [("https://a.b", '<a href="https://a.b/blob/main/configs">b</a>'), ("", "<span>b</span>")],
+)
+def test_links_to_what_is_no_page(repository, elsewhere):
+    spec = spec_from_file_location("hooks", ROOT / "docs" / "site" / "hooks.py")
+    spec.loader.exec_module(hooks := module_from_spec(spec))
+    links, pages = hooks.LINKS, {"docs/training.md", "results/models/README.md"}
+    links.page = SimpleNamespace(file=SimpleNamespace(src_uri="docs/page.md"))
+    links.files, links.repository = SimpleNamespace(src_uris=pages), repository
+    text = "[a](training.md#x) [b](../configs) [c](../results/models) [d](https://x.y) [e](gone.md)"
+    assert Markdown(extensions=[links]).convert(text) == (
+        f'<p><a href="training.md#x">a</a> {elsewhere} '
+        '<a href="../results/models/README.md">c</a> '
+        '<a href="https://x.y">d</a> <a href="gone.md">e</a></p>'
+    )
 
 
 class Links(HTMLParser):

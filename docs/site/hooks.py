@@ -36,7 +36,7 @@ class RepositoryLinks(Extension, Treeprocessor):
 
     page: Page
     files: Files
-    repository: str | None
+    repository: str
 
     def extendMarkdown(self, md: Markdown) -> None:
         md.treeprocessors.register(self, "repository_links", 10)  # before MkDocs looks at links
@@ -67,7 +67,9 @@ LINKS = RepositoryLinks()
 
 def on_config(config: MkDocsConfig) -> None:
     config.markdown_extensions.append(LINKS)
-    LINKS.repository = config.repo_url
+    LINKS.repository = config.extra["repository"]
+    if LINKS.repository:  # not as repo_url, for which Material's script asks GitHub for numbers
+        config.copyright = f'<a href="{LINKS.repository}">Source</a>, MIT License'
     os.environ["JUPYTER_PATH"] = str(ROOT / "docs" / "site")  # has the kernel of the notebook
 
 

@@ -45,4 +45,4 @@ def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
         for k in old.keys() | new.keys():
             yield from differences(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))
     elif old != new and key not in LOCATION_KEYS:
-        yield f"{key}: {str(old):.80} there, {str(new):.80} now"
+        yield f"{key}: {old!s:.80} there, {new!s:.80} now"
