@@ -215,10 +215,10 @@ def check_targets(node: Any, where: str) -> None:
         check_targets(child, where)
     if isinstance(node, dict) and "_target_" in node and not _trusted(str(node["_target_"])):
         raise InputError(
-            f"{where} asks for {str(node['_target_'])[:80]!r}, which is not a model, data set or group "
-            "of this project, nor an aggregation of PyTorch Geometric. If you did not write it, "
-            "do not use it; if an earlier version of gigp did, train it again; else correct its "
-            "_target_."
+            f"{where} asks for {str(node['_target_'])[:80]!r}, which is not a model, data set or "
+            "group of this project, nor an aggregation of PyTorch Geometric. If you did not write "
+            "it, do not use it; if an earlier version of gigp did, train it again; else correct "
+            "its _target_."
         )
 
 
