@@ -32,6 +32,7 @@ from gigp.lab.study.collect import collect, describe
 from gigp.lab.study.experiments import Cell, Experiment, read_experiments, table_members
 from gigp.lab.study.plan import Clock, Job, choose_settings, plan, recorded, run_jobs
 from gigp.lab.study.records import read_records
+from gigp.lab.training.sweep import PARENT
 
 ROOT = Path(__file__).resolve().parents[1]
 TAIL = 15  # lines of a failed run to show
@@ -51,10 +52,11 @@ def train(job: Job, title: str, threads: int | None) -> str:
     """
     command = [sys.executable, "train.py", *job.overrides]
     print(f"\n{title}: python train.py {' '.join(job.overrides)}", flush=True)
+    env = {**os.environ, PARENT: str(os.getpid())}
     if threads is None:
-        code, _ = wait_for(subprocess.Popen(command, cwd=ROOT, text=True))
+        code, _ = wait_for(subprocess.Popen(command, cwd=ROOT, env=env, text=True))
         return f"exit status {code}" if code else ""
-    start, env = time.perf_counter(), {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    start, env = time.perf_counter(), {**env, "OMP_NUM_THREADS": str(threads)}
     code, output = wait_for(
         subprocess.Popen(
             command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

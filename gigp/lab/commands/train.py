@@ -15,7 +15,7 @@ def main() -> NoReturn:
     try:
         from gigp.lab.commands.train_run import train
         from gigp.lab.runs.console import outlive_log
-        from gigp.lab.training.sweep import report
+        from gigp.lab.training.sweep import PARENT, end_with, report
     except MissingExtraError as error:
         tell(f"Error: {error}")
         sys.exit(2)
@@ -27,6 +27,8 @@ def main() -> NoReturn:
         # a path may have characters that the terminal's encoding lacks
         stream.reconfigure(errors="backslashreplace")
     outlive_log()
+    if parent := os.environ.get(PARENT):
+        end_with(int(parent))
     try:
         train()
     except InputError as error:

@@ -23,6 +23,7 @@ from gigp.lab.runs.console import console, label_lines, outlive_log
 
 WATCH_SECONDS = 0.5
 LOCK = ".lock"
+PARENT = "GIGP_PARENT"  # environment variable: the process that the runs shall end with
 UNKNOWN = "FAILED: interrupted, or its process died"
 
 
