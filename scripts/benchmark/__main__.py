@@ -19,8 +19,10 @@ from gigp.lab.runs.provenance import collect_provenance
 from gigp.nn.linear import cpu_supports_bf16
 from scripts.benchmark import reference
 from scripts.benchmark.cases import (
+    AGGREGATIONS,
     BF16_CASES,
     CASES,
+    MEASURED_AGGREGATIONS,
     MEASURED_POOLS,
     POOL,
     POOLS,
@@ -31,7 +33,13 @@ from scripts.benchmark.cases import (
 )
 from scripts.benchmark.growth import mixed_sizes, pool_growth, training_overhead
 from scripts.benchmark.machine import processor
-from scripts.benchmark.models import CLOCKS, make_model, make_pool, make_pool_on_molecules
+from scripts.benchmark.models import (
+    CLOCKS,
+    make_aggregation,
+    make_model,
+    make_pool,
+    make_pool_on_molecules,
+)
 from scripts.benchmark.report import console, save, show_case, show_rows
 from scripts.benchmark.workers import MakeModel, compare
 
@@ -71,6 +79,9 @@ def make_sides(title: str, lieconv: str | None, gigp: str | None) -> dict[str, M
     if title == POOLS:
         inputs = load_inputs(["dataset=qm9"])
         return {pool: partial(make_pool_on_molecules, inputs, pool) for pool in MEASURED_POOLS}
+    if title == AGGREGATIONS:
+        inputs = load_inputs(["dataset=qm9"])
+        return {name: partial(make_aggregation, inputs, name) for name in MEASURED_AGGREGATIONS}
     bf16 = title in BF16_CASES and cpu_supports_bf16()
     reference_too = lieconv and title not in WITHOUT_REFERENCE
     names = ["gigp", *(["gigp bf16"] if bf16 else []), *(["reference"] if reference_too else [])]

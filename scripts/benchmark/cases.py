@@ -31,9 +31,11 @@ WITHOUT_REFERENCE = ("QM9 E(3), k 256",)  # LieConv has no such group
 BF16_CASES = ("QM9 T(3), k 1536",)  # also measured in bf16; the others would take minutes
 POOL = "GIGP layer, 64 clouds x 128 points x 64 channels, K 50"
 POOLS = "Pools on 75 molecules of QM9, 64 channels, K 50"
-TITLES = (*CASES, POOL, POOLS)
+AGGREGATIONS = "The same molecules in one list of points, aggregations of PyTorch Geometric"
+TITLES = (*CASES, POOL, POOLS, AGGREGATIONS)
 # pools of configs/pool that are measured: GIGP, and pools of PyTorch Geometric
 MEASURED_POOLS = ("gigp", "mean", "softmax", "attentional", "deepsets", "set_transformer")
+MEASURED_AGGREGATIONS = ("GIGP", "Mean", "Softmax", "Attentional", "DeepSets", "SetTransformer")
 
 
 @dataclass

@@ -4,15 +4,19 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric import nn as gnn
+from torch_geometric.data import Data
 
 from gigp.groups import SO3
 from gigp.lab.config.instantiate import instantiate
 from gigp.lab.training.load import build_model
+from gigp.pools.aggregation import GIGPAggregation
 from gigp.pools.gigp import GIGP
 from scripts.benchmark import reference
 from scripts.benchmark.cases import BenchInputs, compose_case
@@ -169,6 +173,54 @@ def make_pool_on_molecules(inputs: BenchInputs, pool: str) -> BenchModel:
         feat = torch.randn(*cloud.mask.shape, 64, generator=generator, requires_grad=True)
         batches.append(((cloud.pos, feat, cloud.mask), None))
     return BenchModel(PoolOnTuple(layer), batches, square_sum, len(clouds[0].mask))
+
+
+def make_aggregation(inputs: BenchInputs, name: str) -> BenchModel:
+    """An aggregation alone, GIGP's or one of PyTorch Geometric, on points of molecules in one list.
+
+    Args:
+        inputs: batches of QM9.
+        name: that of the class, without `Aggregation`.
+    """
+    channels = 64
+    mlp = partial(gnn.MLP, [channels, 2 * channels, channels], norm=None)
+    make: dict[str, Callable[[], nn.Module]] = {
+        "GIGP": lambda: GIGPAggregation(channels, SO3(), hidden_channels=2 * channels),
+        "Mean": gnn.MeanAggregation,
+        "Softmax": lambda: gnn.SoftmaxAggregation(learn=True, channels=channels),
+        "Attentional": lambda: gnn.AttentionalAggregation(
+            gnn.MLP([channels, 2 * channels, 1], norm=None), mlp()
+        ),
+        "DeepSets": lambda: gnn.DeepSetsAggregation(mlp(), mlp()),
+        "SetTransformer": lambda: gnn.SetTransformerAggregation(channels, heads=4),
+    }
+    generator = torch.Generator().manual_seed(0)
+    graphs, batches = [], []
+    for cloud, _ in inputs.batches:
+        pos, sizes = cloud.pos[cloud.mask], cloud.mask.sum(1)
+        feat = torch.randn(len(pos), channels, generator=generator, requires_grad=True)
+        index = torch.arange(len(sizes)).repeat_interleave(sizes)
+        graphs.append(Data(x=feat, pos=pos, batch=index))
+        batches.append(((pos, feat, index, len(sizes)), None))
+    layer = make[name]()
+    if isinstance(layer, GIGPAggregation):
+        layer.fit(graphs)
+    return BenchModel(
+        AggregationOnTuple(layer), batches, square_sum, len(inputs.batches[0][0].mask)
+    )
+
+
+class AggregationOnTuple(nn.Module):
+    """An aggregation that takes positions, features, index and number of graphs as one tuple."""
+
+    def __init__(self, aggregation: nn.Module) -> None:
+        super().__init__()
+        self.aggregation = aggregation
+
+    def forward(self, points: tuple[Tensor, Tensor, Tensor, int]) -> Tensor:
+        pos, feat, index, graphs = points
+        positions = {"pos": pos} if isinstance(self.aggregation, GIGPAggregation) else {}
+        return self.aggregation(feat, index, dim_size=graphs, **positions)
 
 
 class PoolOnTuple(nn.Module):

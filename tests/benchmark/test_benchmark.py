@@ -13,7 +13,7 @@ from scripts.benchmark import __main__ as benchmark
 from scripts.benchmark import reference
 from scripts.benchmark.cases import CASES, POOL, BenchInputs, compose_case
 from scripts.benchmark.machine import measure_rates
-from scripts.benchmark.models import make_model, make_pool, make_pool_on_molecules
+from scripts.benchmark.models import make_aggregation, make_model, make_pool, make_pool_on_molecules
 from scripts.benchmark.profile import count_work, time_shares
 from scripts.benchmark.workers import Worker
 from tests.conftest import ROOT
@@ -60,7 +60,8 @@ def test_models_are_built_as_those_of_runs(qm9):
     inputs = BenchInputs(
         compose_case(overrides), [batch], qm9.in_channels, qm9.out_dim, qm9.grid, atoms=qm9.atoms
     )
-    for model in (make_model(inputs, "gigp"), make_pool_on_molecules(inputs, "softmax")):
+    pools = make_pool_on_molecules(inputs, "softmax"), make_aggregation(inputs, "GIGP")
+    for model in (make_model(inputs, "gigp"), *pools):
         assert model.size == 8
         assert model.time("train") > 0
         assert model.time("eval", clock="cpu") > 0
