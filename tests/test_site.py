@@ -122,20 +122,32 @@ class Links(HTMLParser):
             (self.leads if tag == "a" else self.loads).add(target)
 
 
-@pytest.mark.slow
-def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The site, built as `make docs` does, and without a word."""
+    folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-W", "error::DeprecationWarning", "-m", "mkdocs", "build", "-q"]
     env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(
-        [*command, "-d", str(tmp_path)], cwd=ROOT, env=env, capture_output=True, text=True
+        [*command, "-d", str(folder)], cwd=ROOT, env=env, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    pages = {path: Links(path) for path in tmp_path.rglob("*.html") if path.name != "404.html"}
+    return folder
+
+
+def pages_of(site: Path) -> list[Path]:
+    """All but the page of a server for what is not there, whose links begin at its root."""
+    return sorted(path for path in site.rglob("*.html") if path.name != "404.html")
+
+
+@pytest.mark.slow
+def test_the_site_is_whole_and_loads_nothing_from_elsewhere(site):
+    pages = {path: Links(path) for path in pages_of(site)}
     assert len(pages) > 30
-    notebook = (tmp_path / "docs" / "quickstart.html").read_text()
+    notebook = (site / "docs" / "quickstart.html").read_text()
     assert "in the last" in notebook
     assert "Warning" not in notebook
-    assert "molecules.html" in pages[tmp_path / "index.html"].loads
+    assert "molecules.html" in pages[site / "index.html"].loads
     wrong = {
         target
         for page in pages.values()
@@ -149,3 +161,24 @@ def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path):
             if not led.is_file() or (led in pages and place not in pages[led].places):
                 wrong.add(f"{path.name}: {target}")
     assert wrong == set()
+
+
+@pytest.mark.slow
+def test_the_site_in_a_browser(site, browser):
+    """Nothing is wider than a narrow screen, and the search works without a server."""
+    page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda r: r.url.startswith("http") and wrong.append(r.url))
+    for path in pages_of(site):
+        page.goto(path.as_uri())
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            wrong.append(f"{path.name} is too wide")
+    page.goto((site / "index.html").as_uri())
+    assert page.evaluate("getComputedStyle(document.body).colorScheme") == "dark"
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.fill("[data-md-component=search-query]", "blurred orbits")
+    page.wait_for_selector(".md-search-result__item")
+    assert "troubleshooting" in page.inner_text(".md-search-result__list")
+    assert wrong == []
