@@ -20,6 +20,7 @@ from gigp.errors import InputError
 from gigp.lab.commands import tell
 from gigp.lab.data.datamodule import PointCloudDataModule
 from gigp.lab.files import to_path
+from gigp.lab.images.baselines import image_errors
 from gigp.lab.images.clouds import ImageClouds
 from gigp.lab.molecules.baselines import NAMES, Baselines, molecule_errors
 from gigp.lab.molecules.clouds import MoleculeClouds
@@ -27,7 +28,6 @@ from gigp.lab.prediction.card import make_card
 from gigp.lab.prediction.models import MODELS
 from gigp.lab.prediction.release import Errors, release_model
 from gigp.lab.runs.record import read_record
-from gigp.lab.study.baselines import image_errors
 from gigp.lab.training.module import LitModule
 
 

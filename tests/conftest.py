@@ -75,7 +75,7 @@ def configure(tmp_path):
     """
 
     def compose_in_folder(*overrides: str) -> DictConfig:
-        where = [f"results_dir={tmp_path}/runs", "logger=csv"]
+        where = [f"results_dir={tmp_path}/runs", "logger=csv", "report=false"]
         # they need no files
         if not any(o.startswith(("dataset=orbits", "experiment=orbits")) for o in overrides):
             where += [f"dataset.cache={DATA}"]

@@ -20,7 +20,15 @@ from tests.conftest import ROOT
 
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(
-    ["hydra", "lightning", "pandas", "torch_geometric.datasets", "torchmetrics", "torchvision"]
+    [
+        "hydra",
+        "lightning",
+        "matplotlib.backends.backend_svg",
+        "pandas",
+        "torch_geometric.datasets",
+        "torchmetrics",
+        "torchvision",
+    ]
 )
 
 

@@ -24,11 +24,12 @@ LIBRARY = [
     {"pools", "backbones"},
 ]
 LAB = [
-    {"lab.files", "lab.progress"},
+    {"lab.files", "lab.progress", "lab.web"},
     {"lab.comparison", "lab.hashing", "lab.lightning_bases", "lab.model"},
     {"lab.data", "lab.config"},
     {"lab.molecules", "lab.images"},
     {"lab.runs"},
+    {"lab.report"},
     {"lab.training"},
     {"lab.prediction", "lab.study"},
     {"lab.commands"},
@@ -143,6 +144,8 @@ def test_a_program_loads_what_its_extra_brings(module, extra):
         ("gigp.lab.commands.train_run", {"torch", "lightning", "pandas", "scipy"}),  # --help, typos
         ("gigp.lab.commands.predict", {"lightning", "torchmetrics", "torch_geometric", "pandas"}),
         ("gigp.lab.commands.explain", {"torch", "lightning", "pandas", "jinja2"}),
+        ("gigp.lab.commands.report", {"torch", "lightning", "matplotlib", "jinja2"}),
+        ("gigp.lab.training.run", {"matplotlib"}),
         ("gigp.lab.prediction", {"lightning", "torchmetrics", "torch_geometric", "pandas"}),
     ],
 )

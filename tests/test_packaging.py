@@ -158,11 +158,14 @@ def test_a_missing_extra_is_named(bare, tmp_path, line, package, extra):
     assert re.search(said, done.stderr), done.stderr
 
 
-@pytest.mark.parametrize("program", ["gigp-train", "gigp-predict", "gigp-explain", "gigp-compare"])
+@pytest.mark.parametrize(
+    "program", ["gigp-train", "gigp-predict", "gigp-explain", "gigp-report", "gigp-compare"]
+)
 def test_a_missing_extra_ends_the_programs_in_one_sentence(bare, tmp_path, program):
-    arguments = () if program == "gigp-compare" else ("run=nowhere", "input=nowhere")
+    inputs = ("run=nowhere", "input=nowhere")
+    arguments = {"gigp-compare": (), "gigp-report": ("nowhere",)}.get(program, inputs)
     done = command(bare, program, *arguments, cwd=tmp_path)
-    status = 1 if program == "gigp-compare" else 2
+    status = 1 if program in ("gigp-compare", "gigp-report") else 2
     assert (done.returncode, done.stderr.count("\n")) == (status, 1)
     assert done.stderr.startswith("Error: the package ")
 
@@ -235,7 +238,10 @@ def test_commands_work_in_an_empty_folder(full, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "homo" in (tmp_path / "out.csv").read_text()
     done = execute(full, "-m", "gigp", cwd=tmp_path)
-    assert all(f"gigp-{name}" in done.stdout for name in ("train", "predict", "explain", "compare"))
+    assert all(
+        f"gigp-{name}" in done.stdout
+        for name in ("train", "predict", "explain", "report", "compare")
+    )
 
 
 TRAIN = """

@@ -1,5 +1,5 @@
-"""The programs `gigp-train`, `gigp-predict`, `gigp-explain` and `gigp-compare`; train.py,
-predict.py and the scripts of a checkout are the same ones.
+"""The programs `gigp-train`, `gigp-predict`, `gigp-explain`, `gigp-report` and `gigp-compare`;
+train.py, predict.py and the scripts of a checkout are the same ones.
 """
 
 import re

@@ -7,7 +7,7 @@ from typing import Any
 from gigp.lab.hashing import hash_text
 
 # settings that may change when a run is resumed
-NOT_IDENTITY = ("name", "results_dir", "overwrite", "logger", "scale", "study")
+NOT_IDENTITY = ("name", "results_dir", "overwrite", "report", "logger", "scale", "study")
 # number of devices, launcher, folders of data, layout: a run may resume on another machine
 LOCATION_KEYS = (
     "backbone.layout",

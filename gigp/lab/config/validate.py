@@ -21,6 +21,7 @@ TYPES = {
     "freeze_backbone": bool,
     "overwrite": bool,
     "pool_inputs": bool,
+    "report": bool,
 }
 OPTIONAL = ("trainer.accumulate_grad_batches",)
 MINIMUM = {

@@ -46,6 +46,11 @@ _RADII = (
 # fmt: on
 # 1.6 where none is measured
 RADII = np.pad(np.array(_RADII), (0, len(SYMBOLS) - len(_RADII)), constant_values=1.6)
+COLORS = {  # of elements, after Corey, Pauling and Koltun; others have the last one
+    **{1: "#f2f2f0", 5: "#e0a98e", 6: "#5a6068", 7: "#3d6fd6", 8: "#d8443c", 9: "#7cc04b"},
+    **{14: "#c8a97e", 15: "#e08a2c", 16: "#d9b92e", 17: "#3fae49", 35: "#8f3a2e", 53: "#7a3e9d"},
+    0: "#c58ab8",
+}
 ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}  # of QM9
 
 
@@ -66,3 +71,12 @@ def atom_features(charges: Sequence[int] = tuple(ELEMENTS.values())) -> Tensor:
         z = charge / max(charges)
         table[charge, i] = torch.tensor([1.0, z, z * z])
     return table.flatten(1)
+
+
+def formula(charges: Sequence[int]) -> str:
+    """Carbon and hydrogen first, then the others by their symbols (Hill)."""
+    symbols = [SYMBOLS[charge] for charge in charges]
+    first = [symbol for symbol in ("C", "H") if "C" in symbols and symbol in symbols]
+    order = [*first, *sorted({*symbols} - {*first})]
+    text = "".join(f"{s}{symbols.count(s) if symbols.count(s) > 1 else ''}" for s in order)
+    return text.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))

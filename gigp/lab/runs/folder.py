@@ -1,7 +1,7 @@
 """A run's folder: its configuration, checkpoints and record.
 
     <results_dir>/<name>/seed<k>/
-        config.yaml  metrics.csv  summary.json  test_samples.npz  test_predictions.csv
+        config.yaml  metrics.csv  summary.json  test_samples.npz  test_predictions.csv  report.html
         checkpoints/{last,best}.ckpt  replaced/
 
 The folder is a function of the configuration, without a timestamp: the same command finds the same
@@ -44,6 +44,7 @@ class RunFolder:
             for f in ("config.yaml", "metrics.csv", "summary.json", "test_samples.npz")
         )
         self.predictions = self.path / "test_predictions.csv"
+        self.report = self.path / "report.html"
         self.checkpoints = self.path / "checkpoints"
         self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
         # marks a finished run; written last
@@ -168,6 +169,7 @@ class RunFolder:
             self.metrics,
             self.samples,
             self.predictions,
+            self.report,
             self.config,
             self.record_path,
         ]

@@ -10,7 +10,7 @@ import wandb
 
 from gigp.lab.hashing import hash_text
 from gigp.lab.study.tables.table import Table
-from gigp.lab.training.loggers import is_online
+from gigp.lab.training.loggers import is_online, svg_as_html
 
 FIGURES = {
     "qm9_backbone": ["qm9_backbone_curves"],
@@ -85,8 +85,4 @@ def charts(numbers: pd.DataFrame | None) -> dict[str, object]:
 def drawings(name: str, figures: Path) -> dict[str, wandb.Html]:
     """The figures that belong to a table."""
     paths = [figures / f"{stem}.svg" for stem in FIGURES.get(name, [])]
-    return {
-        f"figure/{path.stem}": wandb.Html(path.read_text(), inject=False)
-        for path in paths
-        if path.exists()
-    }
+    return {f"figure/{path.stem}": svg_as_html(path.read_text()) for path in paths if path.exists()}

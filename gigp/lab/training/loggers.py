@@ -69,6 +69,16 @@ class TolerantWandbLogger(WandbLogger):
             summary[f"unit/{name}"] = metric.unit
         self._attempt(lambda: self.experiment.summary.update(summary))
 
+    def show(self, pictures: Mapping[str, str]) -> None:
+        """Show the drawings of a run's report under the names that they have there.
+
+        Args:
+            pictures: SVG by name.
+        """
+        if pictures:
+            shown = {f"report/{name}": svg_as_html(svg) for name, svg in pictures.items()}
+            self._attempt(lambda: self.experiment.log(shown))
+
     def close(self) -> None:
         """End the wandb run."""
         self._attempt(self.experiment.finish)
@@ -144,6 +154,15 @@ def build_logger(
     experiment.define_metric("*", step_metric="epoch")
     experiment.define_metric("val/*", step_metric="epoch", summary="min")
     return TolerantWandbLogger(experiment=experiment)
+
+
+def svg_as_html(svg: str) -> Any:
+    """A drawing as wandb shows it."""
+    import wandb
+
+    from gigp.lab.report.figures import standalone
+
+    return wandb.Html(standalone(svg), inject=False)
 
 
 def is_online() -> bool:

@@ -25,7 +25,7 @@ from gigp.lab.runs.name import further_overrides, group_name, run_name
 from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import write_predictions, write_samples
 from gigp.lab.runs.summary import make_record
-from gigp.lab.training.build import build
+from gigp.lab.training.build import RunParts, build
 from gigp.lab.training.fit import fit
 from gigp.lab.training.launch import launch_workers, set_rank
 from gigp.lab.training.loggers import build_logger
@@ -67,6 +67,17 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Record:
             console.print(f"{folder.path} is finished; skipped (overwrite=true runs it again).")
     print_record(record, folder)
     return record
+
+
+def _report(
+    config: dict[str, Any], folder: RunFolder, record: Record, parts: RunParts
+) -> dict[str, str]:
+    """Write the report, unless the configuration says otherwise, and return its drawings."""
+    if not config.get("report", True):
+        return {}
+    from gigp.lab.report.page import report_on  # Matplotlib takes a while to load
+
+    return report_on(folder.report, record, parts.data, parts.module.samples)
 
 
 def join() -> None:
@@ -119,8 +130,10 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
         if first:
             write_samples(folder.samples, parts.module.samples)
             write_predictions(folder.predictions, parts.data, parts.module.samples)
+        pictures = _report(config, folder, record, parts) if first else {}
         if logger is not None:
             logger.summarize(record)
+            logger.show(pictures)
     finally:
         if logger is not None:
             logger.close()

@@ -12,6 +12,7 @@ from safetensors.torch import load, save_file
 import gigp
 from gigp.errors import InputError
 from gigp.lab.commands.predict import follow as main
+from gigp.lab.images.baselines import image_errors
 from gigp.lab.molecules.baselines import molecule_errors
 from gigp.lab.molecules.qm9 import QM9
 from gigp.lab.molecules.readers.molecule import make_molecule
@@ -19,7 +20,6 @@ from gigp.lab.molecules.training_range import TrainingRange
 from gigp.lab.prediction import Predictor
 from gigp.lab.prediction.models import default_model
 from gigp.lab.runs.weights import FILE, read_description, read_weights
-from gigp.lab.study.baselines import image_errors
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.run import run
 from scripts.export_model import export

@@ -123,7 +123,7 @@ def test_a_key_without_network_trains_on_offline(configure, monkeypatch, experim
 
 
 def test_what_is_logged(configure, experiments, capsys):
-    record = run(configure(*TINY, "results_dir=my runs"))
+    record = run(configure(*TINY, "results_dir=my runs", "report=true"))
     (experiment,) = experiments
     assert ("*", {"step_metric": "epoch"}) in experiment.defined
     assert ("val/*", {"step_metric": "epoch", "summary": "min"}) in experiment.defined
@@ -132,6 +132,8 @@ def test_what_is_logged(configure, experiments, capsys):
     assert all({"seconds", "train_seconds"} <= row.keys() for row in rows)
     losses = [row["val/loss"] for row in experiment.logged if "val/loss" in row]
     assert min(losses) == pytest.approx(record.val_loss)
+    (shown,) = (row for row in experiment.logged if "report/curves/loss" in row)
+    assert {"report/parity/orbit_sums", "report/orbits"} < shown.keys()
     summary = experiment.summary
     assert summary["test/orbit_sums"] == record.metrics["orbit_sums"].test
     assert summary["best/val/orbit_sums"] == record.metrics["orbit_sums"].val

@@ -79,7 +79,7 @@ def test_a_folder_below_home(configure, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("dataset", ["qm9", "rotmnist"])
 def test_record(configure, tmp_path, dataset, capsys):
-    cfg = configure(f"dataset={dataset}", *TINY)
+    cfg = configure(f"dataset={dataset}", *TINY, "report=true")
     summary = run(cfg)
     folder = folder_of(tmp_path)
     assert (
@@ -116,6 +116,7 @@ def test_record(configure, tmp_path, dataset, capsys):
         wrong = samples["predicted"] != samples["label"]
         assert 100 * wrong.mean() == pytest.approx(summary.metrics[name].test)
     assert {len(values) for values in samples.values()} == {70}
+    assert f"<title>{folder.name}, seed 0</title>" in folder.report.read_text()
     stored = yaml.safe_load(folder.config.read_text())
     assert stored["seed"] == 0
     assert stored["dataset"]["train_size"] == 150

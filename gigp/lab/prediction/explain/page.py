@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
 from gigp.errors import InputError, printable
 from gigp.groups import SO3
 from gigp.lab.data.entries import InputEntry, iterate_entries
 from gigp.lab.images.clouds import turn_images
-from gigp.lab.molecules.atoms import RADII, SYMBOLS
+from gigp.lab.molecules.atoms import COLORS, RADII, SYMBOLS, formula
 from gigp.lab.molecules.bonds import geometries
 from gigp.lab.molecules.readers.molecule import Molecule
 from gigp.lab.prediction.explain.orbit_sums import OrbitSum, check_model, length_unit, orbit_sum
@@ -28,18 +26,13 @@ from gigp.lab.prediction.steady import steady_state
 from gigp.lab.prediction.table import predict_entries
 from gigp.lab.prediction.trained import TrainedModel
 from gigp.lab.runs.quiet import quiet_libraries
+from gigp.lab.web import render
 
 log = logging.getLogger(__name__)
 
 MOST = 12  # inputs on a page, unless more are asked for
 ORIENTATIONS = 6  # of every molecule, its own first
 ANGLES = (0, 45, 90, 135, 180, 225, 270, 315)  # of every image, in degrees
-COLORS = {  # of elements, after Corey, Pauling and Koltun; others have the last one
-    **{1: "#f2f2f0", 5: "#e0a98e", 6: "#5a6068", 7: "#3d6fd6", 8: "#d8443c", 9: "#7cc04b"},
-    **{14: "#c8a97e", 15: "#e08a2c", 16: "#d9b92e", 17: "#3fae49", 35: "#8f3a2e", 53: "#7a3e9d"},
-    0: "#c58ab8",
-}
-SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 START = "homo"  # the target that is shown at first, where there is one of this name
 Page = dict[str, Any]
 
@@ -88,15 +81,7 @@ def _render(predictor: Predictor, path: Path, shown: Sequence[Page]) -> str:
     content = _describe_model(model) | {"items": shown}
     # a name that ends the script, or begins a comment in it, is no longer one
     data = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    environment = Environment(
-        loader=PackageLoader(__package__, ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html.j2")
-    return page.render(data=data, file=printable(path.name), **content)
+    return render(__package__, "page.html.j2", data=data, file=printable(path.name), **content)
 
 
 def _describe_model(model: TrainedModel) -> Page:
@@ -193,21 +178,12 @@ def _molecule(molecule: Molecule, parts: OrbitSum) -> Page:
     (geometry,) = geometries([molecule])
     places = zip(molecule.charges.tolist(), parts.pos.tolist(), parts.radius.tolist(), strict=True)
     return {
-        "formula": _formula(molecule.charges.tolist()),
+        "formula": formula(molecule.charges.tolist()),
         "atoms": [[z, *(_short(x, 5) for x in pos), _short(q, 5)] for z, pos, q in places],
         "sizes": [_short(RADII[z], 3) for z in molecule.charges.tolist()],
         "bonds": np.argwhere(np.triu(geometry.bonded[0])).tolist(),
         "members": [_shares(row) for row in parts.members],
     }
-
-
-def _formula(charges: Sequence[int]) -> str:
-    """Carbon and hydrogen first, then the others by their symbols (Hill)."""
-    counts = Counter(SYMBOLS[charge] for charge in charges)
-    first = [symbol for symbol in ("C", "H") if counts["C"] and symbol in counts]
-    order = [*first, *sorted(counts.keys() - set(first))]
-    written = (f"{symbol}{counts[symbol] if counts[symbol] > 1 else ''}" for symbol in order)
-    return "".join(written).translate(SUBSCRIPTS)
 
 
 def _image(image: Tensor) -> Page:
