@@ -20,6 +20,7 @@ from gigp.nn.linear import cpu_supports_bf16
 from scripts.benchmark import reference
 from scripts.benchmark.cases import (
     AGGREGATIONS,
+    BESIDE,
     BF16_CASES,
     CASES,
     MEASURED_AGGREGATIONS,
@@ -28,7 +29,6 @@ from scripts.benchmark.cases import (
     POOLS,
     ROOT,
     TITLES,
-    WITHOUT_REFERENCE,
     load_inputs,
 )
 from scripts.benchmark.growth import mixed_sizes, pool_growth, training_overhead
@@ -83,8 +83,13 @@ def make_sides(title: str, lieconv: str | None, gigp: str | None) -> dict[str, M
         inputs = load_inputs(["dataset=qm9"])
         return {name: partial(make_aggregation, inputs, name) for name in MEASURED_AGGREGATIONS}
     bf16 = title in BF16_CASES and cpu_supports_bf16()
-    reference_too = lieconv and title not in WITHOUT_REFERENCE
-    names = ["gigp", *(["gigp bf16"] if bf16 else []), *(["reference"] if reference_too else [])]
+    if title in BESIDE:
+        both = {"gigp": title, BESIDE[title]: BESIDE[title]}
+        return {
+            side: partial(make_model, load_inputs(CASES[case]), "gigp")
+            for side, case in both.items()
+        }
+    names = ["gigp", *(["gigp bf16"] if bf16 else []), *(["reference"] if lieconv else [])]
     inputs = load_inputs(CASES[title])
     return {side: partial(make_model, inputs, side, lieconv) for side in names}
 

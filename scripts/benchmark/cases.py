@@ -27,7 +27,8 @@ CASES: dict[str, list[str]] = {
     "rotated MNIST SO(2), k 128": ["dataset=rotmnist", *EMBEDDED_DIGITS],
     "rotated MNIST SE(2), 2 lifts, k 128": ["dataset=rotmnist", *EMBEDDED_DIGITS, "group=SE2"],
 }
-WITHOUT_REFERENCE = ("QM9 E(3), k 256",)  # LieConv has no such group
+# LieConv has no such group: measured beside another case
+BESIDE = {"QM9 E(3), k 256": "QM9 T(3), k 256"}
 BF16_CASES = ("QM9 T(3), k 1536",)  # also measured in bf16; the others would take minutes
 POOL = "GIGP layer, 64 clouds x 128 points x 64 channels, K 50"
 POOLS = "Pools on 75 molecules of QM9, 64 channels, K 50"
