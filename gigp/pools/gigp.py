@@ -183,14 +183,10 @@ class GIGP(Pool):
         return self._combine(*self._sums(feat, pos, mask, mass))
 
     def terms(
-        self,
-        feat: Tensor,
-        pos: Tensor | None = None,
-        mask: Tensor | None = None,
-        mass: Tensor | None = None,
+        self, feat: Tensor, pos: Tensor, mask: Tensor | None = None, mass: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What every orbit adds to the result, (B, K, c): their sum over the orbits is that of
-        `forward`, whose arguments these are; and numbers of points in every orbit, (B, K).
+        """What every orbit adds to the result of `forward`, which is their sum, (B, K, c), and
+        numbers of points in every orbit, (B, K). The arguments are those of `forward`.
         """
         h, n = self._sums(feat, pos, mask, mass)
         inputs, s = self._inputs(h, n)
@@ -207,9 +203,7 @@ class GIGP(Pool):
 
     def _points(self, feat: Tensor, mask: Tensor) -> Tensor:
         """psi of the features of the points, 0 in the padding, (B, N, c) -> (B, N, c)."""
-        if self.psi is None:
-            return masked_features(feat, mask)
-        return map_mlp(self.psi, feat, mask)
+        return masked_features(feat, mask) if self.psi is None else map_mlp(self.psi, feat, mask)
 
     def _combine(self, h: Tensor, n: Tensor) -> Tensor:
         """Second half of the equations: sums (B, K, c) and numbers of points (B, K) -> y."""
@@ -247,14 +241,11 @@ class GIGP(Pool):
         centers = self.orbits.centers.to(next(self.phi.parameters()).dtype)  # (K,)
         fed = centers[:, None] if self.feed_center else centers.new_zeros(len(centers), 0)
 
-        def phi_at(h: Tensor) -> Tensor:
-            """phi of features (c,) in every orbit, (K, c)."""
+        def phi_at(h: Tensor) -> Tensor:  # (c,) in every orbit, (K, c)
             return self.phi(torch.cat([h.expand(len(centers), -1), fed], -1))
 
-        weighted = self.aggregation == "weighted"
-        weight = self.weight if weighted else torch.ones_like(centers)
-        step = 1e-2
-        slope = torch.zeros_like(centers)
+        weight = self._weights(torch.ones_like(centers))
+        step, slope = 1e-2, torch.zeros_like(centers)
         for i, h in enumerate(step * torch.eye(self.channels).to(centers)):
             slope += (phi_at(h) - phi_at(-h))[:, i] / (2 * step * self.channels)
         columns = {"center": centers, "weight": weight, "response": weight * slope}

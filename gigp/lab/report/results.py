@@ -156,7 +156,7 @@ def worst_molecules(data: MoleculeClouds, errors: np.ndarray) -> list[Drawn]:
 def _fact(truth: float, error: float) -> str:
     """An error with three digits, and the truth with as many decimals."""
     digits = max(0, 2 - int(np.floor(np.log10(max(abs(error), 1e-6)))))
-    return f"{error:+,.{digits}f} from {truth:,.{digits}f}"
+    return f"{error:+,.{digits}f} from {truth:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _draw(data: MoleculeClouds, index: int, name: str, facts: list[str]) -> Drawn:
