@@ -116,6 +116,7 @@ def train(
             rates = (rates[first.index(min(first, key=lambda record: record.val_loss))],)
         for rate in rates:
             settings = ["pool=mean", "logger=csv", f"seed={seed}", f"lr={rate}", *further]
+            settings.append("report=false")  # their table is one
             cfg = compose_config([f"experiment={experiment.name}", *settings])
             overrides = [f"lr={rate}", *own.overrides]
             name = [experiment.name, own.pool, *overrides, own.name, source, *further]
