@@ -13,7 +13,8 @@ from gigp.lab.training.sweep import Outcome, Sweep
 from tests.conftest import tiny
 from tests.programs import run_program
 
-CLOUDS = ("-m", "dataset=orbits", *tiny(epochs=1, train=40, val=10, test=10), "logger=csv", "report=false")
+TINY = tiny(epochs=1, train=40, val=10, test=10)
+CLOUDS = ("-m", "dataset=orbits", *TINY, "logger=csv", "report=false")
 
 
 def test_a_sweep_ends_with_a_comparison(tmp_path):
