@@ -63,8 +63,11 @@ def draw_curves(curves: Mapping[str, Curve], column: str, unit: str, baseline: f
     with rc_context(STYLE):
         fig, (ax,) = _panels(1, 3.3, 2.1)
         for (name, curve), (color, style) in zip(curves.items(), _styles(len(curves)), strict=True):
-            ax.plot(curve["epoch"], curve[column], style, color=color, lw=1.4, label=name)
-            if column == "val/loss" and len(curves) == 1:
+            dot = "." if len(curve[column]) == 1 else ""
+            ax.plot(
+                curve["epoch"], curve[column], style, marker=dot, color=color, lw=1.4, label=name
+            )
+            if column == "val/loss" and len(curves) == 1 and "train/loss" in curve:
                 ax.lines[0].set_label("validation")
                 ax.plot(curve["epoch"], curve["train/loss"], color=BAR, lw=1.4, label="training")
         values = [x for curve in curves.values() for x in curve[column]]

@@ -36,6 +36,7 @@ SECTIONS = (  # what a page may have of the results of a test, by the kind of it
     *("molecules", "baselines", "fit", "parity", "targets", "groups", "worst", "colors"),
     *("classes", "confusion", "wrong"),
 )
+MOST_PRODUCTS = 3e10  # of a fit to images: seconds
 MOST_CLASSES = 30  # of a table of confusions
 
 
@@ -144,18 +145,15 @@ def _curves(records: Mapping[str, Record], baselines: Mapping[str, float]) -> di
     """Learning curves that all the runs have: the loss, and the error of every target."""
     from gigp.lab.report.figures import draw_curves
 
-    columns = [set(record.curve) for record in records.values()]
-    shared = [
-        name
-        for name in next(iter(records.values())).metrics
-        if all(f"val/{name}" in each for each in columns)
-    ]
-    units = {name: m.unit for record in records.values() for name, m in record.metrics.items()}
     curves = {name: record.curve for name, record in records.items()}
-    drawn = {"loss": ("val/loss", "", None)} | {
-        name: (f"val/{name}", units[name], baselines.get(name)) for name in shared
+    units = {name: m.unit for record in records.values() for name, m in record.metrics.items()}
+    return {
+        f"curves/{name}": draw_curves(
+            curves, f"val/{name}", units.get(name, ""), baselines.get(name)
+        )
+        for name in ("loss", *units)
+        if all(f"val/{name}" in curve for curve in curves.values())
     }
-    return {f"curves/{name}": draw_curves(curves, *what) for name, what in drawn.items()}
 
 
 def _what(record: Record) -> list[tuple[str, str]]:
@@ -246,5 +244,6 @@ def _classes(data: PointCloudDataModule, samples: Samples) -> Section:
     if isinstance(data, ImageClouds):
         name = "least squares on the pixels"
         section |= {"wrong": wrong_images(data, samples), "fit": name}
-        section["baselines"] = {"error": image_errors(data)[name]["error"]}
+        if len(data.indices["train"]) * len(data.points) ** 2 < MOST_PRODUCTS:
+            section["baselines"] = {"error": image_errors(data)[name]["error"]}
     return section

@@ -20,6 +20,8 @@ WORST = 10  # molecules that are drawn
 WRONG = 24  # images that are shown
 SMALL = 0.1  # part of the spread of a target that references leave
 ALIKE = 3  # wrong images of one confusion at most
+CHUNK = 10_000  # molecules at a time: bounds the memory
+THUMBNAIL = 96  # pixels on a side of an image that is shown, at most
 FEWEST = 5  # molecules of a group at least
 BASELINE = "least squares on the elements"
 
@@ -89,8 +91,9 @@ def true_values(data: PointCloudDataModule) -> tuple[np.ndarray, list[bool]]:
 def baseline_errors(data: MoleculeClouds) -> np.ndarray:
     """Errors of a linear fit on the number of atoms of each element, (n, T)."""
     assert data.atoms is not None
-    counts = count_atoms(data.charges, max(data.atoms.charges) + 1)[:, [*data.atoms.charges]]
-    known = torch.from_numpy(np.concatenate([counts, np.ones((len(counts), 1))], 1))
+    elements, num = [*data.atoms.charges], max(data.atoms.charges) + 1
+    counts = [count_atoms(charges, num)[:, elements] for charges in data.charges.split(CHUNK)]
+    known = torch.from_numpy(np.pad(np.concatenate(counts), ((0, 0), (0, 1)), constant_values=1))
     return fit_errors(data, known).numpy()
 
 
@@ -219,5 +222,7 @@ def data_uri(image: np.ndarray) -> str:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
+    picture = Image.fromarray(image)
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    picture.save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
