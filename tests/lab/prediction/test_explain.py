@@ -130,6 +130,7 @@ def test_lifts_scales_centers_and_frozen_networks_add_up(trained, qm9, tmp_path,
             torch.testing.assert_close(parts.total, row, rtol=1e-9, atol=1e-9)
             torch.testing.assert_close(parts.pos.norm(dim=1), parts.radius)
             assert len(parts.members) == len(content.charges)
+            torch.testing.assert_close(parts.counts, parts.members.sum(0), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(

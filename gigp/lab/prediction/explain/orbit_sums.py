@@ -86,9 +86,10 @@ def orbit_sum(model: TrainedModel, content: Any) -> OrbitSum:
     constants["references of the atoms"] = zero[0]
     held = found.counts[0].nonzero()[:, 0]  # (k,)
     pos, radius, members = _points(model, pool, content, found.points.pos)
+    per_point = min(1.0, len(pos) / int(found.points.mask.sum()))  # lifts count as parts
     return OrbitSum(
         held,
-        found.counts[0][held],
+        per_point * found.counts[0][held],
         finished(terms[held]).T,
         {name: value for name, value in constants.items() if value.any()},
         pos,

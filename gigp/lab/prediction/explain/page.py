@@ -102,7 +102,7 @@ def _describe_model(model: TrainedModel) -> Page:
         "targets": targets,
         "start": next((i for i, t in enumerate(targets) if t["name"] == START), 0),
         "centers": [_short(unit * c, 5) for c in pool.orbits.centers.tolist()],
-        "reach": _short(unit * pool.orbits.reach, 4),
+        "reach": _short(unit * pool.orbits.reach, 2),
         "colors": COLORS,
         "symbols": {z: SYMBOLS[z] for z in range(1, len(SYMBOLS))} if not images else {},
     }
