@@ -94,7 +94,7 @@ function showChart() {
       svg.append(make("text", { x: x(i) + slot / 2, y: height - bottom + 15, "text-anchor": "middle" }, page.centers[k].toFixed(1)));
   });
   const under = { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" };
-  svg.append(make("text", under, `distance of the orbit from ${page.center}, ${page.length}`));
+  svg.append(make("text", under, `radius of the orbit, ${page.length}`));
   by("chart").replaceChildren(svg);
 }
 
