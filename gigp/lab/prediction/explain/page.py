@@ -70,6 +70,8 @@ def explain(
             if row is not None:
                 shown.append(_describe(predictor, entry, row))
             entries.append(entry._replace(content=None))
+    if len(shown) == limit and next(source, None) is not None:
+        log.warning("There are more than the first %d that are shown; limit=N shows more.", limit)
     for sentence in tally.sentences():
         log.warning("Warning: %s", printable(sentence))
     return (_render(predictor, Path(path), shown) if shown else ""), entries
