@@ -4,7 +4,7 @@ train.py, predict.py and the scripts of a checkout are the same ones.
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -71,6 +71,30 @@ def check_positive(options: dict[str, str], key: str) -> None:
     """Refuse an option that is given and is not a positive integer."""
     if not re.fullmatch(r"0*[1-9]\d{0,6}", options.get(key, "1"), re.ASCII):
         raise InputError(f"{key}={options[key][:40]}: it must be a positive integer.")
+
+
+def answer(
+    arguments: list[str],
+    description: str,
+    work: Callable[[list[str]], list["InputEntry"]],
+    verb: str,
+) -> int:
+    """Follow a command line that names an input, and return the exit status.
+
+    Args:
+        arguments: words of the command line; help, or none, prints the description.
+        work: does what they say, and returns the entries of the input.
+        verb: what it does to an entry, as `Predicted`.
+    """
+    if not arguments or {"-h", "--help", "help"} & set(arguments):
+        print(description)
+        return 0 if arguments else 2
+    try:
+        entries = work(arguments)
+    except InputError as error:
+        tell(printable(f"Error: {error}"))
+        return 2
+    return tell_errors(entries, verb)
 
 
 def tell_errors(entries: Sequence["InputEntry"], verb: str) -> int:

@@ -21,8 +21,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from gigp.errors import InputError, printable
-from gigp.lab.commands import check_positive, parse_options, program_name, tell, tell_errors
+from gigp.errors import printable
+from gigp.lab.commands import answer, check_positive, parse_options, program_name, tell
 
 if TYPE_CHECKING:
     from gigp.lab.data.entries import InputEntry
@@ -80,11 +80,5 @@ def main() -> NoReturn:
 
 def follow(arguments: list[str]) -> int:
     """Run a command line, and return the exit status."""
-    if not arguments or {"-h", "--help", "help"} & set(arguments):
-        print(str(__doc__).replace("gigp-explain", program_name("scripts/explain.py"), 1))
-        return 0 if arguments else 2
-    try:
-        return tell_errors(explain_and_write(arguments), "Shown")
-    except InputError as error:
-        tell(printable(f"Error: {error}"))
-        return 2
+    description = str(__doc__).replace("gigp-explain", program_name("scripts/explain.py"), 1)
+    return answer(arguments, description, explain_and_write, "Shown")

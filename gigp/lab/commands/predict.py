@@ -28,8 +28,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from gigp.errors import InputError, printable
-from gigp.lab.commands import check_positive, parse_options, program_name, tell, tell_errors
+from gigp.errors import InputError
+from gigp.lab.commands import answer, check_positive, parse_options, program_name
 
 if TYPE_CHECKING:
     from gigp.lab.data.entries import InputEntry
@@ -95,12 +95,5 @@ def main() -> NoReturn:
 
 def follow(arguments: list[str]) -> int:
     """Run a command line, and return the exit status."""
-    if not arguments or {"-h", "--help", "help"} & set(arguments):
-        print(str(__doc__).replace("gigp-predict", program_name("predict.py")))
-        return 0 if arguments else 2
-    try:
-        entries = predict_and_write(arguments)
-    except InputError as error:
-        tell(printable(f"Error: {error}"))
-        return 2
-    return tell_errors(entries, "Predicted")
+    description = str(__doc__).replace("gigp-predict", program_name("predict.py"))
+    return answer(arguments, description, predict_and_write, "Predicted")
