@@ -1,5 +1,6 @@
 """Multilayer perceptrons, and their start as the identity."""
 
+from collections import deque
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, Literal, cast
@@ -28,8 +29,14 @@ class MLP(nn.Sequential):
 
 def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Call layers one after the other."""
-    for layer in layers:
-        x = call_linear(layer, x) if isinstance(layer, nn.Linear) else layer(x)
+    queue = deque(layers)
+    while queue:
+        layer = queue.popleft()
+        if isinstance(layer, nn.Linear):
+            relu = queue.popleft() if queue and isinstance(queue[0], nn.ReLU) else None
+            x = call_linear(layer, x, relu)
+        else:
+            x = layer(x)
     return x
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gigp.errors import InputError, check_choice
 from gigp.nn.fitted import FittedModule
+from gigp.nn.linear import use_cpu_kernels
 
 Membership = Literal["ball", "nearest", "hat", "smooth"]
 Delta = float | Literal["auto"]
@@ -155,7 +156,9 @@ class Orbits(FittedModule):
         scale = torch.where(mask, 1 + 0 * q.detach(), 0)
         if self.normalize:
             scale = scale / m.sum(1)
-        return (m * scale.unsqueeze(1)).mT
+        # in place where no gradient needs m as it was; functorch may map over the mask alone
+        times = m.mul if self.fractional or not use_cpu_kernels(m) else m.mul_
+        return times(scale.unsqueeze(1)).mT
 
     def occupancy(self, n: Tensor) -> Tensor:
         """Occupancy s, from 0 to 1, of orbits that hold n points, (B, K) -> (B, K).
@@ -191,7 +194,7 @@ class Orbits(FittedModule):
         """|q - c_k|, (B, K, N), the short way around for angles; `hat` clamps q to the range."""
         if self.period is None and self.membership == "hat":
             q = q.clamp(self.centers[0], self.centers[-1])
-        return self._offset(q).abs()
+        return self._offset(q).abs_()
 
     def _offset(self, q: Tensor) -> Tensor:
         """q - c_k, (B, K, N), the short way around for angles."""
