@@ -245,6 +245,7 @@ def test_from_training_to_prediction(real, configure, tmp_path, monkeypatch):
     assert export_model(trained).module()(torch.zeros(3, 28, 28)).shape == (3, 2)
 
 
+@pytest.mark.slow
 def test_goes_on_after_an_interruption_and_refuses_other_images(real, configure, tmp_path):
     images, labels = real
     path, options = tmp_path / "a.npz", ("dataset=images", "name=own", "pool=mean", *SMALL)

@@ -128,10 +128,9 @@ def test_one_by_one_is_as_in_a_batch(trained, qm9, name):
         ),
         # another scale of positions than the run's
         ("mass", ["pool=gigp", "dataset.train_size=400"]),
-        ("T3", ["pool=set2set"]),
         *[
             pytest.param("T3", [f"pool={pool}"], marks=pytest.mark.slow)
-            for pool in ("set_transformer", "multi", "quantiles")
+            for pool in ("set2set", "set_transformer", "multi", "quantiles")
         ],
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),

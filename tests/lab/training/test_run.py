@@ -258,6 +258,7 @@ def test_fine_tune_protocol(configure, tmp_path):
     assert first.trainable_parameters < first.parameters
 
 
+@pytest.mark.slow
 def test_fine_tuning_from_another_architecture(configure, finished):
     source = finished.path
     with pytest.raises(InputError, match="does not fit this configuration"):
@@ -355,6 +356,7 @@ def test_bad_input(configure, overrides, message):
         run(configure(*TINY, *overrides))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_data_lie_elsewhere(configure, tmp_path, finished):
     """Folders of data are not part of a run's identity."""
     elsewhere = configure(
