@@ -51,6 +51,7 @@ def test_mistakes_end_in_one_message(tmp_path, arguments, message):
     assert len(done.stderr.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_sweep_goes_on_after_a_failure_and_skips_what_is_finished(tmp_path):
     sweep = [
         *("-m", "dataset=orbits", *tiny(epochs=1, train=75, val=20, test=20)),

@@ -30,8 +30,9 @@ def kill_and_go_on(cfg, whole, event: int, log) -> str | None:
     return calls(log)[-1]
 
 
+@pytest.mark.slow
 def test_killed_at_a_change_of_the_disk(clouds, tmp_path):
-    """One of the moments of the slow tests."""
+    """One of the moments of the test below."""
     finish(whole := clouds("whole"))
     assert kill_and_go_on(clouds("killed"), whole, 9, tmp_path / "log9")
 

@@ -143,6 +143,7 @@ def test_models_that_are_too_large(trained, tmp_path, monkeypatch):
     assert not list((tmp_path / "models").iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_model(trained, release, configure):
     folder, _ = trained("E3")
     model = release(folder)

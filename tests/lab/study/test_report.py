@@ -131,6 +131,7 @@ def test_without_any_records_every_verdict_is_open(blank):
     assert block.count("not run yet") == 9
 
 
+@pytest.mark.slow
 def test_latex_goes_elsewhere(small, tmp_path):
     root, run_script = small
     out = tmp_path / "tex"

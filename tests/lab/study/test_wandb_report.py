@@ -24,6 +24,7 @@ def log_study(monkeypatch, capsys):
     return call
 
 
+@pytest.mark.slow
 def test_a_table_is_logged_offline(blank, tmp_path, log_study, qm9):
     write_evidence(
         blank, read_experiments()["qm9_outputs"], lambda c, t: 5.0 + c.seed + (c.label == "gigp")

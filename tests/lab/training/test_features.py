@@ -55,7 +55,7 @@ def test_features_are_those_of_the_model(trained, tmp_path):
         torch.testing.assert_close(kept.pos[kept.mask], expected.pos[expected.mask])
 
 
-@pytest.mark.parametrize("pool", ["mean", "gigp"])
+@pytest.mark.parametrize("pool", [pytest.param("mean", marks=pytest.mark.slow), "gigp"])
 def test_starts_where_the_run_ended(trained, configure, tmp_path, pool):
     """Before training, pools that start as mean pooling make the predictions of the run, with its
     head.
@@ -79,7 +79,7 @@ def test_starts_where_the_run_ended(trained, configure, tmp_path, pool):
     assert summary.data["features_of"]["backbone"] == "E(3)"
 
 
-@pytest.mark.parametrize("pool", ["mean", "gigp"])
+@pytest.mark.parametrize("pool", [pytest.param("mean", marks=pytest.mark.slow), "gigp"])
 def test_input_features_beside_those_of_the_backbone(trained, configure, tmp_path, pool):
     """The pool gets both, the head of the run ignores the new ones at the start, and the whole of
     backbone and head is one model that predicts the same.

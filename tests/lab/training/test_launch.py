@@ -105,6 +105,7 @@ def test_two_processes_begin_and_one_goes_on(configure, tmp_path, monkeypatch, d
     assert_same_run(*(tmp_path / "runs" / name / "seed0" for name in ("whole", "it")))
 
 
+@pytest.mark.slow
 def test_more_processes_than_clouds_in_a_batch_are_refused(configure):
     with pytest.raises(InputError, match="2 processes cannot share batches of 1"):
         run(configure(*UNEVEN, "dataset.batch_size=1", TWO))

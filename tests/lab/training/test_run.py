@@ -235,6 +235,7 @@ def test_another_configuration_is_refused(configure, finished):
     assert run(configure(*TINY, name, "lr=0.01", "overwrite=true")).epochs == 3
 
 
+@pytest.mark.slow
 def test_fine_tune_protocol(configure, tmp_path):
     """A frozen backbone from a mean-pooling run: not a weight and not a statistic of it moves; the
     pool does.
