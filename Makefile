@@ -62,7 +62,7 @@ clean:  ## remove the environment, caches and the site; data, runs and checkpoin
 lock:  ## pin the environment anew in requirements.txt; ARGS=--upgrade takes the newest versions
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--annotation-style line --no-emit-index-url --no-emit-find-links \
+		--annotation-style line \
 		--custom-compile-command "make lock" --extra dev pyproject.toml -o requirements.txt $(ARGS)
 
 # An installation that was interrupted starts over: .venv.unfinished holds the process that began it.

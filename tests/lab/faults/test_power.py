@@ -117,5 +117,6 @@ def test_power_fails_at_a_change_of_the_disk(clouds, recorded):
 @needs_proc
 def test_power_fails_at_every_change_of_the_disk(clouds, recorded):
     whole, states = recorded
+    assert len(states) > 5
     for number, files in enumerate(states):
         go_on(clouds(f"cut{number}"), whole, files)

@@ -39,7 +39,9 @@ def test_blocks_of_a_list(tmp_path):
 
 
 def test_the_list_for_a_gpu_can_be_run():
-    for first, *_ in read_queue(ROOT / "scripts" / "gpu_queue.txt"):
+    blocks = read_queue(ROOT / "scripts" / "gpu_queue.txt")
+    assert blocks
+    for first, *_ in blocks:
         check_settings(compose_config(first), first)
 
 
