@@ -50,8 +50,9 @@ class TolerantWandbLogger(WandbLogger):
         for row in rows:
             values = {name: value for name, value in row.items() if name != "step"}
             self.log_metrics(values, int(row["step"]))
-        for path in earlier:
-            shutil.rmtree(path, ignore_errors=True)
+        if self.alive:
+            for path in earlier:
+                shutil.rmtree(path, ignore_errors=True)
 
     def summarize(self, record: Record) -> None:
         """Show the result of a run: test and best validation values, units, sizes."""
