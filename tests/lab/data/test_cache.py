@@ -218,10 +218,16 @@ def test_a_process_that_is_killed_while_it_makes_a_cache(tmp_path, caplog):
     first.start()
     while not list(tmp_path.glob(".x.cache.*.tmp")):
         time.sleep(0.01)
-    threading.Timer(0.5, first.kill).start()
+    waiting = f"Another process makes {path}; waiting for it."
+
+    def kill_once_waited_for() -> None:
+        while waiting not in caplog.text:
+            time.sleep(0.01)
+        first.kill()
+
+    threading.Thread(target=kill_once_waited_for, daemon=True).start()
     _build(path, queue, 0)
     assert queue.get(timeout=60)[1] == 1
-    assert f"Another process makes {path}; waiting for it." in caplog.text
     first.join(30)
     assert [p.name for p in tmp_path.iterdir()] == ["x.cache"]
 
