@@ -1,5 +1,6 @@
 """From the folders of finished runs to the evidence of the study."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from gigp.lab.study.records import (
     read_experiment_records,
     record_key,
     samples_path,
-    write_all_samples,
     write_records,
+    write_samples_of,
 )
 from gigp.lab.study.tables.results import make_rows
 
@@ -63,8 +64,8 @@ def collect(
     folders: Iterable[Path], records: Path, experiments: dict[str, Experiment]
 ) -> Collected:
     """Add finished runs to the evidence; a run that is there already is replaced. The results of
-    its test samples are kept where tables use them: where validation chose other settings, the
-    record alone remains.
+    its test samples are kept where tables need them (`needed_samples`); of others the record alone
+    remains.
 
     Args:
         folders: folders of the runs.
@@ -121,25 +122,32 @@ def _add(
     records: Path, experiment: Experiment, runs: dict[Key, tuple[Path, Record, Samples]]
 ) -> list[Path]:
     """Write the runs of one experiment into its files; folders of those that are new or changed."""
-    path, errors = records / f"{experiment.name}.jsonl", samples_path(records, experiment.name)
+    path = records / f"{experiment.name}.jsonl"
     held = {record_key(r): r for r in read_experiment_records(path)} if path.exists() else {}
-    samples = read_all_samples(errors)
-    changed = [key for key, (_, record, _) in runs.items() if held.get(key) != record]
+    changed = {key for key, (_, record, _) in runs.items() if held.get(key) != record}
     held |= {key: runs[key][1] for key in changed}
-    known = samples | {key: mine for key, (_, _, mine) in runs.items()}
-    kept = {key: known[key] for key in compared_runs(experiment, held.values()) & known.keys()}
-    if changed or kept.keys() != samples.keys():
-        write_all_samples(errors, kept)
+    there = read_all_samples(records, experiment.name).keys()
+    kept = needed_samples(experiment, held.values())
+    new = (runs.keys() & kept) - (there - changed)
+    write_samples_of(records, experiment.name, {key: runs[key][2] for key in new})
+    for key in there - kept:
+        samples_path(records, experiment.name, key).unlink(missing_ok=True)
+    if changed:
         write_records(path, held.values())
-    return [runs[key][0] for key in changed]
+    return [runs[key][0] for key in runs if key in changed]
 
 
-def compared_runs(experiment: Experiment, records: Iterable[Record]) -> set[Key]:
-    """The runs in the rows of an experiment, which are those with the settings that validation
-    chose.
+def needed_samples(experiment: Experiment, records: Iterable[Record]) -> set[Key]:
+    """The runs whose test samples tables need: those with the settings that validation chose, and,
+    until all that the experiment asks for has run, those with the others, which it may yet choose.
     """
+    records = list(records)
+    asked = Counter(cell.label for cell in experiment.cells())
+    labels = {record_key(record): experiment.find_cell(record).label for record in records}
+    ended = Counter(labels.values())
     rows = make_rows(experiment, records)
-    return {record_key(r) for row in rows for runs in row.runs.values() for r in runs.values()}
+    chosen = {record_key(r) for row in rows for runs in row.runs.values() for r in runs.values()}
+    return chosen | {key for key, label in labels.items() if ended[label] < asked[label]}
 
 
 def describe(collected: Collected, root: Path) -> Sequence[str]:

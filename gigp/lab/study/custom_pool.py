@@ -19,7 +19,7 @@ from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import read_samples
 from gigp.lab.study.baselines import baseline_errors
 from gigp.lab.study.experiments import Experiment, read_experiments
-from gigp.lab.study.records import Samples, read_all_samples, record_key, samples_path
+from gigp.lab.study.records import Samples, read_all_samples, record_key
 from gigp.lab.study.report import context_rows, read_evidence
 from gigp.lab.study.tables.differences import differences, differences_table
 from gigp.lab.study.tables.results import TableRow, make_rows, results_table
@@ -197,7 +197,7 @@ def compare(
     partners = [entry for entry in context if entry.runs and comparable] + comparable
     samples: dict[tuple[str, int], Samples] = {}
     for source in {entry.experiment for entry in partners}:
-        samples |= read_all_samples(samples_path(evidence.folder, source))
+        samples |= read_all_samples(evidence.folder, source)
     for record in records:
         samples[record_key(record)] = read_samples(
             RunFolder(results_dir, record.name, record.seed).samples

@@ -1,7 +1,8 @@
 """The evidence of the study: records of finished runs, and the results of their test samples.
 
-results/records/<experiment>.jsonl        one record a line, in the order of names and seeds
-results/records/errors/<experiment>.npz   arrays NAME/seedK/{error,targets,predicted,label}
+results/records/<experiment>.jsonl       one record a line, in the order of names and seeds
+results/records/errors/<experiment>/NAME/seedK.npz   arrays error, targets, predicted, label
+results/records/errors/<experiment>.npz  the same of older runs together, NAME/seedK/ARRAY
 """
 
 from collections.abc import Iterable
@@ -68,43 +69,51 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
     write_atomically(path, "".join(f"{line}\n" for line in lines))
 
 
-def samples_path(folder: Path, experiment: str) -> Path:
-    """File of the test samples of an experiment."""
-    return folder / "errors" / f"{experiment}.npz"
+def samples_path(folder: Path, experiment: str, key: Key) -> Path:
+    """File of the test samples of one run."""
+    name, seed = key
+    return folder / "errors" / experiment / name / f"seed{seed}.npz"
 
 
-def read_all_samples(path: Path) -> dict[Key, Samples]:
-    """The results of the test samples of every run in one file; empty where there is no file.
+def read_all_samples(folder: Path, experiment: str) -> dict[Key, Samples]:
+    """The results of the test samples of every run of an experiment that has some.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: a file is damaged.
     """
     samples: dict[Key, Samples] = {}
-    if not path.exists():
-        return samples
-    try:
-        for entry, values in read_arrays(path).items():
+    together = folder / "errors" / f"{experiment}.npz"
+    if together.exists():
+        for entry, values in _read_samples(together).items():
             name, seed, what = entry.rsplit("/", 2)
-            key = name, int(seed.removeprefix("seed"))
-            samples.setdefault(key, {})[what] = values
-    except ARRAY_ERRORS as error:
-        reason = first_line(error)
-        raise InputError(f"{path} is damaged ({reason}); collect its runs again.") from error
+            samples.setdefault((name, _seed(seed)), {})[what] = values
+    for path in sorted((folder / "errors" / experiment).glob("*/seed*.npz")):
+        samples[path.parent.name, _seed(path.stem)] = _read_samples(path)
     return samples
 
 
-def write_all_samples(path: Path, samples: dict[Key, Samples]) -> None:
-    """Write the results of the test samples of all runs of an experiment; errors are rounded to
-    `KEPT_BITS`, so that the file compresses well.
+def _read_samples(path: Path) -> Samples:
+    try:
+        return read_arrays(path)
+    except ARRAY_ERRORS as error:
+        reason = first_line(error)
+        raise InputError(f"{path} is damaged ({reason}); collect its runs again.") from error
+
+
+def _seed(word: str) -> int:
+    return int(word.removeprefix("seed"))
+
+
+def write_samples_of(folder: Path, experiment: str, samples: dict[Key, Samples]) -> None:
+    """Write the results of the test samples of runs, a file for each, so that no later run writes
+    them again. Errors are rounded to `KEPT_BITS`, so that the files compress well.
     """
-    arrays = {
-        f"{name}/seed{seed}/{what}": rounded(values) if what == "error" else values
-        for (name, seed), mine in sorted(samples.items())
-        for what, values in mine.items()
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with disk_errors(path), open_atomically(path) as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    for key, mine in samples.items():
+        path = samples_path(folder, experiment, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {k: rounded(v) if k == "error" else v for k, v in mine.items()}
+        with disk_errors(path), open_atomically(path) as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def rounded(values: np.ndarray) -> np.ndarray:

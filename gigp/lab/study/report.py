@@ -18,7 +18,7 @@ from gigp.lab.runs.record import Record
 from gigp.lab.study.baselines import baseline_errors
 from gigp.lab.study.experiments import Experiment, read_experiments, table_members
 from gigp.lab.study.guide import make_guide
-from gigp.lab.study.records import read_all_samples, read_experiment_records, samples_path
+from gigp.lab.study.records import read_all_samples, read_experiment_records
 from gigp.lab.study.speed import hours_table, speed_report
 from gigp.lab.study.tables.claims import claims_table
 from gigp.lab.study.tables.differences import changes_table, differences, differences_table
@@ -101,7 +101,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
         tables[name] = results_table(name, title, own, fits, context)
         samples: dict[Any, Any] = {}
         for source in {entry.experiment for entry in rows[name]}:
-            samples |= read_all_samples(samples_path(evidence.folder, source))
+            samples |= read_all_samples(evidence.folder, source)
         pairs[name] = differences(rows[name], samples, headline)
         if len(pairs[name]):
             tables[f"{name}_differences"] = differences_table(name, pairs[name], headline)

@@ -129,9 +129,12 @@ def test_hostile_arrays(tmp_path, content):
     write_archive(tmp_path / "x.npz", {"a.npy": content})
     with pytest.raises(ARRAY_ERRORS):
         read_arrays(tmp_path / "x.npz")
-    for read in (read_samples, read_all_samples):
-        with pytest.raises(InputError, match=r"x\.npz"):
-            read(tmp_path / "x.npz")
+    with pytest.raises(InputError, match=r"x\.npz"):
+        read_samples(tmp_path / "x.npz")
+    (tmp_path / "errors").mkdir()
+    (tmp_path / "x.npz").rename(tmp_path / "errors" / "x.npz")
+    with pytest.raises(InputError, match=r"x\.npz"):
+        read_all_samples(tmp_path, "x")
 
 
 def test_arrays_that_grow(tmp_path):

@@ -9,7 +9,7 @@ from gigp.lab.data.targets import TARGETS
 from gigp.lab.runs.name import further_overrides
 from gigp.lab.runs.record import Metric, Record
 from gigp.lab.study.experiments import Cell, Experiment
-from gigp.lab.study.records import record_key, samples_path, write_all_samples, write_records
+from gigp.lab.study.records import record_key, write_records, write_samples_of
 from tests.records import example_record
 
 EPOCHS = 5
@@ -81,5 +81,5 @@ def write_evidence(
     folder = root / "results" / "records"
     write_records(folder / f"{experiment.name}.jsonl", records)
     samples = {record_key(record): samples_of(record) for record in records}
-    write_all_samples(samples_path(folder, experiment.name), samples)
+    write_samples_of(folder, experiment.name, samples)
     return records

@@ -4,7 +4,9 @@ import json
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +24,8 @@ from gigp.lab.study.records import (
     read_records,
     rounded,
     samples_path,
-    write_all_samples,
     write_records,
+    write_samples_of,
 )
 from gigp.lab.study.tables.differences import sample_losses
 from tests.conftest import ROOT
@@ -63,7 +65,7 @@ def test_runs_become_lines_and_arrays(tmp_path):
     assert (len(collected.added), collected.unchanged, collected.refused) == (2, 0, {})
     assert read_records(records) == [first, second]
     assert (records / "qm9_scratch.jsonl").read_text().count("\n") == 2
-    samples = read_all_samples(samples_path(records, "qm9_scratch"))
+    samples = read_all_samples(records, "qm9_scratch")
     assert samples.keys() == {("a", 3), ("b", 0)}
     np.testing.assert_allclose(samples["a", 3]["error"], ERROR[:, :1], rtol=2**-7)
     before = {path: path.read_bytes() for path in records.rglob("*.*")}
@@ -83,20 +85,39 @@ def test_a_run_that_was_done_again_replaces_its_record(tmp_path):
     assert [r.val_loss for r in read_records(records)] == [0.5, 0.1]
 
 
-def test_errors_are_kept_of_the_settings_that_validation_chose(tmp_path):
-    """The records of the others stay, and their errors return when the choice changes."""
+def test_errors_are_kept_until_validation_has_chosen(tmp_path):
+    """Those of all learning rates until every run of the row has ended, then of the chosen one; the
+    records stay.
+    """
     runs, records = tmp_path / "runs", tmp_path / "records"
-    choices = CHOICES | {"experiment": "qm9_outputs"}
-    losses = {"lr=0.001": 0.3, "lr=0.003": 0.2}
-    for lr, val_loss in losses.items():
-        finish(runs, lr, overrides=[lr], val_loss=val_loss, choices=choices)
-    collect(find_runs(runs), records, EXPERIMENTS)
-    path = samples_path(records, "qm9_outputs")
-    assert read_all_samples(path).keys() == {("lr=0.003", 0)}
+    experiment = EXPERIMENTS["qm9_e3_outputs"]
+    losses = {"3e-4": 0.3, "1e-3": 0.2, "3e-3": 0.25}
+
+    def run_and_collect(seeds: Iterable[int], rates: Iterable[str]) -> set[str]:
+        for rate, seed in product(rates, seeds):
+            choices = CHOICES | {"experiment": experiment.name}
+            words = [f"lr={rate}"]
+            finish(runs, rate, seed, overrides=words, val_loss=losses[rate], choices=choices)
+        collect(find_runs(runs), records, EXPERIMENTS)
+        return {name for name, _ in read_all_samples(records, experiment.name)}
+
+    assert run_and_collect([0], losses) == losses.keys()
+    first = samples_path(records, experiment.name, ("1e-3", 0))
+    written = first.stat().st_mtime_ns
+    assert run_and_collect(range(1, 5), ["1e-3", "3e-4"]) == losses.keys()
+    assert run_and_collect(range(1, 5), ["3e-3"]) == {"1e-3"}
+    assert first.stat().st_mtime_ns == written  # once
     assert {record.name for record in read_records(records)} == losses.keys()
-    finish(runs, "lr=0.001", 1, overrides=["lr=0.001"], choices=choices)
-    collect(find_runs(runs), records, EXPERIMENTS)
-    assert read_all_samples(path).keys() == {("lr=0.001", 0), ("lr=0.001", 1)}
+
+
+def test_samples_of_older_runs_lie_in_one_file(tmp_path):
+    (tmp_path / "errors").mkdir()
+    arrays = {"a/b/seed3/error": ERROR, "it/seed0/error": ERROR, "it/seed0/targets": ["mu"]}
+    np.savez_compressed(tmp_path / "errors" / "old.npz", **arrays)
+    write_samples_of(tmp_path, "old", {("it", 0): {"error": 2 * ERROR}})
+    samples = read_all_samples(tmp_path, "old")
+    assert samples.keys() == {("a/b", 3), ("it", 0)}
+    np.testing.assert_allclose(samples["it", 0]["error"], 2 * ERROR, rtol=2**-7)
 
 
 @pytest.mark.parametrize(
@@ -141,11 +162,11 @@ def test_damaged_evidence_is_not_overwritten(tmp_path):
     path.write_text(2 * (record.to_json() + "\n"))
     with pytest.raises(InputError, match=r"line 2 of .* is a second record of it, seed 0"):
         read_experiment_records(path)
-    errors = samples_path(path.parent, "qm9_scratch")
-    write_all_samples(errors, {("it", 0): {"error": ERROR}})
+    write_samples_of(path.parent, "qm9_scratch", {("it", 0): {"error": ERROR}})
+    errors = samples_path(path.parent, "qm9_scratch", ("it", 0))
     errors.write_bytes(errors.read_bytes()[:60])
     with pytest.raises(InputError, match="damaged"):
-        read_all_samples(errors)
+        read_all_samples(path.parent, "qm9_scratch")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from gigp.errors import InputError
 from gigp.lab.runs.record import Record, read_record
 from gigp.lab.runs.samples import read_samples
 from gigp.lab.study import custom_pool
-from gigp.lab.study.records import record_key, samples_path, write_all_samples, write_records
+from gigp.lab.study.records import record_key, write_records, write_samples_of
 from gigp.lab.training.load import load_trained
 from gigp.lab.training.run import run
 from gigp.pools import custom as registry
@@ -71,7 +71,7 @@ def commit(root: Path, records: dict[str, tuple[Record, np.ndarray]]) -> None:
     named = [(replace(r, name=name), errors) for name, (r, errors) in records.items()]
     write_records(folder / "qm9_outputs.jsonl", [record for record, _ in named])
     samples = {record_key(record): {"error": errors} for record, errors in named}
-    write_all_samples(samples_path(folder, "qm9_outputs"), samples)
+    write_samples_of(folder, "qm9_outputs", samples)
 
 
 def test_alone_then_beside_committed_rows(compare_pool, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 
 from gigp.lab.molecules.baselines import NAMES
 from gigp.lab.study.experiments import read_experiments
-from gigp.lab.study.records import read_all_samples, samples_path
+from gigp.lab.study.records import read_all_samples
 from gigp.lab.study.tables.claims import (
     CAVEAT,
     HOLDS,
@@ -37,8 +37,8 @@ def scratch_value(cell, target: str) -> float:
 def rows_of(root, experiment, value, **options):
     """Rows of an experiment and its test samples, from files."""
     records = write_evidence(root, experiment, value, **options)
-    path = samples_path(root / "results" / "records", experiment.name)
-    return make_rows(experiment, records), read_all_samples(path)
+    samples = read_all_samples(root / "results" / "records", experiment.name)
+    return make_rows(experiment, records), samples
 
 
 def test_results_by_pool_and_target(tmp_path):
