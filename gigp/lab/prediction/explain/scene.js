@@ -68,9 +68,9 @@ class Scene {
   face(goal) { // turn to an orientation, at once for those who want no motion
     cancelAnimationFrame(this.frame);
     const from = this.view, begin = performance.now();
-    const length = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1 : 450;
+    const length = matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 450;
     const step = () => {
-      const t = Math.min(1, (performance.now() - begin) / length), part = t * t * (3 - 2 * t);
+      const t = length ? Math.min(1, (performance.now() - begin) / length) : 1, part = t * t * (3 - 2 * t);
       this.view = t < 1 ? orthonormal(from.map((x, i) => x + (goal[i] - x) * part)) : goal;
       this.draw();
       if (t < 1) this.frame = requestAnimationFrame(step);
