@@ -14,6 +14,7 @@ from gigp.pools.base import Pool
 from gigp.pools.gigp import GIGP
 
 PoolOn = Literal["outputs", "features"]
+POINTS = 16  # that sums of input features are divided by
 
 
 class OrbitTerms(NamedTuple):
@@ -42,7 +43,7 @@ class PointCloudModel(nn.Module):
         pool_on: `outputs`, the head predicts for every point and the pool combines the predictions
             (as published); `features`, the pool combines hidden features and the head follows.
         pool_inputs: the pool gets the input features of each point, (B, N, in_channels), beside
-            those of the backbone: linear access to what a point is.
+            those of the backbone (`beside_inputs`): linear access to what a point is.
         head: False where the features are outputs already; the model is then a pool alone.
 
     Raises:
@@ -85,8 +86,12 @@ class PointCloudModel(nn.Module):
 
     def forward(self, cloud: PointCloud) -> Tensor:
         """(B, N, ...) cloud -> (B, out_channels)."""
-        y = self._pool(self._pool_inputs(cloud))
+        y = self.pooled(cloud)
         return y if self.pool_on == "outputs" else self.head(y)
+
+    def pooled(self, cloud: PointCloud) -> Tensor:
+        """What the pool returns, (B, pool.out_channels)."""
+        return self._pool(self._pool_inputs(cloud))
 
     def orbit_terms(self, cloud: PointCloud) -> OrbitTerms:
         """What every orbit of the pool adds to the output.
@@ -133,7 +138,11 @@ class PointCloudModel(nn.Module):
 
 def beside_inputs(points: PointCloud, cloud: PointCloud) -> PointCloud:
     """Features of a backbone that keeps every point, (B, N', c) for N' <= N, and beside them the
-    features that it was given, (B, N, i): (B, N', c + i).
+    features that it was given, (B, N, i), times the number of points: (B, N', c + i).
+
+    A pool that divides by the number of points then returns sums of them: numbers of atoms of each
+    element, sums of r^2. They are in units of `POINTS`, near 1 for a usual molecule.
     """
     inputs = cloud.feat[:, : points.feat.shape[1]].to(points.feat.dtype)
+    inputs = inputs * (points.mask.sum(1).to(inputs.dtype) / POINTS)[:, None, None]
     return points._replace(feat=torch.cat([points.feat, inputs], -1))

@@ -20,13 +20,14 @@ class Moments(Pool, FittedModule):
         y = W [sum_i f_i, sum_i r_i f_i, sum_i r_i^2 f_i] / divisor + b
 
     r_i is the orbit coordinate in units of its root mean square over the training clouds, a buffer.
-    Starts as mean pooling: W = [1, 0, 0]. Parameters: 3 c^2 + c.
+    Starts as mean pooling: W = [1, 0, 0]. Parameters: 3 c^2 + c; without W and b none.
 
     Args:
         channels: number of feature channels c.
         group: group whose orbit coordinate is r, as SO(3) for the radius.
         center: see `gigp.pools.coordinate.OrbitCoordinate`.
         divisor: see `gigp.pools.divisor.Divisor`.
+        linear: False returns the moments, (B, 3 c), for a linear layer that follows.
 
     Examples:
         >>> from gigp.groups import SO3
@@ -52,16 +53,19 @@ class Moments(Pool, FittedModule):
         *,
         center: PoolCenter = "centroid",
         divisor: DivisorKind = "count",
+        linear: bool = True,
     ) -> None:
         super().__init__(channels)
         self.coordinate = OrbitCoordinate(group, center)
         self.group, self.needs_mass = group, center == "mass"
         self.divisor = Divisor(divisor)
         self.register_buffer("scale", torch.tensor(math.nan))
-        self.linear = nn.Linear(3 * channels, channels)
-        with torch.no_grad():
-            self.linear.weight.copy_(torch.eye(channels, 3 * channels))
-            self.linear.bias.zero_()
+        self.out_channels = channels if linear else 3 * channels
+        self.linear = nn.Linear(3 * channels, channels) if linear else nn.Identity()
+        if isinstance(self.linear, nn.Linear):
+            with torch.no_grad():
+                self.linear.weight.copy_(torch.eye(channels, 3 * channels))
+                self.linear.bias.zero_()
 
     @torch.no_grad()
     def fit(self, clouds: Iterable[PointCloud]) -> None:

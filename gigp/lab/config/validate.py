@@ -19,6 +19,7 @@ TYPES = {
     "warmup": float,
     "compile": bool,
     "freeze_backbone": bool,
+    "solve_head": bool,
     "overwrite": bool,
     "pool_inputs": bool,
     "report": bool,
@@ -87,6 +88,11 @@ def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
             "freeze_backbone=true without init_from would freeze a backbone that was never "
             "trained; name the run to start from, as init_from=results/runs/NAME/seed0, or set "
             "freeze_backbone=false."
+        )
+    if cfg.solve_head and cfg.pool_on == "outputs":
+        raise InputError(
+            "solve_head=true fits the head to what the pool returns, and with pool_on=outputs the "
+            "head comes before the pool; use pool_on=features."
         )
     for section in PARTS:
         _check_arguments(section, cfg[section])

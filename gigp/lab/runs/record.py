@@ -134,6 +134,7 @@ class Record:
         rotations: orientations that test predictions were averaged over, for `Metric.averaged`; 0:
             none.
         pool_inputs: whether the pool got the input features of the points, too.
+        solve_head: whether the head started at its least-squares fit.
         init_from: run that the model started from.
         frozen_backbone: whether only pool and head were trained.
         batch_norm_clouds: training clouds that batch-norm statistics were estimated on.
@@ -204,6 +205,7 @@ class Record:
     select: str = "best"
     pool_inputs: bool = False
     rotations: Count = 0
+    solve_head: bool = False
 
     def to_json(self, indent: int | None = None) -> str:
         """The record as JSON text; one line unless indented."""

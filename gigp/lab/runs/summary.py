@@ -96,6 +96,7 @@ def _asked_for(config: Mapping[str, Any]) -> dict[str, Any]:
         "batch_norm_clouds": config["batch_norm_clouds"],
         "select": config["select"],
         "pool_inputs": config["pool_inputs"],
+        "solve_head": config["solve_head"],
         "rotations": config["rotations"],
     }
 

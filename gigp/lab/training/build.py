@@ -16,6 +16,7 @@ from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.history import History
 from gigp.lab.runs.provenance import collect_provenance
 from gigp.lab.training.compile import CompiledForward, set_matmul_precision
+from gigp.lab.training.least_squares import solve_head
 from gigp.lab.training.load import build_model, build_module
 from gigp.lab.training.module import LitModule
 from gigp.lab.training.rotations import check_rotations, cube_rotations
@@ -76,6 +77,8 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     module = build_module(
         model, data, lr=cfg.lr, warmup=cfg.warmup, freeze_backbone=cfg.freeze_backbone
     )
+    if cfg.solve_head and not last:
+        solve_head(module, data)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     history = History(folder.metrics, cfg.select, identity(settings), collect_provenance())
     if last:

@@ -21,7 +21,7 @@ from gigp.lab.training.load import load_trained
 from gigp.lab.training.module import Regression
 from gigp.pointcloud import PointCloud
 
-FORMAT = 3  # of the cache; a higher number makes every cache be built again
+FORMAT = 4  # of the cache; a higher number makes every cache be built again
 CPU = torch.device("cpu")
 
 Level = Literal["features", "outputs"]

@@ -1,5 +1,6 @@
 """One run from a composed configuration: build, fit, record."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +14,10 @@ with needs_extra("train"):
 
 from gigp.lab.config.paths import expand_home
 from gigp.lab.config.validate import check_settings
+from gigp.lab.runs.checkpoints import unusable
 from gigp.lab.runs.console import console, print_record, quiet
 from gigp.lab.runs.folder import RunFolder
+from gigp.lab.runs.history import settle_best
 from gigp.lab.runs.memory import (
     keep_freed_memory,
     peak_memory_mb,
@@ -26,10 +29,12 @@ from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import write_predictions, write_samples
 from gigp.lab.runs.summary import make_record
 from gigp.lab.training.build import RunParts, build
-from gigp.lab.training.fit import fit
 from gigp.lab.training.launch import launch_workers, set_rank
 from gigp.lab.training.loggers import build_logger
 from gigp.lab.training.rotations import average_rotations
+
+# errors that Lightning raises on a checkpoint with an unexpected state
+RESTORE_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 _started: list[str] = []  # names of the runs of this process
 
@@ -112,7 +117,7 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
         parts.trainer.logger = logger
     try:
         with launch_workers(parts.trainer, config | {"name": folder.name}):
-            results = fit(parts, folder)
+            results = _fit(parts, folder)
         rotations = config["rotations"]
         averaged = average_rotations(parts.data, parts.module, rotations) if rotations else {}
         record = make_record(
@@ -138,3 +143,44 @@ def _train_and_test(config: dict[str, Any], folder: RunFolder, overrides: Sequen
         if logger is not None:
             logger.close()
     return record
+
+
+def _fit(parts: RunParts, folder: RunFolder) -> dict[str, float]:
+    """Train to the end, resuming from the last checkpoint if there is one, and test the best epoch.
+
+    Returns:
+        Test loss and metrics as `test/NAME`.
+
+    Raises:
+        InputError: the checkpoint does not fit, or the loss is not a number.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM.
+    """
+    trainer, module, data = parts.trainer, parts.module, parts.data
+    resume = None if parts.resume is None else str(parts.resume)
+    if resume:
+        console.print(f"Resuming {folder.path} from its last checkpoint.")
+        _settle(parts, folder)
+    try:
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        except RESTORE_ERRORS as error:
+            if parts.resume is None or parts.history.training or isinstance(error, InputError):
+                raise
+            raise unusable(parts.resume, f"{type(error).__name__}: {error}"[:200]) from error
+        _settle(parts, folder)
+        best = str(folder.best)
+        (results,) = trainer.test(
+            module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
+        )
+        return dict(results)
+    except SystemExit as error:  # Lightning's answer to Ctrl-C, after which it ignores further ones
+        if error.code not in (None, 1):  # a scheduler's, to be requeued
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from error
+
+
+@rank_zero_only
+def _settle(parts: RunParts, folder: RunFolder) -> None:
+    """Check that best.ckpt is the one that the last checkpoint names; see `settle_best`."""
+    parts.history.best = settle_best(folder.last, folder.best, parts.history.best)
