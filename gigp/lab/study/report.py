@@ -22,6 +22,7 @@ from gigp.lab.study.records import read_all_samples, read_experiment_records
 from gigp.lab.study.speed import hours_table, speed_report
 from gigp.lab.study.tables.claims import claims_table
 from gigp.lab.study.tables.differences import changes_table, differences, differences_table
+from gigp.lab.study.tables.noise import noise_table
 from gigp.lab.study.tables.published import Published, published_row, read_published
 from gigp.lab.study.tables.results import Baselines, TableRow, make_rows, results_table
 from gigp.lab.study.tables.table import Table, fill, to_markdown
@@ -107,6 +108,7 @@ def make_tables(evidence: Evidence) -> dict[str, Table]:
             tables[f"{name}_differences"] = differences_table(name, pairs[name], headline)
     beaten = {name: beaten_targets(rows[name], evidence.baselines) for name in rows}
     tables["claims"] = claims_table(rows, pairs, beaten)
+    tables["noise"] = noise_table(rows)
     return tables
 
 

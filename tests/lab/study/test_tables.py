@@ -1,5 +1,7 @@
 """Tables of results, differences and claims hold what the records give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from gigp.lab.study.tables.claims import (
     is_same,
 )
 from gigp.lab.study.tables.differences import changes_table, differences, differences_table
+from gigp.lab.study.tables.noise import noise_table
 from gigp.lab.study.tables.published import published_row, read_published
 from gigp.lab.study.tables.results import make_rows, results_table
 from gigp.lab.study.tables.table import Table
@@ -268,6 +271,33 @@ def test_the_verdict_on_orbits(tmp_path):
     assert of(gigp=0.1, radial_deepsets_rho=0.2) == CAVEAT
     assert of(gigp=3.5) == NOT_SEEN
     assert expresses(make_rows(experiment, [])).verdict == OPEN
+
+
+def test_whether_a_gain_is_noise_reduction(tmp_path):
+    """On T(3) GIGP is better by 5 in one orientation, by nothing on the average."""
+    errors = {"gigp": 90.0, "one_orbit": 95.0}
+    t3, _ = rows_of(
+        tmp_path,
+        EXPERIMENTS["qm9_outputs"],
+        lambda cell, t: errors[cell.label] - cell.seed,
+        only=lambda cell: cell.label in errors and cell.seed < 3,
+    )
+    for entry in t3:
+        for runs in entry.runs.values():
+            for seed, record in runs.items():
+                for metric in record.metrics.values():
+                    averaged = 80.0 + (0.1 * (seed - 1) if entry.label == "gigp" else 0)
+                    object.__setattr__(metric, "averaged", averaged)
+    orbit = next(entry for entry in t3 if entry.label == "one_orbit")
+    first = {target: {0: runs[0]} for target, runs in orbit.runs.items()}
+    mean = replace(orbit, label="mean", runs=first)
+    shown = noise_table({"qm9_outputs": [*t3, mean], "qm9_e3_outputs": []}).shown
+    shown = shown.set_index(["GIGP minus", "target"])
+    row = shown.loc[("`one_orbit`", "homo")]
+    assert row["T(3), one orientation"] == "-5.3 [-5.3, -5.3], 3 seeds"  # of 94
+    assert row["T(3), averaged"] == "+0.0 [-0.3, +0.3], 3 seeds"
+    assert row["E(3)"] == "not run"
+    assert shown.loc[("`mean`", "U0"), "T(3), one orientation"] == "-5.3, one seed"
 
 
 def test_published_figures_stand_beside():
