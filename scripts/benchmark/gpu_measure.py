@@ -83,9 +83,9 @@ def build_bench(
     model.calibrate([move_data_to_device(inputs.batches[0][0], torch.device("cpu"))])
     model.to(device)
     set_layout(model, "padded")
-    forward = CompiledForward(model, device.type == "cuda") if compiled else None
-    dtype = torch.bfloat16 if precision == "bf16" else None
     size = len(inputs.batches[0][1])
+    forward = CompiledForward(model, device.type == "cuda", size) if compiled else None
+    dtype = torch.bfloat16 if precision == "bf16" else None
     return BenchModel(model, inputs.batches, output_loss, size, dtype, forward)
 
 
@@ -102,7 +102,7 @@ def count_launches(model: BenchModel) -> int:
     model.model.train()
     model.train_step(0)
     if model.device.type != "cuda":
-        if isinstance(model.compiled, CompiledForward):
+        if model.compiled:
             return model.compiled.counts()["kernels"]
         with OperationCounter() as counter:
             model.train_step(1)
@@ -141,7 +141,7 @@ def measure_case(
             "peak_mb": peak_memory_mb(),
             "prepare_seconds": prepared,
         }
-        if isinstance(model.compiled, CompiledForward):
+        if model.compiled:
             entry |= model.compiled.counts()
         else:
             with FlopCounter() as flops:

@@ -15,6 +15,7 @@ from torch_geometric.data import Data
 
 from gigp.groups import SO3
 from gigp.lab.config.instantiate import instantiate
+from gigp.lab.training.compile import CompiledForward
 from gigp.lab.training.load import build_model
 from gigp.pools.aggregation import GIGPAggregation
 from gigp.pools.gigp import GIGP
@@ -37,7 +38,7 @@ class BenchModel:
         loss: loss of output and target.
         size: samples in a batch.
         precision: data type of autocast; None runs in the data type of the parameters.
-        compiled: compiled forward pass of the training steps.
+        compiled: compiled forward pass.
     """
 
     model: nn.Module
@@ -45,7 +46,7 @@ class BenchModel:
     loss: Callable[[Tensor, Any], Tensor]
     size: int
     precision: torch.dtype | None = None
-    compiled: Callable[[Any], Tensor] | None = None
+    compiled: CompiledForward | None = None
 
     def __post_init__(self) -> None:
         parameters = list(self.model.parameters())
@@ -67,7 +68,8 @@ class BenchModel:
     def evaluate(self, i: int) -> None:
         """Forward on batch i."""
         with self._autocast():
-            self.model(self.batches[i % len(self.batches)][0])
+            forward = self.compiled.evaluate if self.compiled else self.model
+            forward(self.batches[i % len(self.batches)][0])
 
     def time(self, mode: str, clock: str = "wall") -> float:
         """Seconds per batch after one to warm up, averaged over all batches, which are repeated for

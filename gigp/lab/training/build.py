@@ -86,7 +86,8 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     trainer = build_trainer(cfg, folder, module, history)
     if cfg.compile:
         data.fixed_shapes = True
-        module.compiled = CompiledForward(model, trainer.strategy.root_device.type == "cuda")
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        module.compiled = CompiledForward(model, on_gpu, data.eval_batch_size)
     # before a resume, or it would round the weights
     trainer.precision_plugin.convert_module(module)
     batch = min(data.batch_size, len(data.indices["train"]))

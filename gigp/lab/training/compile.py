@@ -1,5 +1,6 @@
 """How a run computes: precision of matrix products, and the compiled forward pass."""
 
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -29,21 +30,24 @@ def set_matmul_precision(precision: MatmulPrecision) -> None:
 
 
 class CompiledForward:
-    """The compiled forward pass of a model in training, as CUDA graphs on a GPU.
+    """The compiled forward pass of a model, in training as CUDA graphs on a GPU.
 
-    Evaluation runs uncompiled: it has other shapes, whose compilation takes longer than it saves.
+    In validation it is another graph, for batches of the usual size: a smaller one, the last of the
+    data set, runs uncompiled, as its compilation would take longer than it saves. That graph is no
+    CUDA graph, which would hold the memory of a whole batch all the time, and saves little there.
     LieConv with a pool that never waits for the device compiles to one graph; a graph break is an
     error there.
 
     Args:
         model: the model; PyTorch Geometric's networks and pools break their graph.
         on_gpu: replay CUDA graphs.
+        eval_batch_size: clouds in a batch of evaluation.
 
     Raises:
         InputError: the packed layout, whose shapes differ from batch to batch.
     """
 
-    def __init__(self, model: PointCloudModel, on_gpu: bool) -> None:
+    def __init__(self, model: PointCloudModel, on_gpu: bool, eval_batch_size: int) -> None:
         backbone = model.backbone
         if isinstance(backbone, LieResNet) and backbone.geometry.layout == "packed":
             raise InputError(
@@ -52,17 +56,20 @@ class CompiledForward:
             )
         torch.compiler.reset()  # graphs of an earlier run of a sweep
         whole = isinstance(backbone, (LieResNet, Identity)) and not model.pool.syncs_device
-        self._forward = torch.compile(
-            model.forward,
-            fullgraph=whole,
-            dynamic=False,
-            mode="reduce-overhead" if on_gpu else None,
-        )
+        compiled = partial(torch.compile, model.forward, fullgraph=whole, dynamic=False)
+        self._train = compiled(mode="reduce-overhead" if on_gpu else None)
+        self._evaluate, self._plain = compiled(), model
+        self._eval_batch_size = eval_batch_size
         self._before = _totals()
 
     def __call__(self, cloud: PointCloud) -> Tensor:
-        """(B, N, ...) cloud -> (B, out_channels)."""
-        return self._forward(cloud)
+        """(B, N, ...) cloud -> (B, out_channels), in training."""
+        return self._train(cloud)
+
+    def evaluate(self, cloud: PointCloud) -> Tensor:
+        """The same of a model in evaluation mode, without gradients."""
+        usual = len(cloud.feat) == self._eval_batch_size
+        return self._evaluate(cloud) if usual else self._plain(cloud)
 
     def counts(self) -> dict[str, int]:
         """Graphs compiled so far, forward with backward as one, and kernels generated for them:

@@ -34,7 +34,7 @@ class LitModule(LightningModule):
         freeze_backbone: leave the backbone as it is, its batch norm included.
 
     Attributes:
-        compiled: the model's forward pass for training steps, where it is compiled.
+        compiled: the model's forward pass, where it is compiled.
         samples: results of every test sample after a test, in the order of the test set; see
             `sample_results`.
     """
@@ -158,7 +158,9 @@ class LitModule(LightningModule):
         cloud, target = shard_batch(batch)
         if not len(target):
             return torch.empty(0, self.model.out_channels, device=target.device), target
-        output = self.model(cloud)
+        # the test set, gone through once, would not make up for its compilation
+        compiled = self.compiled if part == "val" else None
+        output = compiled.evaluate(cloud) if compiled else self.model(cloud)
         self.losses[part].update(self.loss(output, target), len(target))
         self.metrics[part].update(self.denormalize(output), target)
         return output, target

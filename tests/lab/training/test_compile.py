@@ -93,14 +93,14 @@ def test_mixed_sizes_would_need_many_graphs(qm9):
 def test_the_packed_layout_is_refused(qm9):
     model = build(qm9, T(3), {"layout": "packed"})
     with pytest.raises(InputError, match=r"use backbone\.layout=auto"):
-        CompiledForward(model, on_gpu=False)
+        CompiledForward(model, on_gpu=False, eval_batch_size=20)
 
 
 @pytest.mark.slow
 def test_kernels_of_a_step(qm9):
     """C++ loops for the six blocks of T(3), forward and backward."""
     data = fixed(qm9)
-    forward = CompiledForward(build(data, T(3), {}, blocks=6), on_gpu=False)
+    forward = CompiledForward(build(data, T(3), {}, blocks=6), False, 20)
     for cloud in batches(data, 2):
         forward(cloud).square().mean().backward()
     counts = forward.counts()
@@ -137,7 +137,7 @@ def test_triton_kernels_of_a_step(qm9, monkeypatch, width, size):
     monkeypatch.setattr(DeviceProperties, "create", an_h100)
     monkeypatch.setattr(GraphLowering, "compile_to_module", only_generate)
     data = fixed(qm9)
-    forward = CompiledForward(build(data, T(3), {}, blocks=6, width=width), on_gpu=False)
+    forward = CompiledForward(build(data, T(3), {}, blocks=6, width=width), False, 20)
     options = {"cpu_backend": "triton", "force_pointwise_cat": True, "force_disable_caches": True}
     backward = functorch_config.patch(force_non_lazy_backward_lowering=True)
     with inductor_config.patch(options), backward, pytest.raises(CodeGenerated):
@@ -149,12 +149,15 @@ def test_triton_kernels_of_a_step(qm9, monkeypatch, width, size):
 
 
 @pytest.mark.slow
-def test_a_run_is_one_graph_and_says_so(configure, qm9):
-    """Two epochs with validation and test, trained as the same run without compilation."""
-    options = ("pool=gigp", "dataset.batch_size=20", *SMALL)
+def test_a_run_is_two_graphs_and_says_so(configure, qm9):
+    """Two epochs with validation and test, trained as the same run without compilation; the last
+    batches of evaluation, of 4 molecules, need no graph.
+    """
+    sizes = ("dataset.batch_size=20", "dataset.eval_batch_size=16")
+    options = ("pool=gigp", *SMALL, *sizes)
     plain = run(configure(*options, "name=plain"))
     record = run(configure(*options, "name=compiled", "compile=true"))
-    assert record.execution["graphs"] == 1
+    assert record.execution["graphs"] == 2  # training and evaluation
     assert record.execution["kernels"] > 0
     assert "graphs" not in plain.execution
     assert record.metrics["homo"].test == pytest.approx(plain.metrics["homo"].test, rel=1e-3)
