@@ -22,10 +22,11 @@ from gigp.lab.study.records import read_all_samples, read_experiment_records
 from gigp.lab.study.speed import hours_table, speed_report
 from gigp.lab.study.tables.claims import claims_table
 from gigp.lab.study.tables.differences import changes_table, differences, differences_table
+from gigp.lab.study.tables.front_page import front_page
 from gigp.lab.study.tables.noise import noise_table
 from gigp.lab.study.tables.published import Published, published_row, read_published
 from gigp.lab.study.tables.results import Baselines, TableRow, make_rows, results_table
-from gigp.lab.study.tables.table import Table, fill, to_markdown
+from gigp.lab.study.tables.table import Table, fill
 from gigp.lab.study.tolerance import same_drawing, same_text
 
 START, END = "<!-- results: make_tables.py -->", "<!-- end of results -->"
@@ -37,11 +38,6 @@ REPORTS = {
 }
 MAIN = ("homo", "mu", "alpha", "U0", "r2")  # targets of the tables in the report
 CONTEXT = "backbone before"
-# what README.md shows by backbone: a table, and pools of it
-FRONT = {
-    "E(3)": ("qm9_e3_outputs", ("mean", "gigp", "one_orbit", "point_mlp")),
-    "T(3)": ("qm9_outputs", ("mean", "gigp")),
-}
 
 
 @dataclass(frozen=True)
@@ -164,13 +160,18 @@ def shown_tables(evidence: Evidence, tables: Mapping[str, Table]) -> list[Table]
     return [tables[n].only(MAIN) if n.startswith("qm9") else tables[n] for n in with_records]
 
 
-def variants_of_gigp(tables: Mapping[str, Table]) -> dict[str, Table]:
-    """How its settings change GIGP, for the tables that have several: the ablations."""
-    numbers = {
+def differences_of(tables: Mapping[str, Table]) -> dict[str, pd.DataFrame]:
+    """The differences of pools by the name of the table that they belong to."""
+    return {
         name.removesuffix("_differences"): table.numbers
         for name, table in tables.items()
         if name.endswith("_differences") and table.numbers is not None
     }
+
+
+def variants_of_gigp(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """How its settings change GIGP, for the tables that have several: the ablations."""
+    numbers = differences_of(tables)
     tables = {name: changes_table(name, mine, MAIN) for name, mine in numbers.items()}
     return {name: table for name, table in tables.items() if len(table.shown) > 1}
 
@@ -198,20 +199,6 @@ def on_gpus(records: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, int]
     return parameters
 
 
-def front_page(tables: Mapping[str, Table], baselines: int) -> str:
-    """The block of README.md: two trivial baselines on QM9; the networks with mean pooling, GIGP
-    and its controls; and the verdicts.
-    """
-    rows = []
-    for backbone, (name, pools) in FRONT.items():
-        shown = tables[name].only(MAIN).shown
-        mine = shown[shown["pool"].str.extract("^`(.*)`", expand=False).isin(pools)]
-        rows.append(mine.assign(pool=f"LieConv-{backbone} with " + mine["pool"]))
-    errors = pd.concat([shown.iloc[:baselines].iloc[[0, -1]], *rows])
-    errors = errors.rename(columns={"pool": "mean absolute test error on QM9"})
-    return to_markdown(errors) + "\n" + tables["claims"].markdown()
-
-
 def make(
     root: Path, evidence: Evidence, tables: Mapping[str, Table], figures: Mapping[str, str]
 ) -> dict[Path, str]:
@@ -230,7 +217,7 @@ def make(
         if table.numbers is None or len(table.numbers)  # else no run yet
     }
     readme = root / "README.md"
-    block = front_page(tables, len(evidence.baselines))
+    block = front_page(tables, differences_of(tables), len(evidence.baselines))
     files[readme] = fill(readme.read_text(), START, END, block, "README.md")
     measured = [json.loads(p.read_text()) for p in sorted((results / "benchmarks").glob("*.json"))]
     environment = Environment(

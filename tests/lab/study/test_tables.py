@@ -20,6 +20,7 @@ from gigp.lab.study.tables.claims import (
     is_same,
 )
 from gigp.lab.study.tables.differences import changes_table, differences, differences_table
+from gigp.lab.study.tables.front_page import advice
 from gigp.lab.study.tables.noise import noise_table
 from gigp.lab.study.tables.published import published_row, read_published
 from gigp.lab.study.tables.results import make_rows, results_table
@@ -298,6 +299,31 @@ def test_whether_a_gain_is_noise_reduction(tmp_path):
     assert row["T(3), averaged"] == "+0.0 [-0.3, +0.3], 3 seeds"
     assert row["E(3)"] == "not run"
     assert shown.loc[("`mean`", "U0"), "T(3), one orientation"] == "-5.3, one seed"
+
+
+def test_advice_follows_the_differences(tmp_path):
+    """GIGP is better than the mean, and than a single orbit on homo alone; an MLP on every point is
+    better than GIGP.
+    """
+    errors = {"gigp": 90.0, "one_orbit": 90.0, "point_mlp": 80.0, "mean": 100.0}
+
+    def value(cell, target: str) -> float:
+        extra = 2.0 if (cell.label, target) == ("one_orbit", "homo") else 0.0
+        return errors[cell.label] + extra + 0.1 * cell.seed
+
+    def chosen(cell) -> bool:
+        return cell.label in errors and cell.seed < 3
+
+    entries, samples = rows_of(tmp_path, EXPERIMENTS["qm9_e3_features"], value, only=chosen)
+    numbers = differences(entries, samples, PRIMARY)
+    use, for_orbits, beats, seeds = advice({"qm9_e3_outputs": numbers}).splitlines()
+    assert "by -10.0 to -10.0% (4 of 4 targets" in use
+    assert "by -2.2 to +0.0% (1 of 4 targets" in for_orbits
+    assert "`point_mlp` (by 12.5%) on E(3): pools on the outputs" in beats
+    assert seeds == "- A verdict needs 5 seeds; some of these rest on 3."
+    nothing = advice({})
+    assert nothing.count("not measured yet") == 2
+    assert "nothing that was tried" in nothing
 
 
 def test_published_figures_stand_beside():

@@ -165,23 +165,23 @@ def improves(numbers: pd.DataFrame, beaten: set[str]) -> Finding:
     mean = against.get("mean")
     if mean is None or mean["seeds"].min() < 2:
         return NO_EVIDENCE
-    seeds, better = int(mean["seeds"].min()), _significant(mean, "lower")
+    seeds, better = int(mean["seeds"].min()), significant(mean, "lower")
     smallest = float(mean["detectable percent"].max())
     shown = {pool: _counts(against[pool]) for pool in SHOWN if pool in against}
     if better:
         controls = [
-            _significant(against[pool], "lower") for pool in WITHOUT_ORBITS if pool in against
+            significant(against[pool], "lower") for pool in WITHOUT_ORBITS if pool in against
         ]
         over_all = better.intersection(*controls) if controls else set()
         verdict = HOLDS if 2 * len(over_all) > len(mean) else CAVEAT
     else:
-        open_ones = mean[~mean["target"].isin(_significant(mean, "higher"))]
+        open_ones = mean[~mean["target"].isin(significant(mean, "higher"))]
         fine = (open_ones["detectable percent"] <= MARGIN["regression"]).all()
         verdict = NOT_SEEN if fine else TOO_COARSE
     return Finding(seeds, shown, f"{smallest:.1f}%", _told(verdict, seeds))
 
 
-def _significant(numbers: pd.DataFrame, verdict: str) -> set[str]:
+def significant(numbers: pd.DataFrame, verdict: str) -> set[str]:
     """Targets with a lower, or higher, error after the correction for their number."""
     significant = (numbers["verdict"] == verdict) & (numbers["p corrected"] < 0.05)
     return set(numbers.loc[significant, "target"])
@@ -189,7 +189,7 @@ def _significant(numbers: pd.DataFrame, verdict: str) -> set[str]:
 
 def _counts(numbers: pd.DataFrame) -> str:
     """Won / lost / undecided."""
-    won, lost = (len(_significant(numbers, verdict)) for verdict in ("lower", "higher"))
+    won, lost = (len(significant(numbers, verdict)) for verdict in ("lower", "higher"))
     return f"{won} / {lost} / {len(numbers) - won - lost}"
 
 
