@@ -45,8 +45,15 @@ def cloud_of(dim: int, channels: int = 5) -> PointCloud:
     return PointCloud(torch.randn(3, 9, dim), torch.randn(3, 9, channels), mask)
 
 
-@pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("keep_fraction", [1.0, 0.5])
+@pytest.mark.parametrize(
+    ("keep_fraction", "train"),
+    [
+        (0.5, True),
+        (1.0, False),
+        pytest.param(1.0, True, marks=pytest.mark.slow),
+        pytest.param(0.5, False, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("group", GROUPS, ids=str)
 def test_every_group(group, keep_fraction, train):
     lifts = 1 if group.one_lift else 2

@@ -62,7 +62,13 @@ def count_step(model, data, indices) -> OperationCounter:
     return counter
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow) if case in ("SO3", "SE2") else case
+        for case in CASES
+    ],
+)
 def test_operations_of_a_step(case, qm9, digits):
     """The same number at any batch size, whatever sizes the clouds have."""
     group, options, most = CASES[case]

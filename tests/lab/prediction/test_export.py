@@ -60,9 +60,21 @@ def test_images(configure, digits, tmp_path, group):
         )
 
 
-@pytest.mark.parametrize("membership", ["ball", "nearest", "hat", "smooth"])
-# few rows, and so many that eager mode hands them to oneDNN
-@pytest.mark.parametrize("channels", [16, 200])
+@pytest.mark.parametrize(
+    ("membership", "channels"),  # few numbers, and so many that eager mode hands them to oneDNN
+    [
+        *[("ball", 16), ("hat", 16), ("nearest", 200), ("smooth", 200)],
+        *[
+            pytest.param(membership, channels, marks=pytest.mark.slow)
+            for membership, channels in (
+                ("ball", 200),
+                ("hat", 200),
+                ("nearest", 16),
+                ("smooth", 16),
+            )
+        ],
+    ],
+)
 def test_pool_with_any_number_of_clouds_and_points(membership, channels):
     pool = GIGP(channels, SO3(), membership=membership, init="random").eval()
     pool.orbits.fit(0.0, 4.0)

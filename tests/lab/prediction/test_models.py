@@ -64,7 +64,8 @@ def test_a_model_predicts_as_its_run(trained, release, tmp_path, capsys):
     assert record.data["positions_std"] == read_description(model / FILE)["positions_std"]
 
 
-@pytest.mark.parametrize("level", [pytest.param("features", marks=pytest.mark.slow), "outputs"])
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["features", "outputs"])
 def test_a_head_and_its_backbone_become_one_model(trained, release, tmp_path, level):
     """A model with GIGP from a run on what another run with mean pooling computes."""
     backbone, _ = trained("SE3")

@@ -121,16 +121,16 @@ def test_one_by_one_is_as_in_a_batch(trained, qm9, name):
 @pytest.mark.parametrize(
     ("of", "overrides"),
     [
-        ("T3", ["pool=gigp"]),
-        (
-            "T3",
-            ["pool=gigp", "dataset.changes={recenter: true, center: mass}", "orbits.center=origin"],
-        ),
         # another scale of positions than the run's
         ("mass", ["pool=gigp", "dataset.train_size=400"]),
+        pytest.param(
+            "T3",
+            ["pool=gigp", "dataset.changes={recenter: true, center: mass}", "orbits.center=origin"],
+            marks=pytest.mark.slow,
+        ),
         *[
             pytest.param("T3", [f"pool={pool}"], marks=pytest.mark.slow)
-            for pool in ("set2set", "set_transformer", "multi", "quantiles")
+            for pool in ("gigp", "set2set", "set_transformer", "multi", "quantiles")
         ],
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),

@@ -18,7 +18,13 @@ REFERENCE = {
 }
 
 
-@pytest.mark.parametrize("case", REFERENCE)
+@pytest.mark.parametrize(
+    "case",
+    [
+        case if case[0] == "moments" else pytest.param(case, marks=pytest.mark.slow)
+        for case in REFERENCE
+    ],
+)
 def test_errors_are_those_of_other_code(qm9, case):
     name, size = case
     errors = baseline_errors(Path(DATA), size, (name,))[name]

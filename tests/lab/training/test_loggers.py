@@ -173,6 +173,7 @@ def test_a_run_that_resumes_is_the_same_wandb_run_and_no_other(configure, experi
     assert len(set(ids)) == 3
 
 
+@pytest.mark.slow
 def test_pools_of_one_setting_share_a_group(configure):
     def group(*overrides: str) -> str:
         config = OmegaConf.to_container(configure(*overrides), resolve=True)
