@@ -231,6 +231,7 @@ def make(
         files[root / report] = environment.get_template(template).render(
             tables=tables,
             main=main_table(tables, evidence.published),
+            invariant=tables["qm9_e3_outputs"].only(MAIN),
             shown=shown_tables(evidence, tables),
             changes=variants_of_gigp(tables),
             gpus=on_gpus(evidence.records),
