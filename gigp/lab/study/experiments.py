@@ -187,10 +187,10 @@ def read_experiment(name: str) -> Experiment | None:
 def parse_choices(key: str, value: Any) -> tuple[str, ...]:
     """The values of a sweep as Hydra reads them: `a,b`, `range(3)`, `choice(a,b)`, or one value."""
     override = OverridesParser.create().parse_override(f"{key}={value}")
-    if override.is_sweep_override():
-        lower = {"True": "true", "False": "false"}
-        return tuple(lower.get(str(v), str(v)) for v in override.sweep_string_iterator())
-    return (override.get_value_element_as_str(),)
+    sweeps = override.is_sweep_override()
+    values = override.sweep_string_iterator() if sweeps else [override.get_value_element_as_str()]
+    lower = {"True": "true", "False": "false"}
+    return tuple(lower.get(str(value), str(value)) for value in values)
 
 
 def table_members(experiments: dict[str, Experiment]) -> dict[str, list[Experiment]]:

@@ -318,6 +318,7 @@ def test_choices_are_read_as_hydra_reads_them():
     assert parse_choices("pool", "gigp,mean") == ("gigp", "mean")
     assert parse_choices("seed", "range(3)") == ("0", "1", "2")
     assert parse_choices("pool.feed_center", "true,false") == ("true", "false")
+    assert parse_choices("pool.linear", False) == ("false",)
     assert parse_choices("lr", "1e-3,3e-3") == ("0.001", "0.003")
 
 
