@@ -317,10 +317,14 @@ def test_advice_follows_the_differences(tmp_path):
     entries, samples = rows_of(tmp_path, EXPERIMENTS["qm9_e3_features"], value, only=chosen)
     numbers = differences(entries, samples, PRIMARY)
     use, for_orbits, beats, seeds = advice({"qm9_e3_outputs": numbers}).splitlines()
+    assert use.startswith("- **Use it** in place of averaging")
     assert "by -10.0 to -10.0% (4 of 4 targets" in use
+    assert for_orbits.startswith("- **Not** for the orbits")
     assert "by -2.2 to +0.0% (1 of 4 targets" in for_orbits
     assert "`point_mlp` (by 12.5%) on E(3): pools on the outputs" in beats
     assert seeds == "- A verdict needs 5 seeds; some of these rest on 3."
+    worse = numbers.assign(verdict="higher", percent=-numbers["percent"])
+    assert advice({"qm9_e3_outputs": worse}).startswith("- **Not seen to help** in place of")
     nothing = advice({})
     assert nothing.count("not measured yet") == 2
     assert "nothing that was tried" in nothing

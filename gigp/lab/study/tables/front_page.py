@@ -47,10 +47,12 @@ def advice(differences: Mapping[str, pd.DataFrame]) -> str:
     main = tables.get(ROWS["E(3)"][0], _ours(pd.DataFrame()))
     mean, orbit = (main[main["minus"] == pool] for pool in ("mean", "one_orbit"))
     beaten = [line for name, mine in tables.items() if (line := _what_beats(name, mine))]
+    use = "**Use it**" if _wins(mean) else "**Not seen to help**"
+    also = "**Also**" if _wins(orbit) else "**Not**"
     lines = [
-        f"**Use it** in place of averaging, on a network that is trained and exactly invariant: "
+        f"{use} in place of averaging, on a network that is trained and exactly invariant: "
         f"there GIGP's error differs from that of the mean {_by(mean)}.",
-        f"**Not** for the orbits as such: from that of a single orbit, its MLP without geometry, "
+        f"{also} for the orbits as such: from that of a single orbit, its MLP without geometry, "
         f"it differs {_by(orbit)}.",
         f"**What beats it**: {'; '.join(beaten) or 'nothing that was tried'}.",
     ]
@@ -66,6 +68,11 @@ def _ours(numbers: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=["pool", "minus", "target", "percent", "seeds", "verdict"])
     mine = numbers[(numbers["pool"] == OURS) & numbers["target"].isin(PRIMARY)]
     return mine[mine["seeds"] > 1]
+
+
+def _wins(numbers: pd.DataFrame) -> bool:
+    """Whether GIGP has the lower error on most targets."""
+    return not numbers.empty and 2 * len(significant(numbers, "lower")) > len(numbers)
 
 
 def _by(numbers: pd.DataFrame) -> str:
