@@ -63,6 +63,7 @@ class PointCloudDataModule(LightningDataModule):
         arrays: names of the tensors that batches are taken from.
         counts: number of points of every sample, (M,), where clouds differ in size.
         fixed_shapes: all batches of a size have one shape, as compiled networks need.
+        versions: versions of every training cloud, see `BatchSampler`; `indices` has the first.
         description: entry of the record about the data; includes their `source` and the `sha256`
             of their arrays.
     """
@@ -82,6 +83,7 @@ class PointCloudDataModule(LightningDataModule):
     arrays: ClassVar[tuple[str, ...]]
     counts: np.ndarray
     fixed_shapes: bool = False
+    versions: int = 1
     description: dict[str, Any]
 
     def __init__(
@@ -178,8 +180,8 @@ class PointCloudDataModule(LightningDataModule):
             InputError: these are no clouds in space.
         """
         raise InputError(
-            f"{type(self).__name__} has no clouds in space that rotations= could turn; use "
-            "rotations=0."
+            f"{type(self).__name__} has no clouds in space that could be turned; use rotations=0 "
+            "and, where the data set has it, orientations=0."
         )
 
     def transfer_batch_to_device(
@@ -272,7 +274,9 @@ class PointCloudDataModule(LightningDataModule):
         if self.trainer is not None:
             self.move_to(self.trainer.strategy.root_device)
         samples = Samples(self.get_batch, self.indices[part])
-        sampler = BatchSampler(samples.indices, batch_size, shuffle, self.seed, self.device)
+        sampler = BatchSampler(
+            samples.indices, batch_size, shuffle, self.seed, self.device, self.versions
+        )
         # A loader draws a seed for its workers when it starts. A generator of its own keeps this
         # from changing the augmentations of a resumed run, whose loader starts at another time.
         return DataLoader(samples, sampler=sampler, batch_size=None, generator=torch.Generator())

@@ -44,6 +44,8 @@ class BatchSampler(Sampler[BatchIndex]):
         shuffle: a new order every epoch, and no incomplete last batch (as published) unless it is
             the only one.
         seed: seed of the order.
+        versions: versions of every sample, one of which an epoch takes, in turn; that of number v
+            of sample i, of n samples, is i + v n.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class BatchSampler(Sampler[BatchIndex]):
         shuffle: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        versions: int = 1,
     ) -> None:
         self.indices, self.batch_size, self.shuffle = indices, batch_size, shuffle
-        self.seed, self.device, self.epoch = seed, device, 0
+        self.seed, self.device, self.versions, self.epoch = seed, device, versions, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before every epoch, also the first after a resume."""
@@ -71,6 +74,7 @@ class BatchSampler(Sampler[BatchIndex]):
         if self.shuffle:
             generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
             order = order[torch.randperm(len(order), generator=generator)]
+            order = order + len(order) * (self.epoch % self.versions)
         parts = (x.split(self.batch_size)[: len(self)] for x in (order, order.to(self.device)))
         for host, device in zip(*parts, strict=True):
             yield BatchIndex(host, device)

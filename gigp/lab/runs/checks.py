@@ -180,7 +180,7 @@ def training_state(checkpoint: dict[str, Any], module: nn.Module) -> dict[str, A
         raise UnfitError("its loops are incomplete") from None
     if done != state.epoch + 1:
         raise UnfitError("its loops are at another epoch than its weights")
-    trained = [p for p in module.parameters() if p.requires_grad]
+    trained = trained_parameters(module)
     return {
         "state_dict": checkpoint["state_dict"],
         **state.model_dump(include={"epoch", "global_step", "loops", "callbacks"}),
@@ -188,6 +188,13 @@ def training_state(checkpoint: dict[str, Any], module: nn.Module) -> dict[str, A
         "lr_schedulers": [_fitting_schedule(state.lr_schedulers[0])],
         **({"MixedPrecision": state.MixedPrecision} if state.MixedPrecision else {}),
     }
+
+
+def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """What an optimizer gets: the parameters that are trained, or an empty one where there are
+    none, as in mean pooling of outputs.
+    """
+    return [p for p in module.parameters() if p.requires_grad] or [nn.Parameter(torch.empty(0))]
 
 
 def parse_state(checkpoint: dict[str, Any]) -> TrainingState:

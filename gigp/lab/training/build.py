@@ -70,6 +70,12 @@ def build(cfg: DictConfig, folder: RunFolder, resume: bool = True) -> RunParts:
     if cfg.rotations:  # what cannot be turned is refused before the training
         data.turned_batch(data.indices["test"][:1], cube_rotations()[:1])
     model = build_model(cfg, data)
+    if not (cfg.rotations or any(True for _ in model.parameters())):
+        raise InputError(
+            f"{type(model.pool).__name__} on the outputs of a run has nothing to train; its result "
+            "is what that run would have with this pool. For its errors over orientations add "
+            "rotations=24."
+        )
     model.calibrate(data.train_clouds())
     if cfg.init_from:
         extra = data.in_channels if model.pool_inputs else data.extra_channels

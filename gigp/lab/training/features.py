@@ -9,10 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gigp.errors import InputError, check_choice
+from gigp.errors import InputError, check_choice, check_count
+from gigp.groups import SO3
 from gigp.lab.config.instantiate import load_config
 from gigp.lab.data.cache import Arrays, CacheWriter, load_or_fill
 from gigp.lab.data.datamodule import PointCloudDataModule
+from gigp.lab.data.splits import Part
 from gigp.lab.hashing import hash_file, hash_split, hash_text
 from gigp.lab.model import beside_inputs
 from gigp.lab.progress import track
@@ -28,7 +30,7 @@ Level = Literal["features", "outputs"]
 
 
 class BackboneFeatures(PointCloudDataModule):
-    """Features or outputs of a finished run for every point of its data set; nothing is augmented.
+    """Features or outputs of a finished run for every point of its data set.
 
     The run's best checkpoint is used in evaluation mode, batch norm included, once for every cloud.
     The results are mapped from a file, so that a data set may be larger than the memory. With
@@ -41,6 +43,8 @@ class BackboneFeatures(PointCloudDataModule):
         level: `features` of the backbone, in half precision, or `outputs` of its head for every
             point, in single precision.
         pool_inputs: put the input features of each point behind those of the backbone.
+        orientations: random orientations in which every training cloud is kept, one of which an
+            epoch takes, in turn, for networks that are not exactly invariant; 0: as it is, alone.
         cache: folder of the file.
         root: folder of downloads of the run's data set.
         train_size, val_size, test_size: number of clouds of each part; None: as in the run.
@@ -51,8 +55,9 @@ class BackboneFeatures(PointCloudDataModule):
         seed: seed of the order of training.
 
     Raises:
-        InputError: no such run, `level=outputs` of a run whose head follows the pool, or input
-            features beside outputs, or beside features of other points.
+        InputError: no such run, `level=outputs` of a run whose head follows the pool, input
+            features beside outputs, or beside features of other points, or orientations of what is
+            not in space.
     """
 
     arrays = ("features", "positions", "mask", "starts", "masses", "values")
@@ -71,11 +76,14 @@ class BackboneFeatures(PointCloudDataModule):
         eval_batch_size: int = 1000,
         seed: int = 0,
         pool_inputs: bool = False,
+        orientations: int = 0,
     ) -> None:
         super().__init__(
             train_size, val_size, test_size, batch_size, eval_batch_size, augment=False, seed=seed
         )
         check_choice("level", level, Level)
+        check_count("orientations", orientations, 0)
+        self.orientations, self.versions = orientations, max(1, orientations)
         self.run, self.level, self.cache = Path(run), level, Path(cache)
         self.changes = {
             f"{part}_size": size for part, size in self.sizes.items() if size is not None
@@ -118,14 +126,17 @@ class BackboneFeatures(PointCloudDataModule):
         self.features = torch.from_numpy(arrays["feat"])  # (R, c)
         self.masses = torch.from_numpy(arrays["mass"]) if "mass" in arrays else None  # (R,)
         self.values = torch.from_numpy(arrays["targets"])  # (M, T), or (M,) classes
-        parts = torch.arange(len(sizes)).split([len(indices) for indices in data.indices.values()])
-        self.indices = dict(zip(data.indices, parts, strict=True))
-        source = {
+        blocks = torch.arange(len(sizes)).split([len(block) for _, block in self._blocks()])
+        self.indices = {p: b for (p, _), b in zip(self._blocks(), blocks, strict=True)}
+        self.indices["train"] = blocks[0]  # the first version
+        source: dict[str, str | int] = {
             "run": f"{self.run.parent.name}/{self.run.name}",
             "backbone": str(self.trained.model.backbone.group),
             "level": self.level,
             "checkpoint": checkpoint,
         }
+        if self.orientations:
+            source["orientations"] = self.orientations
         self.description = {**data.description, "features_of": source}
 
     def target_statistics(self) -> tuple[Tensor, Tensor]:
@@ -143,8 +154,18 @@ class BackboneFeatures(PointCloudDataModule):
         return self.source.sample_names(self._in_source(indices))
 
     def _in_source(self, indices: Tensor) -> Tensor:
-        """Indices of samples in the data set of the run: here its parts follow one another."""
-        return torch.cat(list(self.source.indices.values()))[indices]
+        """Indices of samples in the data set of the run."""
+        return torch.cat([block for _, block in self._blocks()])[indices]
+
+    def _blocks(self) -> list[tuple[Part, Tensor]]:
+        """Parts and samples of the run's data set in the order in which they are kept here: every
+        version of the training clouds, validation, test.
+        """
+        return [
+            (part, indices)
+            for part, indices in self.source.indices.items()
+            for _ in range(self.versions if part == "train" else 1)
+        ]
 
     def get_batch(
         self, indices: Tensor, device_indices: Tensor | None = None
@@ -172,8 +193,7 @@ class BackboneFeatures(PointCloudDataModule):
 
     def turned_batch(self, indices: Tensor, turns: Tensor) -> tuple[PointCloud, Tensor]:
         """Features of clouds in other orientations, computed now."""
-        source = torch.cat(list(self.source.indices.values()))[indices]
-        cloud, target = self.source.turned_batch(source, turns)
+        cloud, target = self.source.turned_batch(self._in_source(indices), turns)
         return self.points(cloud), target
 
     @torch.no_grad()
@@ -209,6 +229,7 @@ class BackboneFeatures(PointCloudDataModule):
         clouds = f"{hash_split(self.source.indices)} {json.dumps(self.changes, sort_keys=True)}"
         clouds = hash_text(clouds)[:12]
         what = f"{self.level}+inputs" if self.extra_channels else self.level
+        what += f"-{self.orientations}-turned" if self.orientations else ""
         version = f"{what}-{checkpoint}-{clouds}-{FORMAT}"
         name = f"{what}-{self.run.parent.name}-{self.run.name}-{clouds}.cache"
         return load_or_fill(self.cache / name, version, self._compute)
@@ -224,9 +245,18 @@ class BackboneFeatures(PointCloudDataModule):
         data, device = self.source, torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.trained.to(device)
         rest: dict[str, list[Tensor]] = {"pos": [], "mass": [], "sizes": [], "targets": []}
-        batches = torch.cat(list(data.indices.values())).split(data.eval_batch_size)
-        for indices in track(batches, f"Computing {self.level}", len(batches)):
-            cloud, target = data.prepare_batch(data.get_batch(indices), augment=False)
+        batches = [
+            (part, batch)
+            for part, block in self._blocks()
+            for batch in block.split(data.eval_batch_size)
+        ]
+        generator = torch.Generator().manual_seed(0)
+        for part, indices in track(batches, f"Computing {self.level}", len(batches)):
+            if self.orientations and part == "train":
+                turns = SO3().random(len(indices), generator=generator, dtype=torch.float64)
+                cloud, target = data.turned_batch(indices, turns)
+            else:
+                cloud, target = data.prepare_batch(data.get_batch(indices), augment=False)
             points = move_data_to_device(self.points(move_data_to_device(cloud, device)), CPU)
             feat = points.feat[points.mask]
             cache.append("feat", (feat.half() if self.level == "features" else feat).numpy())

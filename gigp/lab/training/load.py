@@ -52,15 +52,7 @@ def build_module(
     Args:
         fit: take statistics from the training set; else from the state dict that is loaded next,
             and `data` needs no `setup`.
-
-    Raises:
-        InputError: the model has no parameters, as mean pooling of outputs.
     """
-    if not any(True for _ in model.parameters()):
-        raise InputError(
-            f"{type(model.pool).__name__} on the outputs of a run has nothing to train; its result "
-            "is what that run would have with this pool."
-        )
     if data.kind == "classification":
         return Classification(model, {"error": "%"}, **options)
     units = {target.name: target.unit for target in data.targets}

@@ -12,6 +12,7 @@ from gigp.distributed import gather_rows, shard_batch, world_size
 from gigp.errors import InputError
 from gigp.lab.lightning_bases import LightningModule
 from gigp.lab.model import PointCloudModel
+from gigp.lab.runs.checks import trained_parameters
 from gigp.lab.training.compile import CompiledForward
 from gigp.pointcloud import PointCloud
 
@@ -119,6 +120,10 @@ class LitModule(LightningModule):
         # DDP averages over processes, the loss over clouds
         return loss * (world_size() * len(target) / len(batch[1]))
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        if loss.requires_grad:  # else there is nothing to train
+            super().backward(loss, *args, **kwargs)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
 
@@ -144,9 +149,7 @@ class LitModule(LightningModule):
         }
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(
-            [p for p in self.parameters() if p.requires_grad], lr=self.lr, fused=True
-        )
+        optimizer = torch.optim.Adam(trained_parameters(self), lr=self.lr, fused=True)
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: cosine(step / steps, self.warmup)

@@ -292,7 +292,7 @@ def test_whether_a_gain_is_noise_reduction(tmp_path):
     orbit = next(entry for entry in t3 if entry.label == "one_orbit")
     first = {target: {0: runs[0]} for target, runs in orbit.runs.items()}
     mean = replace(orbit, label="mean", runs=first)
-    shown = noise_table({"qm9_outputs": [*t3, mean], "qm9_e3_outputs": []}).shown
+    shown = noise_table({"qm9_outputs_rotations": [*t3, mean], "qm9_e3_outputs": []}).shown
     shown = shown.set_index(["GIGP minus", "target"])
     row = shown.loc[("`one_orbit`", "homo")]
     assert row["T(3), one orientation"] == "-5.3 [-5.3, -5.3], 3 seeds"  # of 94

@@ -199,6 +199,63 @@ def test_mean_pooling_of_outputs_has_nothing_to_train(outputs_of, configure, tmp
         run(configure("dataset=outputs", *options, "scale=debug", *CPU))
 
 
+def test_mean_pooling_of_outputs_over_orientations(outputs_of, configure, tmp_path, qm9):
+    """With rotations it is tested for as many epochs of nothing, and a second call skips it."""
+    run_ = outputs_of(*SMALL)
+    options = (f"dataset.run={run_}", f"dataset.cache={tmp_path}", "pool=mean", "rotations=2")
+    records = [run(configure("dataset=outputs", *options, "scale=debug", *CPU)) for _ in range(2)]
+    assert records[0] == records[1]
+    assert records[0].parameters == 0
+    source = read_record(Path(run_) / "summary.json")
+    for name, metric in records[0].metrics.items():
+        assert metric.test == pytest.approx(source.metrics[name].test, rel=1e-4)
+        assert metric.averaged == pytest.approx(metric.test, rel=1e-4)  # E(3)
+
+
+def test_an_epoch_takes_one_orientation_of_every_molecule(outputs_of, tmp_path, qm9):
+    """Outputs and positions are those of turned molecules; what is tested is not turned."""
+    run_ = outputs_of(*SMALL, "group=T3")
+    plain, turned = (
+        BackboneFeatures(str(run_), "outputs", cache=str(tmp_path), orientations=number)
+        for number in (0, 2)
+    )
+    for data in (plain, turned):
+        data.setup()
+    assert len(turned.values) == len(plain.values) + 150
+    for part in ("val", "test"):
+        mine, theirs = (data.get_batch(data.indices[part])[0] for data in (plain, turned))
+        assert torch.equal(mine.feat, theirs.feat)
+
+    sampler = turned.train_dataloader().sampler
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        assert {int(i) // 150 for batch in sampler for i in batch.host} == {epoch % 2}
+
+    _, source, module = load_trained(run_)
+    first = torch.arange(20)
+    whole, targets = source.get_batch(source.indices["train"][:20])
+    for version in (first, first + 150):
+        cloud, target = turned.get_batch(version)
+        assert torch.equal(target, targets)
+        assert turned.sample_names(version) == plain.sample_names(first)
+        assert (cloud.pos - whole.pos).abs().max() > 0.5  # Angstrom
+        lengths = (points.pos[points.mask].norm(dim=-1) for points in (cloud, whole))
+        torch.testing.assert_close(*lengths)
+        with torch.no_grad():
+            kept = module.model.backbone(whole._replace(pos=cloud.pos))
+            expected = module.model.head(kept.feat)
+        torch.testing.assert_close(
+            cloud.feat[cloud.mask], expected[kept.mask], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_images_have_no_orientations(outputs_of, tmp_path, digits):
+    run_ = outputs_of("dataset=rotmnist", "group=SO2", *tiny(epochs=1, train=20, val=10, test=10))
+    data = BackboneFeatures(str(run_), "outputs", cache=str(tmp_path), orientations=2)
+    with pytest.raises(InputError, match=r"RotMNIST has no clouds in space.*orientations=0"):
+        data.setup()
+
+
 @pytest.mark.parametrize(
     "dataset", ["image_features", pytest.param("outputs", marks=pytest.mark.slow)]
 )
