@@ -139,15 +139,19 @@ def _add(
 
 def needed_samples(experiment: Experiment, records: Iterable[Record]) -> set[Key]:
     """The runs whose test samples tables need: those with the settings that validation chose, and,
-    until all that the experiment asks for has run, those with the others, which it may yet choose.
+    until the first seed has run with all of them, those with the others, which it may yet choose.
     """
     records = list(records)
-    asked = Counter(cell.label for cell in experiment.cells())
-    labels = {record_key(record): experiment.find_cell(record).label for record in records}
-    ended = Counter(labels.values())
+    cells = list(experiment.cells())
+    first = {cell.label: cell.seed for cell in sorted(cells, key=lambda c: c.seed, reverse=True)}
+    of_record = {record_key(record): experiment.find_cell(record) for record in records}
+    asked, ended = (
+        Counter(cell.label for cell in some if cell.seed == first.get(cell.label))
+        for some in (cells, of_record.values())
+    )
     rows = make_rows(experiment, records)
     chosen = {record_key(r) for row in rows for runs in row.runs.values() for r in runs.values()}
-    return chosen | {key for key, label in labels.items() if ended[label] < asked[label]}
+    return chosen | {k for k, c in of_record.items() if ended[c.label] < asked[c.label]}
 
 
 def describe(collected: Collected, root: Path) -> Sequence[str]:

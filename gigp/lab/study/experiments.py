@@ -102,16 +102,17 @@ class Experiment:
         """The cell that a record of this experiment fills; a run with other settings than the
         experiment asks for has a cell of its own.
         """
+        overrides = [_as_in_sweeps(override) for override in record.overrides]
         scale = str(record.choices["scale"])
         other = [f"scale={scale}"] if scale != self.scale else []
         label = make_label(
             str(record.choices["pool"]),
-            [*record.overrides, *other],
+            [*overrides, *other],
             self.study.select_by_validation,
         )
         by_target = any("target" in sweep for sweep in self.sweeps)
         target = next(iter(record.metrics)) if by_target else ""
-        tuned = select_overrides(record.overrides, self.study.select_by_validation)
+        tuned = select_overrides(overrides, self.study.select_by_validation)
         return Cell(self.name, label, tuned, target, record.seed)
 
 
@@ -191,6 +192,14 @@ def parse_choices(key: str, value: Any) -> tuple[str, ...]:
     values = override.sweep_string_iterator() if sweeps else [override.get_value_element_as_str()]
     lower = {"True": "true", "False": "false"}
     return tuple(lower.get(str(value), str(value)) for value in values)
+
+
+@cache
+def _as_in_sweeps(override: str) -> str:
+    """An override with its value written as in the cells of a sweep: `lr=0.001` for `lr=1e-3`."""
+    key, equals, value = override.partition("=")
+    values = parse_choices(key, value) if equals else ()
+    return f"{key}={values[0]}" if len(values) == 1 else override
 
 
 def table_members(experiments: dict[str, Experiment]) -> dict[str, list[Experiment]]:

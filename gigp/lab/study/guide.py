@@ -127,27 +127,32 @@ def best_pools(entries: Sequence[TableRow]) -> Table:
                 "against `mean`, %": show(changes[best]),
                 "`gigp` against `mean`, %": show(changes["gigp"]),
                 "best without positions": f"`{blind}`",
-                "lowest against it, %": show(change(by_label[best], by_label[blind], targets)),
+                "lowest against it, %": "the same pool"
+                if best == blind
+                else show(change(by_label[best], by_label[blind], targets)),
                 "`gigp` against it, %": show(change(ours, by_label[blind], targets)),
             }
         )
     return Table("best_pools", [], pd.DataFrame(shown))
 
 
-def by_amount(rows: Rows, names: Sequence[str]) -> Table:
+def by_amount(entries: Sequence[TableRow]) -> Table:
     """GIGP and other pools against mean pooling, by number of training molecules.
 
     Args:
-        rows: rows of the tables.
-        names: tables with rows of fewer molecules.
+        entries: rows of a table, of which some have fewer molecules.
     """
     sizes: dict[int, dict[str, TableRow]] = {}
-    for name in names:
-        for entry in rows.get(name, ()):
-            pool, _, settings = entry.label.partition(", ")
-            if settings.startswith(TRAIN_SIZE) and "," not in settings and entry.runs:
-                size = int(settings.removeprefix(TRAIN_SIZE))
-                sizes.setdefault(size, {})[pool] = entry
+    for entry in entries:
+        pool, _, settings = entry.label.partition(", ")
+        if settings.startswith(TRAIN_SIZE) and "," not in settings and entry.runs:
+            size = int(settings.removeprefix(TRAIN_SIZE))
+            sizes.setdefault(size, {})[pool] = entry
+    pools = {pool for by_pool in sizes.values() for pool in by_pool}
+    for entry in entries:
+        if entry.label in pools and entry.runs:
+            first = next(iter(next(iter(entry.runs.values())).values()))
+            sizes.setdefault(first.data["sizes"]["train"], {})[entry.label] = entry
     shown = [
         {"molecules": f"{size:,}", "pool": f"`{pool}`"}
         | {kind: show(change(entry, pools["mean"], of)) for kind, of in KINDS.items()}
@@ -168,6 +173,7 @@ def make_guide(rows: Rows) -> dict[str, Any]:
     entries = [entry for entry in rows.get(name, ()) if entry.runs]
     labels = {entry.label for entry in entries}
     known = {"mean", "gigp"} <= labels
+    fewer = any(TRAIN_SIZE in label for label in labels)
     seeds = min(
         (e.summarize("homo").num for e in entries if e.label in ("mean", "gigp")), default=0
     )
@@ -176,7 +182,8 @@ def make_guide(rows: Rows) -> dict[str, Any]:
         "seeds": seeds,
         "best": best_pools(entries) if known else None,
         "kinds": by_kind(entries) if known else None,
-        "amount": by_amount(rows, ("qm9_ablation", name)),
+        "amount": by_amount(entries if fewer else rows.get("qm9_ablation", ())),
+        "amount_study": STUDIES[name] if fewer else STUDIES["qm9_features"],
         "size": by_size(rows.get("qm9_e3_size", ())),
     }
 

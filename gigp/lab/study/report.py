@@ -23,6 +23,7 @@ from gigp.lab.study.speed import hours_table, speed_report
 from gigp.lab.study.tables.claims import claims_table
 from gigp.lab.study.tables.differences import changes_table, differences, differences_table
 from gigp.lab.study.tables.front_page import front_page
+from gigp.lab.study.tables.missing import missing_table
 from gigp.lab.study.tables.noise import noise_table
 from gigp.lab.study.tables.published import Published, published_row, read_published
 from gigp.lab.study.tables.results import Baselines, TableRow, make_rows, results_table
@@ -238,6 +239,7 @@ def make(
             counts={name: len(records) for name, records in evidence.records.items()},
             figures={Path(name).stem for name in figures},
             hours=hours_table(measured),
+            missing=missing_table({n: evidence.entries(e) for n, e in read_experiments().items()}),
             weights=learned_weights(evidence.entries(read_experiments()["qm9_outputs"])),
             **make_guide(evidence.by_table()),
         )

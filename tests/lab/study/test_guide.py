@@ -55,6 +55,12 @@ def test_the_best_pools(rows):
     )
 
 
+def test_the_best_pool_without_positions_may_be_the_best(rows):
+    blind = [e for e in rows["qm9_features"] if e.label in ("mean", "gigp", "point_mlp")]
+    shown = best_pools(blind).shown.set_index("what you predict").loc[next(iter(KINDS))]
+    assert shown["lowest against it, %"] == "the same pool"
+
+
 def test_mean_pooling_comes_first(rows):
     table = by_kind(rows["qm9_features"])
     assert table.shown["pool"].iloc[0] == "`mean`"
@@ -63,8 +69,10 @@ def test_mean_pooling_comes_first(rows):
 
 
 def test_amounts_of_data_are_compared_with_as_much(rows):
-    shown = by_amount(rows, ("qm9_ablation",)).shown
-    assert set(shown["molecules"]) == {"3,000", "10,000", "30,000"}
+    shown = by_amount(rows["qm9_ablation"]).shown
+    whole = "1,000"  # of the synthetic records
+    assert set(shown["molecules"]) == {"3,000", "10,000", "30,000", whole}
+    assert len(shown[shown["molecules"] == whole]) == len(shown[shown["molecules"] == "3,000"])
     assert "`mean`" not in set(shown["pool"])
     ours = shown[shown["pool"] == "`gigp`"]
     assert ours["vector-like: mu"].str.startswith("-50.0").all()

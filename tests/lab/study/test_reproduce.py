@@ -196,6 +196,23 @@ def test_a_run_with_other_settings_is_a_row_of_its_own():
     choices = {"pool": "gigp", "scale": "paper", "experiment": "qm9_scratch"}
     record = example_record(choices=choices, overrides=["lr=0.1"], metrics=example_record().metrics)
     assert experiment.find_cell(record).label == "gigp, lr=0.1, scale=paper"
+
+
+def test_a_number_is_the_same_however_it_is_written():
+    """A run of lr=1e-3 fills the cell of lr=0.001, and feed_center=False that of false."""
+    experiments = read_experiments()
+    for name, typed in (("qm9_outputs", "lr=1e-3"), ("qm9_ablation", "pool.feed_center=False")):
+        experiment = experiments[name]
+        key, _, value = typed.partition("=")
+        cell, overrides = next(
+            (cell, overrides)
+            for cell, overrides in experiment.cells().items()
+            if f"{key}={parse_choices(key, value)[0]}" in overrides
+        )
+        record = record_of(experiment, cell, overrides, lambda c, t: 1.0)
+        words = [typed if o.startswith(f"{key}=") else o for o in record.overrides]
+        assert typed in words
+        assert experiment.find_cell(replace(record, overrides=words)) == cell
     assert make_label("gigp", ["lr=0.1", "pool.orbits=5"], ["lr"]) == "gigp, orbits=5"
 
 

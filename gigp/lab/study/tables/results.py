@@ -28,8 +28,9 @@ class TableRow:
         tuned: settings that validation chose.
         runs: records by seed.
         expected: seeds that the experiment asks for, by target.
-        at_edge: validation chose the first or the last of a list of numbers, so that a better one
-            may lie outside.
+        at_edge: validation chose the first or the last of the numbers that were tried, so that a
+            better one may lie outside.
+        untried: settings that it could not choose, as the first seed has not run with them.
     """
 
     experiment: str
@@ -38,6 +39,7 @@ class TableRow:
     runs: dict[str, dict[int, Record]]
     expected: dict[str, int]
     at_edge: bool = False
+    untried: tuple[str, ...] = ()
 
     def summarize(self, target: str) -> Spread:
         """Mean and spread of the test results on a target."""
@@ -50,8 +52,8 @@ class TableRow:
 def make_rows(experiment: Experiment, records: Iterable[Record]) -> list[TableRow]:
     """The rows of an experiment in the order of its sweeps; then those of other settings.
 
-    Of the settings in `study.select_by_validation`, a row has those with the lowest validation
-    loss, the mean over seeds, among those with the most seeds.
+    Of the settings in `study.select_by_validation`, a row has those with the lowest validation loss
+    of its first seed, as `gigp.lab.study.plan` runs them.
     """
     filled: dict[str, dict[tuple[str, ...], list[Record]]] = {}
     expected: dict[str, dict[str, set[int]]] = {}
@@ -63,7 +65,9 @@ def make_rows(experiment: Experiment, records: Iterable[Record]) -> list[TableRo
         filled.setdefault(cell.label, {}).setdefault(cell.tuned, []).append(record)
     rows = []
     for label, by_tuned in filled.items():
-        tuned = min(by_tuned, key=lambda t: _preference(by_tuned[t]))
+        first = min((r.seed for records in by_tuned.values() for r in records), default=0)
+        losses = {tuned: _loss(records, first) for tuned, records in by_tuned.items()}
+        tuned = min(losses, key=lambda t: losses[t])
         runs: dict[str, dict[int, Record]] = {}
         for record in by_tuned[tuned]:
             for target in record.metrics:
@@ -71,25 +75,25 @@ def make_rows(experiment: Experiment, records: Iterable[Record]) -> list[TableRo
         asked = expected.get(label, {})
         counts = {target: len(asked.get(target, asked.get("", ()))) for target in runs}
         counts |= {target: len(seeds) for target, seeds in asked.items() if target}
-        edge = _at_edge(tuned, list(by_tuned))
-        rows.append(TableRow(experiment.name, label, tuned, runs, counts, edge))
+        tried = [t for t in losses if np.isfinite(losses[t])]
+        edge = len(losses) > 1 and _at_edge(tuned, tried)
+        untried = tuple(" ".join(t) for t in losses if t not in tried)
+        rows.append(TableRow(experiment.name, label, tuned, runs, counts, edge, untried))
     return rows
 
 
 def _at_edge(chosen: tuple[str, ...], tried: Sequence[tuple[str, ...]]) -> bool:
     """Whether a setting is the smallest or the largest of those that were tried."""
-    if len(tried) < 2 or any(len(settings) != 1 for settings in tried):
+    if not tried or any(len(settings) != 1 for settings in tried):
         return False
     values = {settings: float(settings[0].partition("=")[2]) for settings in tried}
     return values[chosen] in (min(values.values()), max(values.values()))
 
 
-def _preference(records: Sequence[Record]) -> tuple[int, float]:
-    """Sorting key: most seeds first, then the lowest validation loss."""
-    if not records:
-        return 0, 0.0
-    seeds = {record.seed for record in records}
-    return -len(seeds), float(np.mean([record.val_loss for record in records]))
+def _loss(records: Iterable[Record], seed: int) -> float:
+    """Validation loss of the runs of a seed; infinite without such runs."""
+    losses = [record.val_loss for record in records if record.seed == seed]
+    return float(np.mean(losses)) if losses else np.inf
 
 
 def results_numbers(entries: Sequence[TableRow]) -> pd.DataFrame:
