@@ -95,13 +95,8 @@ class OneDNNLinear(torch.autograd.Function):
         needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
         if out is not None:
             grad = torch.ops.aten.threshold_backward(grad, out, 0)
-        # a gradient that is differentiated again consists of operations that PyTorch can derive
-        plain = torch.is_grad_enabled() or not ONEDNN_GRADIENTS
-        dx = dweight = None
-        if needs_x:
-            dx = grad @ weight if plain else product(grad, weight.t())
-        if needs_weight:
-            dweight = grad.t() @ x if plain else weight_gradient(grad, x)
+        dx = input_gradient(grad, weight) if needs_x else None
+        dweight = weight_gradient(grad, x) if needs_weight else None
         return dx, dweight, grad.sum(0) if needs_bias else None, None
 
 
@@ -115,9 +110,21 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
+def use_onednn_gradients() -> bool:
+    """Whether oneDNN makes gradients: not on processors of Intel, nor where a gradient is
+    differentiated again, so that it has to consist of operations that PyTorch can derive.
+    """
+    return ONEDNN_GRADIENTS and not torch.is_grad_enabled()
+
+
+def input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """grad W, (R, o), (o, i) -> (R, i)."""
+    return product(grad, weight.t()) if use_onednn_gradients() else grad @ weight
+
+
 def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
-    """grad' x without a gradient, (R, o), (R, i) -> (o, i)."""
-    if not ONEDNN_GRADIENTS:
+    """grad' x, (R, o), (R, i) -> (o, i)."""
+    if not use_onednn_gradients():
         return grad.t() @ x
     # oneDNN is faster where the second factor is the wider one
     if grad.shape[1] <= x.shape[1]:

@@ -16,10 +16,11 @@ from torch import Tensor
 from gigp.backbones.lieconv.native import call, use_native
 from gigp.backbones.lieconv.neighborhood import Neighborhood, TableNeighborhood
 from gigp.backbones.lieconv.pairs import QueryPairs
-from gigp.nn.linear import linear, product, weight_gradient
+from gigp.nn.linear import input_gradient, linear, product, weight_gradient
 
 NUMBERS = 16  # kernel numbers for each pair that native.c works with
-BLOCK = 2**20  # numbers in the sums of a block, 4 MB
+BLOCK = 2**20  # numbers in the sums of a block, 4 MB, which a cache holds
+ROWS = 512  # of a block at least: with fewer, products wait for their weights
 MAX_INDEX = 2**31 - 1  # number of pairs that native.c can count
 
 
@@ -93,7 +94,7 @@ class NativeConvolution(torch.autograd.Function):
         for begin, end in blocks(pairs.num_queries, feat):
             dout = grad[begin:end].reshape(-1, len(weight))  # (rows * S, o)
             dweight += weight_gradient(dout, outer_sums(kernel, feat, pairs, begin, end))
-            dsums = product(dout, by_channel.t())  # (rows * S, c * 16)
+            dsums = input_gradient(dout, by_channel)  # (rows * S, c * 16)
             call("outer_sums_backward", *fixed, begin, end, dsums, dkernel, dfeat)
         dweight = dweight.unflatten(1, (channels, NUMBERS)).transpose(1, 2).flatten(1)
         return dkernel, dfeat, dweight, grad.sum((0, 1)), None
@@ -107,8 +108,8 @@ def channels_first(weight: Tensor, channels: int) -> Tensor:
 
 
 def blocks(num_queries: int, feat: Tensor) -> list[tuple[int, int]]:
-    """Cut the queries into ranges whose sums are `BLOCK` numbers at most, or those of one query."""
-    step = max(1, BLOCK // (NUMBERS * feat[0].numel()))
+    """Cut the queries into ranges whose sums are `BLOCK` numbers at most, or `ROWS` rows."""
+    step = max(1, BLOCK // (NUMBERS * feat[0].numel()), ROWS // feat.shape[1])
     return [(q, min(q + step, num_queries)) for q in range(0, num_queries, step)]
 
 
