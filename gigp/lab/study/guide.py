@@ -55,7 +55,7 @@ def change(entry: TableRow, base: TableRow, targets: Sequence[str]) -> Interval 
         [a[seed].metrics[t].test / b[seed].metrics[t].test for seed in seeds]
         for t, (a, b) in zip(targets, runs, strict=True)
     ]
-    by_seed = 100 * (np.mean(ratios, axis=0) - 1)[:, None]
+    by_seed = 100 * (np.mean(ratios, axis=0) - 1)
     return paired_interval(by_seed, np.zeros_like(by_seed))
 
 

@@ -1,4 +1,4 @@
-"""Mean and spread over seeds; differences paired over seeds and test samples, by Student's t, and
+"""Mean and spread over seeds; differences paired over seeds, by Student's t, and
 Holm's correction for several tests. Nothing is resampled, so no result depends on random numbers.
 """
 
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from gigp.lab.runs.compare import with_error
 
 LEVEL = 0.95  # of intervals
 POWER = 0.8  # with which a detectable effect is seen
-ROUNDING = 1e-9  # of the largest difference: a smaller mean is a tie
+ROUNDING = 1e-9  # of an error: a smaller difference is a tie
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,7 @@ class Interval:
         p: exact two-sided p value of no difference by the same t; NaN for a single seed.
         detectable: smallest effect that would have been seen with a power of 80%; NaN for a single
             seed.
-        of_samples: half the 95% interval that the choice of the test samples alone makes: other
-            samples, the same trained networks.
         seeds: number of seeds.
-        samples: number of test samples.
     """
 
     mean: float
@@ -72,9 +70,7 @@ class Interval:
     high: float
     p: float
     detectable: float
-    of_samples: float
     seeds: int
-    samples: int
 
     @property
     def verdict(self) -> str:
@@ -82,32 +78,40 @@ class Interval:
         return "lower" if self.high < 0 else "higher" if self.low > 0 else "unresolved"
 
 
-def paired_interval(first: np.ndarray, second: np.ndarray) -> Interval:
-    """Difference of two rows of runs, paired over seeds and test samples.
-
-    For each seed the mean over the test samples; over seeds Student's t with n - 1 degrees of
+def paired_interval(first: ArrayLike, second: ArrayLike) -> Interval:
+    """Difference of two rows of runs, paired over seeds, by Student's t with n - 1 degrees of
     freedom. A single seed says nothing about other seeds, so it has neither interval nor p value.
 
     Args:
-        first, second: losses on the same samples with the same seeds, (seeds, samples).
+        first, second: errors of the same seeds on the same test samples, so that their difference
+            is the mean of the differences on the samples, (seeds,).
     """
-    differences = first - second
-    seeds, samples = differences.shape
-    by_seed = differences.mean(axis=1)
-    by_seed[np.abs(by_seed) <= ROUNDING * np.abs(differences).max(initial=0)] = 0
-    mean = float(by_seed.mean())
-    error = float(differences.mean(axis=0).std(ddof=1)) / math.sqrt(samples) if samples > 1 else 0.0
-    of_samples = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
+    one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    by_seed = one - other
+    by_seed[np.abs(by_seed) <= ROUNDING * np.maximum(np.abs(one), np.abs(other))] = 0
+    seeds, mean = len(by_seed), float(by_seed.mean())
     if seeds < 2:
-        nan = math.nan
-        return Interval(mean, nan, nan, nan, nan, of_samples, seeds, samples)
+        return Interval(mean, math.nan, math.nan, math.nan, math.nan, seeds)
     error = float(by_seed.std(ddof=1)) / math.sqrt(seeds)
     critical = float(stats.t.ppf((1 + LEVEL) / 2, seeds - 1))
     p = 2 * float(stats.t.sf(abs(mean) / error, seeds - 1)) if error else float(mean == 0)
     # the t quantile of the power is added to that of the level: a little on the safe side
     detectable = (critical + float(stats.t.ppf(POWER, seeds - 1))) * error
-    half = critical * error
-    return Interval(mean, mean - half, mean + half, p, detectable, of_samples, seeds, samples)
+    return Interval(mean, mean - critical * error, mean + critical * error, p, detectable, seeds)
+
+
+def share_of_samples(differences: np.ndarray) -> float:
+    """Half the 95% interval that the choice of the test samples alone makes: other samples, the
+    same trained networks.
+
+    Args:
+        differences: of two rows of runs on every test sample, (seeds, samples).
+    """
+    by_sample = differences.mean(axis=0)
+    if len(by_sample) < 2:
+        return 0.0
+    error = float(by_sample.std(ddof=1)) / math.sqrt(len(by_sample))
+    return float(stats.norm.ppf((1 + LEVEL) / 2)) * error
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -86,7 +86,9 @@ def test_alone_then_beside_committed_rows(compare_pool, tmp_path, monkeypatch):
     assert sorted(record.lr for record, _ in found) == [1e-3, 3e-3]  # of every pool
     best, folder = min(found, key=lambda run: run[0].val_loss)
     errors = read_samples(folder / "test_samples.npz")["error"].astype(np.float64)
-    other = replace(best, choices=best.choices | {"pool": "gigp"}, overrides=[])
+    worse = {n: replace(metric, test=1.25 * metric.test) for n, metric in best.metrics.items()}
+    gigp = best.choices | {"pool": "gigp"}
+    other = replace(best, choices=gigp, overrides=[], metrics=worse)
     weights = {**best.data, "features_of": {**best.data["features_of"], "checkpoint": "another"}}
     elsewhere = replace(other, choices=best.choices | {"pool": "one_orbit"}, data=weights)
     commit(tmp_path, {"worse": (other, 1.25 * errors), "elsewhere": (elsewhere, errors)})

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from gigp.lab.molecules.baselines import NAMES
 from gigp.lab.study.experiments import read_experiments
@@ -103,13 +104,18 @@ def test_orbits_have_a_target_a_run_and_a_limit(tmp_path):
     assert gigp["parity, 1"] == "3.0 ± 1.0"
 
 
-def test_differences_are_paired_over_seeds_and_samples(tmp_path):
-    entries, samples = rows_of(tmp_path, SCRATCH, scratch_value)
+def test_differences_are_paired_over_seeds(tmp_path):
+    def value(cell, target: str) -> float:
+        return scratch_value(cell, target) + 0.1 * cell.seed * (cell.label == "gigp")
+
+    entries, samples = rows_of(tmp_path, SCRATCH, value)
     numbers = differences(entries, samples, ["homo", "mu", "r2"])
     row = numbers.query("minus == 'mean' and target == 'homo'").iloc[0]
-    assert row["difference"] == pytest.approx(-10, abs=0.2)
-    assert row["percent"] == pytest.approx(-100 * 10 / 102, abs=0.2)
-    assert row["low"] < -10 < row["high"] < 0
+    by_seed = -10 + 0.1 * np.arange(5)
+    assert row["difference"] == pytest.approx(-9.8)
+    assert row["percent"] == pytest.approx(-100 * 9.8 / 102)
+    found = stats.t.interval(0.95, 4, -9.8, stats.sem(by_seed))
+    assert (row["low"], row["high"]) == pytest.approx(found)
     assert (row["seeds"], row["samples"], row["verdict"]) == (5, NUM, "lower")
     assert row["p corrected"] == pytest.approx(2 * row["p"])
     assert len(row["by seed"].split()) == 5
@@ -120,17 +126,23 @@ def test_differences_are_paired_over_seeds_and_samples(tmp_path):
     assert "lower" in shown.iloc[0]["homo, meV"]
 
 
-def test_a_difference_recomputed_by_hand(tmp_path):
+def test_the_share_of_the_samples_by_hand(tmp_path):
+    """It alone is made from errors of single samples, of the seeds whose errors are kept."""
     entries, samples = rows_of(tmp_path, SCRATCH, scratch_value)
-    row = differences(entries, samples, []).query("minus == 'one_orbit' and target == 'U0'").iloc[0]
+    kept = {key: mine for key, mine in samples.items() if key[1] != 4}
+    every = [differences(entries, some, []) for some in (samples, kept, {})]
+    _, found, without = (n.query("minus == 'one_orbit' and target == 'U0'").iloc[0] for n in every)
     by_seed = []
-    for seed in range(5):
+    for seed in range(4):
         one, other = (
             np.abs(samples[f"qm9_scratch__{pool}", seed]["error"][:, 7].astype(float))
             for pool in ("gigp", "one_orbit")
         )
-        by_seed.append((one - other).mean())
-    assert row["difference"] == pytest.approx(np.mean(by_seed))
+        by_seed.append(one - other)
+    error = np.mean(by_seed, axis=0).std(ddof=1) / np.sqrt(NUM)
+    assert found["of samples"] == pytest.approx(1.959964 * error)
+    assert np.isnan(without["of samples"])
+    assert found["difference"] == without["difference"] == -5  # from the records
 
 
 def test_variants_are_compared_with_plain_gigp(tmp_path):

@@ -7,22 +7,23 @@ import pandas as pd
 
 from gigp.lab.study.experiments import target_rank
 from gigp.lab.study.records import Key, Samples
-from gigp.lab.study.statistics import Interval, holm, paired_interval
+from gigp.lab.study.statistics import Interval, holm, paired_interval, share_of_samples
 from gigp.lab.study.tables.results import TableRow
 from gigp.lab.study.tables.table import Table
 
 OURS = "gigp"
 CONTROL = "r2"  # a function of radii, declared as a positive control: not among the tested targets
 NOTE = (
-    "Error of the first pool minus that of the second, paired over test samples and seeds: mean, "
-    "and 95% interval by Student's t over seeds. p is exact and corrected by Holm's method for the "
-    "tested targets of a pair; r2, a positive control, is none of them. `lower`: the first pool is "
-    "better. `unresolved`: the interval holds 0, or there is one seed, which has no interval. In "
-    "the CSV, `detectable` is the smallest effect that would have been seen with a power of 80%, "
-    "and `of samples` half the interval that the choice of the test samples alone makes."
+    "Error of the first pool minus that of the second on the same test samples, paired over seeds: "
+    "mean, and 95% interval by Student's t over seeds. p is exact and corrected by Holm's method "
+    "for the tested targets of a pair; r2, a positive control, is none of them. `lower`: the first "
+    "pool is better. `unresolved`: the interval holds 0, or there is one seed, which has no "
+    "interval. In the CSV, `detectable` is the smallest effect that would have been seen with a "
+    "power of 80%, and `of samples` half the interval that the choice of the test samples alone "
+    "makes, from errors of single samples, which are kept rounded."
 )
 CHANGES_NOTE = (
-    "Error minus that of `gigp` in percent of it, paired over test samples and seeds; * where the "
+    "Error minus that of `gigp` in percent of it, paired over seeds; * where the "
     "95% interval over seeds does not hold 0. One seed has no interval."
 )
 COLUMNS = [
@@ -81,7 +82,7 @@ def differences(
 
     Args:
         entries: rows of a table.
-        samples: results of the test samples by run.
+        samples: results of the test samples by run, where they are kept.
         headline: targets whose p values, but for that of `CONTROL`, are corrected for their number.
         pairs: rows to compare; None: see `pair_rows`.
     """
@@ -95,21 +96,26 @@ def differences(
     rows = []
     for one, other in pair_rows(entries) if pairs is None else pairs:
         for target in sorted(one.runs, key=target_rank):
-            seeds = _common_seeds(one, other, target, losses)
+            seeds = _common_seeds(one, other, target)
             if not seeds:
                 continue
+            # from the records: the errors that are kept of every sample are rounded
             first, second = (
-                np.stack([losses[_key(entry, target, seed)][target] for seed in seeds])
+                np.array([entry.runs[target][seed].metrics[target].test for seed in seeds])
                 for entry in (one, other)
             )
-            of = {
-                "pool": one.label,
-                "minus": other.label,
-                "target": target,
-                "unit": one.runs[target][seeds[0]].metrics[target].unit,
-                "by seed": " ".join(f"{d:+.4g}" for d in (first - second).mean(axis=1)),
-            }
-            rows.append(of | _columns(paired_interval(first, second), float(second.mean())))
+            rows.append(
+                {
+                    "pool": one.label,
+                    "minus": other.label,
+                    "target": target,
+                    "unit": one.runs[target][seeds[0]].metrics[target].unit,
+                    **_columns(paired_interval(first, second), float(second.mean())),
+                    "of samples": _of_samples(one, other, target, seeds, losses),
+                    "samples": _split(one, target, seeds[0])[1],
+                    "by seed": " ".join(f"{d:+.4g}" for d in first - second),
+                }
+            )
     frame = pd.DataFrame(rows, columns=COLUMNS)
     tested = frame["target"].isin(headline) & (frame["target"] != CONTROL) & (frame["seeds"] > 1)
     for _, group in frame[tested].groupby(["pool", "minus"]):
@@ -122,17 +128,26 @@ def _key(entry: TableRow, target: str, seed: int) -> Key:
     return record.name, record.seed
 
 
-def _common_seeds(
-    one: TableRow, other: TableRow, target: str, losses: Mapping[Key, dict[str, np.ndarray]]
-) -> list[int]:
+def _common_seeds(one: TableRow, other: TableRow, target: str) -> list[int]:
     """Seeds that both rows have on a target, with the same test samples."""
     common = one.runs[target].keys() & other.runs.get(target, {}).keys()
-    return [
-        seed
-        for seed in sorted(common)
-        if all(target in losses.get(_key(e, target, seed), {}) for e in (one, other))
-        and _split(one, target, seed) == _split(other, target, seed)
+    return [s for s in sorted(common) if _split(one, target, s) == _split(other, target, s)]
+
+
+def _of_samples(
+    one: TableRow,
+    other: TableRow,
+    target: str,
+    seeds: Sequence[int],
+    losses: Mapping[Key, dict[str, np.ndarray]],
+) -> float:
+    """Share of the test samples, of the seeds whose errors are kept; NaN where there are none."""
+    pairs = [
+        [losses.get(_key(entry, target, seed), {}).get(target) for entry in (one, other)]
+        for seed in seeds
     ]
+    kept = [a - b for a, b in pairs if a is not None and b is not None]
+    return share_of_samples(np.stack(kept)) if kept else np.nan
 
 
 def _split(entry: TableRow, target: str, seed: int) -> tuple[str, int]:
@@ -149,12 +164,10 @@ def _columns(interval: Interval, scale: float) -> dict:
         "high": interval.high,
         "detectable": interval.detectable,
         "detectable percent": 100 * interval.detectable / scale if scale else np.nan,
-        "of samples": interval.of_samples,
         "p": interval.p,
         "p corrected": np.nan,
         "verdict": interval.verdict,
         "seeds": interval.seeds,
-        "samples": interval.samples,
     }
 
 

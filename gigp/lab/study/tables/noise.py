@@ -51,7 +51,7 @@ def _cell(entries: Sequence[TableRow], other: str, target: str, field: str) -> s
     ours, theirs = by_pool.get(OURS, {}), by_pool.get(other, {})
     if not (seeds := sorted(ours.keys() & theirs.keys())):
         return "not run"
-    first, second = (np.array([[errors[seed]] for seed in seeds]) for errors in (ours, theirs))
+    first, second = (np.array([errors[seed] for seed in seeds]) for errors in (ours, theirs))
     found: Interval = paired_interval(first, second)
     mean, low, high = (100 * x / second.mean() for x in (found.mean, found.low, found.high))
     if len(seeds) == 1:
