@@ -1,6 +1,5 @@
 """From the folders of finished runs to the evidence of the study."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,16 +141,11 @@ def needed_samples(experiment: Experiment, records: Iterable[Record]) -> set[Key
     until the first seed has run with all of them, those with the others, which it may yet choose.
     """
     records = list(records)
-    cells = list(experiment.cells())
-    first = {cell.label: cell.seed for cell in sorted(cells, key=lambda c: c.seed, reverse=True)}
-    of_record = {record_key(record): experiment.find_cell(record) for record in records}
-    asked, ended = (
-        Counter(cell.label for cell in some if cell.seed == first.get(cell.label))
-        for some in (cells, of_record.values())
-    )
     rows = make_rows(experiment, records)
     chosen = {record_key(r) for row in rows for runs in row.runs.values() for r in runs.values()}
-    return chosen | {k for k, c in of_record.items() if ended[c.label] < asked[c.label]}
+    undecided = {row.label for row in rows if row.untried}
+    labels = {record_key(record): experiment.find_cell(record).label for record in records}
+    return chosen | {key for key, label in labels.items() if label in undecided}
 
 
 def describe(collected: Collected, root: Path) -> Sequence[str]:

@@ -150,11 +150,12 @@ def test_foreign_checkpoint(trained):
             run(trained)
 
 
-def refused(cfg, message: str) -> None:
-    """Whether a run that is not recorded yet is refused, and so is what it was."""
+def refusal(cfg) -> str:
+    """What a run that is not recorded yet is refused with."""
     left(cfg).done.unlink(missing_ok=True)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError) as error:
         run(cfg)
+    return str(error.value)
 
 
 def change(path, **fields) -> None:
@@ -168,9 +169,10 @@ def test_best_checkpoint_of_another_epoch(trained):
     """A torn copy of a folder: the last epoch is not the best one, which is another epoch's."""
     folder = left(trained)
     change(folder.last, best="0" * 64)
-    refused(trained, r"best\.ckpt is not the checkpoint of the best epoch, which last\.ckpt names")
+    expected = "best.ckpt is not the checkpoint of the best epoch, which last.ckpt names"
+    assert expected in refusal(trained)
     folder.best.unlink()
-    refused(trained, "found none")
+    assert "found none" in refusal(trained)
 
 
 def test_best_checkpoint_that_was_not_written_yet(trained):
@@ -188,7 +190,7 @@ def test_checkpoint_of_other_settings(trained):
     folder = left(trained)
     change(folder.last, identity=load_history(folder.last)["identity"] | {"lr": 0.5})
     folder.config.unlink()
-    refused(trained, r"another configuration:\n  lr: 0\.5 there, 0\.003 now")
+    assert "another configuration:\n  lr: 0.5 there, 0.003 now" in refusal(trained)
 
 
 def load_history(path) -> dict:

@@ -97,18 +97,6 @@ def padded(molecules: list[Molecule]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def check_program(program, data, number: int) -> None:
-    """Predictions are those of `Predictor`, for test molecules in batches of any size."""
-    chosen = [
-        make_molecule(data.charges[i][data.mask[i]].tolist(), data.positions[i][data.mask[i]])
-        for i in data.indices["test"][:number]
-    ]
-    expected = Predictor(MODELS / "qm9", check=False, extrapolate=True)(chosen)
-    found = [program(*padded(chosen[:1]))]
-    found += [program(*padded(chosen[i : i + 64])) for i in range(1, number, 64)]
-    torch.testing.assert_close(torch.cat(found), expected, rtol=1e-5, atol=1e-5)
-
-
 class Net(torch.nn.Module):
     """LieConv and GIGP on a padded batch."""
 
@@ -141,10 +129,19 @@ def test_a_network_on_padded_clouds_of_any_size(group):
 
 @pytest.mark.slow
 def test_a_thousand_molecules():
-    """Of the model that comes with the project."""
+    """Predictions are those of `Predictor`, for test molecules in batches of any size."""
     data = instantiate(compose_config(["dataset=qm9", f"dataset.cache={DATA}"]).dataset)
     data.setup()
-    check_program(export_model(MODELS / "qm9").module(), data, 1000)
+    chosen = [
+        make_molecule(data.charges[i][data.mask[i]].tolist(), data.positions[i][data.mask[i]])
+        for i in data.indices["test"][:1000]
+    ]
+    expected = Predictor(MODELS / "qm9", check=False, extrapolate=True)(chosen)
+    program = export_model(MODELS / "qm9").module()
+    found = [program(*padded(chosen[:1]))]
+    found += [program(*padded(chosen[i : i + 64])) for i in range(1, len(chosen), 64)]
+    assert len(expected) == 1000
+    torch.testing.assert_close(torch.cat(found), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_networks_with_random_lifts_cannot_be_exported(configure, tmp_path, qm9):
