@@ -63,8 +63,8 @@ def collect(
     folders: Iterable[Path], records: Path, experiments: dict[str, Experiment]
 ) -> Collected:
     """Add finished runs to the evidence; a run that is there already is replaced. The results of
-    its test samples are kept where tables need them (`needed_samples`); of others the record alone
-    remains.
+    some of its test samples are kept where tables need them (`needed_samples`); of others the
+    record alone remains.
 
     Args:
         folders: folders of the runs.
@@ -137,15 +137,21 @@ def _add(
 
 
 def needed_samples(experiment: Experiment, records: Iterable[Record]) -> set[Key]:
-    """The runs whose test samples tables need: those with the settings that validation chose, and,
-    until the first seed has run with all of them, those with the others, which it may yet choose.
+    """The runs whose test samples tables need: of the first seed of each row that with the settings
+    that validation chose, and, until it has run with all of them, those with the others, which it
+    may yet choose.
     """
     records = list(records)
     rows = make_rows(experiment, records)
-    chosen = {record_key(r) for row in rows for runs in row.runs.values() for r in runs.values()}
+    firsts = [runs[min(runs)] for row in rows for runs in row.runs.values() if runs]
     undecided = {row.label for row in rows if row.untried}
-    labels = {record_key(record): experiment.find_cell(record).label for record in records}
-    return chosen | {key for key, label in labels.items() if label in undecided}
+    by_label: dict[str, list[Record]] = {}
+    for record in records:
+        by_label.setdefault(experiment.find_cell(record).label, []).append(record)
+    for label in undecided:
+        first = min((record.seed for record in by_label.get(label, ())), default=0)
+        firsts += [record for record in by_label.get(label, ()) if record.seed == first]
+    return {record_key(record) for record in firsts}
 
 
 def describe(collected: Collected, root: Path) -> Sequence[str]:

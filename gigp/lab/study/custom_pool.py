@@ -19,7 +19,7 @@ from gigp.lab.runs.record import Record
 from gigp.lab.runs.samples import read_samples
 from gigp.lab.study.baselines import baseline_errors
 from gigp.lab.study.experiments import Experiment, read_experiments
-from gigp.lab.study.records import Samples, read_all_samples, record_key
+from gigp.lab.study.records import Samples, read_all_samples, record_key, thin
 from gigp.lab.study.report import context_rows, read_evidence
 from gigp.lab.study.tables.differences import differences, differences_table
 from gigp.lab.study.tables.results import TableRow, make_rows, results_table
@@ -199,8 +199,8 @@ def compare(
     for source in {entry.experiment for entry in partners}:
         samples |= read_all_samples(evidence.folder, source)
     for record in records:
-        samples[record_key(record)] = read_samples(
-            RunFolder(results_dir, record.name, record.seed).samples
+        samples[record_key(record)] = thin(
+            read_samples(RunFolder(results_dir, record.name, record.seed).samples)
         )
     pairs = [(mine, partner) for partner in partners]
     numbers = differences([mine, *partners], samples, shown, pairs) if pairs else pd.DataFrame()

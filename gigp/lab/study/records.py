@@ -1,8 +1,8 @@
 """The evidence of the study: records of finished runs, and the results of their test samples.
 
-results/records/<experiment>.jsonl       one record a line, in the order of names and seeds
-results/records/errors/<experiment>/NAME/seedK.npz   arrays error, targets, predicted, label
-results/records/errors/<experiment>.npz  the same of older runs together, NAME/seedK/ARRAY
+results/records/<experiment>.jsonl   one record a line, in the order of names and seeds
+results/records/errors/<experiment>/NAME/seedK.npz   of some test samples of the first seed of a
+                                     row: arrays error, targets, predicted, label
 """
 
 from collections.abc import Iterable
@@ -27,6 +27,7 @@ Samples = dict[str, np.ndarray]
 Key = tuple[str, int]  # name and seed of a run
 MOST_BYTES = 2**28  # of the records of an experiment
 KEPT_BITS = 7  # significant bits of an error: 0.4% at most, and no bias
+STEP = 4  # of the test samples, every STEP-th is kept: enough for a standard deviation
 
 
 def record_key(record: Record) -> Key:
@@ -81,15 +82,11 @@ def read_all_samples(folder: Path, experiment: str) -> dict[Key, Samples]:
     Raises:
         InputError: a file is damaged.
     """
-    samples: dict[Key, Samples] = {}
-    together = folder / "errors" / f"{experiment}.npz"
-    if together.exists():
-        for entry, values in _read_samples(together).items():
-            name, seed, what = entry.rsplit("/", 2)
-            samples.setdefault((name, _seed(seed)), {})[what] = values
-    for path in sorted((folder / "errors" / experiment).glob("*/seed*.npz")):
-        samples[path.parent.name, _seed(path.stem)] = _read_samples(path)
-    return samples
+    paths = sorted((folder / "errors" / experiment).glob("*/seed*.npz"))
+    return {
+        (path.parent.name, int(path.stem.removeprefix("seed"))): _read_samples(path)
+        for path in paths
+    }
 
 
 def _read_samples(path: Path) -> Samples:
@@ -100,18 +97,19 @@ def _read_samples(path: Path) -> Samples:
         raise InputError(f"{path} is damaged ({reason}); collect its runs again.") from error
 
 
-def _seed(word: str) -> int:
-    return int(word.removeprefix("seed"))
+def thin(samples: Samples) -> Samples:
+    """Every `STEP`-th test sample."""
+    return {k: v if k == "targets" else v[::STEP] for k, v in samples.items()}
 
 
 def write_samples_of(folder: Path, experiment: str, samples: dict[Key, Samples]) -> None:
-    """Write the results of the test samples of runs, a file for each, so that no later run writes
-    them again. Errors are rounded to `KEPT_BITS`, so that the files compress well.
+    """Write the results of every `STEP`-th test sample of runs, a file for each, so that no later
+    run writes them again. Errors are rounded to `KEPT_BITS`, so that the files compress well.
     """
     for key, mine in samples.items():
         path = samples_path(folder, experiment, key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {k: rounded(v) if k == "error" else v for k, v in mine.items()}
+        arrays = {k: rounded(v) if k == "error" else v for k, v in thin(mine).items()}
         with disk_errors(path), open_atomically(path) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 

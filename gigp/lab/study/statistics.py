@@ -100,17 +100,17 @@ def paired_interval(first: ArrayLike, second: ArrayLike) -> Interval:
     return Interval(mean, mean - critical * error, mean + critical * error, p, detectable, seeds)
 
 
-def share_of_samples(differences: np.ndarray) -> float:
+def share_of_samples(differences: np.ndarray, num: int) -> float:
     """Half the 95% interval that the choice of the test samples alone makes: other samples, the
-    same trained networks.
+    same two trained networks.
 
     Args:
-        differences: of two rows of runs on every test sample, (seeds, samples).
+        differences: of two runs on some of the test samples, (n,).
+        num: number of all test samples.
     """
-    by_sample = differences.mean(axis=0)
-    if len(by_sample) < 2:
+    if len(differences) < 2:
         return 0.0
-    error = float(by_sample.std(ddof=1)) / math.sqrt(len(by_sample))
+    error = float(differences.std(ddof=1)) / math.sqrt(num)
     return float(stats.norm.ppf((1 + LEVEL) / 2)) * error
 
 

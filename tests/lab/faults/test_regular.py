@@ -20,7 +20,7 @@ from gigp.lab.runs.folder import RunFolder
 from gigp.lab.runs.samples import read_samples
 from gigp.lab.runs.weights import read_weights
 from gigp.lab.study.collect import collect
-from gigp.lab.study.records import read_all_samples, read_experiment_records
+from gigp.lab.study.records import read_all_samples, read_experiment_records, samples_path
 from gigp.lab.training.loggers import _run_id
 
 KINDS = {
@@ -131,9 +131,10 @@ def test_hostile_arrays(tmp_path, content):
         read_arrays(tmp_path / "x.npz")
     with pytest.raises(InputError, match=r"x\.npz"):
         read_samples(tmp_path / "x.npz")
-    (tmp_path / "errors").mkdir()
-    (tmp_path / "x.npz").rename(tmp_path / "errors" / "x.npz")
-    with pytest.raises(InputError, match=r"x\.npz"):
+    kept = samples_path(tmp_path, "x", ("it", 0))
+    kept.parent.mkdir(parents=True)
+    (tmp_path / "x.npz").rename(kept)
+    with pytest.raises(InputError, match=r"seed0\.npz"):
         read_all_samples(tmp_path, "x")
 
 

@@ -20,7 +20,7 @@ NOTE = (
     "pool is better. `unresolved`: the interval holds 0, or there is one seed, which has no "
     "interval. In the CSV, `detectable` is the smallest effect that would have been seen with a "
     "power of 80%, and `of samples` half the interval that the choice of the test samples alone "
-    "makes, from errors of single samples, which are kept rounded."
+    "makes for the first seed, from the rounded errors of every fourth."
 )
 CHANGES_NOTE = (
     "Error minus that of `gigp` in percent of it, paired over seeds; * where the "
@@ -82,7 +82,7 @@ def differences(
 
     Args:
         entries: rows of a table.
-        samples: results of the test samples by run, where they are kept.
+        samples: results of some of the test samples, the same for all, by run, where kept.
         headline: targets whose p values, but for that of `CONTROL`, are corrected for their number.
         pairs: rows to compare; None: see `pair_rows`.
     """
@@ -99,7 +99,7 @@ def differences(
             seeds = _common_seeds(one, other, target)
             if not seeds:
                 continue
-            # from the records: the errors that are kept of every sample are rounded
+            # from the records: of single samples, not all are kept, and rounded
             first, second = (
                 np.array([entry.runs[target][seed].metrics[target].test for seed in seeds])
                 for entry in (one, other)
@@ -111,7 +111,7 @@ def differences(
                     "target": target,
                     "unit": one.runs[target][seeds[0]].metrics[target].unit,
                     **_columns(paired_interval(first, second), float(second.mean())),
-                    "of samples": _of_samples(one, other, target, seeds, losses),
+                    "of samples": _of_samples(one, other, target, seeds[0], losses),
                     "samples": _split(one, target, seeds[0])[1],
                     "by seed": " ".join(f"{d:+.4g}" for d in first - second),
                 }
@@ -138,16 +138,14 @@ def _of_samples(
     one: TableRow,
     other: TableRow,
     target: str,
-    seeds: Sequence[int],
+    seed: int,
     losses: Mapping[Key, dict[str, np.ndarray]],
 ) -> float:
-    """Share of the test samples, of the seeds whose errors are kept; NaN where there are none."""
-    pairs = [
-        [losses.get(_key(entry, target, seed), {}).get(target) for entry in (one, other)]
-        for seed in seeds
-    ]
-    kept = [a - b for a, b in pairs if a is not None and b is not None]
-    return share_of_samples(np.stack(kept)) if kept else np.nan
+    """Share of the test samples, for one seed; NaN where its errors are not kept."""
+    first, second = (losses.get(_key(row, target, seed), {}).get(target) for row in (one, other))
+    if first is None or second is None:
+        return np.nan
+    return share_of_samples(first - second, _split(one, target, seed)[1])
 
 
 def _split(entry: TableRow, target: str, seed: int) -> tuple[str, int]:
